@@ -1,0 +1,215 @@
+//! What a bundle promises about a model's input and output: plain values that `pre` and `post` work from.
+
+use serde::{Deserialize, Serialize};
+
+/// What the model answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Boxes with a class.
+    Detect,
+    /// Classes of the whole frame.
+    Classify,
+    /// Silhouettes.
+    Segment,
+    /// Skeletons.
+    Pose,
+    /// A vector that describes the picture.
+    Embed,
+}
+
+/// Order of the input tensor's dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layout {
+    /// Batch, channel, row, column.
+    Nchw,
+    /// Batch, row, column, channel.
+    Nhwc,
+}
+
+/// Channels and their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Color {
+    /// Three channels, red first.
+    Rgb,
+    /// Three channels, blue first.
+    Bgr,
+    /// One channel of luma.
+    Gray,
+}
+
+impl Color {
+    /// Number of channels.
+    pub fn channels(self) -> usize {
+        if self == Self::Gray { 1 } else { 3 }
+    }
+}
+
+/// How the frame is brought to the input's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resize {
+    /// Each axis by its own factor.
+    Stretch,
+    /// Same factor for both axes, the rest padded.
+    Letterbox,
+    /// Same factor for both axes, what sticks out is cut off at the sides (centred).
+    Crop,
+}
+
+/// Where the picture lies in a letterboxed input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Align {
+    /// Padding on both sides.
+    Center,
+    /// Padding right or below.
+    TopLeft,
+}
+
+/// The model's input: one picture, `(value - mean) / std` per channel with `value` in 0..255.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputContract {
+    /// Dimension order.
+    pub layout: Layout,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Channels.
+    pub color: Color,
+    /// How the frame is brought to `width` × `height`.
+    pub resize: Resize,
+    /// Letterbox only.
+    pub align: Align,
+    /// Letterbox only: value of the padding, 0..255, all channels.
+    pub pad: u8,
+    /// Per channel, in 0..255, in the order of `color`.
+    pub mean: [f32; 3],
+    /// Per channel, in the order of `color`; never 0.
+    pub std: [f32; 3],
+}
+
+/// Decoder families: which one turns the model's tensors into objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecoderKind {
+    /// Raw SSD head: box encodings and class logits on anchors.
+    SsdAnchors,
+    /// TensorFlow's `detection_boxes`, `_classes`, `_scores`, `num_detections` (NMS inside).
+    SsdPostprocessed,
+    /// YOLOX grid: centre, size, objectness, classes.
+    Yolox,
+    /// YOLOv8 layout (v8 to v12): `[1, 4 + classes, boxes]`, centre and size in pixels.
+    Yolov8,
+    /// One vector of class scores.
+    Classify,
+}
+
+impl DecoderKind {
+    /// All kinds.
+    pub const ALL: [DecoderKind; 5] =
+        [Self::SsdAnchors, Self::SsdPostprocessed, Self::Yolox, Self::Yolov8, Self::Classify];
+
+    /// The name used in `bundle.toml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SsdAnchors => "ssd-anchors",
+            Self::SsdPostprocessed => "ssd-postprocessed",
+            Self::Yolox => "yolox",
+            Self::Yolov8 => "yolov8",
+            Self::Classify => "classify",
+        }
+    }
+}
+
+/// What a tensor's values still need to become a probability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// Nothing: the model applies it.
+    None,
+    /// Each value by itself.
+    Sigmoid,
+    /// Over all classes.
+    Softmax,
+}
+
+/// How SSD anchors are laid out (`[output.anchors]`), after MediaPipe's `SsdAnchorsCalculatorOptions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AnchorConfig {
+    /// Side of each layer's square feature map, largest map first.
+    pub feature_maps: Vec<u32>,
+    /// Scale of the first layer, 0..1 of the input.
+    pub min_scale: f32,
+    /// Scale of the last layer, 0..1 of the input.
+    pub max_scale: f32,
+    /// Width over height of the anchors of every layer but the reduced lowest.
+    pub aspect_ratios: Vec<f32>,
+    /// The lowest layer has only (0.1, ratio 1), (min-scale, 2), (min-scale, 1/2).
+    #[serde(default)]
+    pub reduce_lowest: bool,
+    /// Adds one anchor of ratio 1 at the geometric mean of this layer's scale and the next one's.
+    #[serde(default = "yes")]
+    pub interpolated_scale: bool,
+    /// Divisors of the encoded centre y, centre x, height, width.
+    #[serde(default = "box_scales")]
+    pub box_scales: [f32; 4],
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn box_scales() -> [f32; 4] {
+    [10.0, 10.0, 5.0, 5.0]
+}
+
+/// The model's output and how it is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutputContract {
+    /// Decoder family.
+    pub decoder: DecoderKind,
+    /// Lowest confidence that counts, 0..1.
+    pub confidence: f32,
+    /// Boxes of one class that overlap more than this (IoU, 0..1) are one object.
+    pub iou: f32,
+    /// Lowest confidence by class id, where it differs from `confidence`.
+    pub per_class: Vec<(u32, f32)>,
+    /// Most objects a frame may have; the most confident are kept.
+    pub max_objects: usize,
+    /// NMS over all classes together.
+    pub class_agnostic: bool,
+    /// What class scores still need; `None`: the decoder's usual one.
+    pub activation: Option<Activation>,
+    /// Classes in the tensor before the first label (1 for a background class at index 0).
+    pub class_offset: u32,
+    /// `ssd-anchors` only.
+    pub anchors: Option<AnchorConfig>,
+    /// `classify` only: how many classes to report at most.
+    pub top_k: usize,
+}
+
+impl OutputContract {
+    /// The defaults of `decoder`: what `bundle.toml` means where it says nothing.
+    pub fn new(decoder: DecoderKind) -> Self {
+        Self {
+            decoder,
+            confidence: 0.4,
+            iou: 0.5,
+            per_class: Vec::new(),
+            max_objects: 100,
+            class_agnostic: false,
+            activation: None,
+            class_offset: 0,
+            anchors: None,
+            top_k: 5,
+        }
+    }
+}
+
+/// A bundle's labels, by class id.
+pub type Labels = Vec<std::sync::Arc<str>>;

@@ -1,0 +1,2 @@
+//! A model as one unit.
+pub mod contract;

@@ -1,0 +1,1 @@
+//! Shapes and text straight into raw planes.

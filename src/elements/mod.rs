@@ -1,0 +1,1 @@
+//! GObject skins, one folder per factory.

@@ -1,0 +1,137 @@
+//! Tensors as the domain sees them: a name, a shape and owned values; no runtime type.
+
+use half::f16;
+
+/// Element types that inputs and outputs may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DataType {
+    /// 32-bit float.
+    F32,
+    /// 16-bit float (IEEE 754 binary16).
+    F16,
+    /// 8-bit unsigned.
+    U8,
+    /// 8-bit signed.
+    I8,
+    /// 32-bit signed.
+    I32,
+    /// 64-bit signed.
+    I64,
+}
+
+/// What a model says about one of its inputs or outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Name in the graph.
+    pub name: String,
+    /// Element type.
+    pub dtype: DataType,
+    /// Length of each dimension; `None` where it is decided at run time.
+    pub shape: Vec<Option<usize>>,
+}
+
+/// What a loaded model says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Spec {
+    /// Inputs in the graph's order.
+    pub inputs: Vec<TensorSpec>,
+    /// Outputs in the graph's order.
+    pub outputs: Vec<TensorSpec>,
+    /// Key and value pairs that the exporter embedded (`metadata_props`).
+    pub metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// The values of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TensorData {
+    /// 32-bit floats.
+    F32(Vec<f32>),
+    /// 16-bit floats.
+    F16(Vec<f16>),
+    /// Unsigned bytes.
+    U8(Vec<u8>),
+    /// Signed bytes.
+    I8(Vec<i8>),
+    /// 32-bit integers.
+    I32(Vec<i32>),
+    /// 64-bit integers.
+    I64(Vec<i64>),
+}
+
+impl TensorData {
+    /// `len` zeros.
+    pub fn zeros(dtype: DataType, len: usize) -> Self {
+        match dtype {
+            DataType::F32 => Self::F32(vec![0.0; len]),
+            DataType::F16 => Self::F16(vec![f16::ZERO; len]),
+            DataType::U8 => Self::U8(vec![0; len]),
+            DataType::I8 => Self::I8(vec![0; len]),
+            DataType::I32 => Self::I32(vec![0; len]),
+            DataType::I64 => Self::I64(vec![0; len]),
+        }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DataType {
+        match self {
+            Self::F32(_) => DataType::F32,
+            Self::F16(_) => DataType::F16,
+            Self::U8(_) => DataType::U8,
+            Self::I8(_) => DataType::I8,
+            Self::I32(_) => DataType::I32,
+            Self::I64(_) => DataType::I64,
+        }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(v) => v.len(),
+            Self::F16(v) => v.len(),
+            Self::U8(v) => v.len(),
+            Self::I8(v) => v.len(),
+            Self::I32(v) => v.len(),
+            Self::I64(v) => v.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The element at `i` as a number; `None` past the end. For short tensors; hot loops match on the type once.
+    pub fn get(&self, i: usize) -> Option<f32> {
+        match self {
+            Self::F32(v) => v.get(i).copied(),
+            Self::F16(v) => v.get(i).map(|x| x.to_f32()),
+            Self::U8(v) => v.get(i).map(|x| f32::from(*x)),
+            Self::I8(v) => v.get(i).map(|x| f32::from(*x)),
+            Self::I32(v) => v.get(i).map(|x| *x as f32),
+            Self::I64(v) => v.get(i).map(|x| *x as f32),
+        }
+    }
+}
+
+/// A tensor with its values, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    /// Name in the graph.
+    pub name: String,
+    /// Length of each dimension; their product is `data.len()`.
+    pub shape: Vec<usize>,
+    /// The values.
+    pub data: TensorData,
+}
+
+impl Tensor {
+    /// A tensor of zeros.
+    pub fn zeros(name: impl Into<String>, dtype: DataType, shape: &[usize]) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), data: TensorData::zeros(dtype, shape.iter().product()) }
+    }
+
+    /// A tensor of 32-bit floats.
+    pub fn from_f32(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), data: TensorData::F32(values) }
+    }
+}

@@ -1,0 +1,1 @@
+//! Frame results → records → sinks.

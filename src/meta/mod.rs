@@ -1,0 +1,1 @@
+//! The frame result on a buffer.

@@ -1,0 +1,2 @@
+//! Frame → tensor.
+pub mod geometry;

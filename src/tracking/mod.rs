@@ -1,0 +1,1 @@
+//! Gives objects identities that last across frames.
