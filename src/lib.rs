@@ -13,3 +13,24 @@ pub mod pre;
 pub mod result;
 pub mod telemetry;
 pub mod tracking;
+
+/// The plugin's entry points; an application that links the crate calls `plugin_register_static`.
+#[allow(missing_docs)]
+pub mod plugin {
+    fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+        crate::meta::register();
+        crate::elements::register(plugin)
+    }
+
+    gst::plugin_define!(
+        vigil,
+        env!("CARGO_PKG_DESCRIPTION"),
+        plugin_init,
+        concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+        "MIT/X11",
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_NAME"),
+        env!("BUILD_REL_DATE")
+    );
+}

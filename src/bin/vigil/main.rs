@@ -1,1 +1,3 @@
+//! The `vigil` command.
+
 fn main() {}

@@ -1,0 +1,154 @@
+//! GStreamer video frames as the domain's [`FrameView`] and [`FrameMut`].
+
+use gst_video::prelude::*;
+use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoInfo};
+
+use crate::frame::{BadPlane, ColorMatrix, ColorRange, FrameInfo, FrameMut, FrameView, PixelFormat};
+
+/// The raw formats that Vigil's elements take, in order of preference.
+pub const FORMATS: [VideoFormat; 11] = [
+    VideoFormat::Nv12,
+    VideoFormat::I420,
+    VideoFormat::Yv12,
+    VideoFormat::Yuy2,
+    VideoFormat::Rgb,
+    VideoFormat::Bgr,
+    VideoFormat::Rgbx,
+    VideoFormat::Bgrx,
+    VideoFormat::Rgba,
+    VideoFormat::Bgra,
+    VideoFormat::Gray8,
+];
+
+/// Caps of all frames that Vigil's elements read and draw on.
+pub fn raw_caps() -> gst::Caps {
+    gst_video::VideoCapsBuilder::new().format_list(FORMATS).build()
+}
+
+/// What the frames of `info` mean; `None` for formats that Vigil does not take.
+pub fn frame_info(info: &VideoInfo) -> Option<FrameInfo> {
+    let format = match info.format() {
+        VideoFormat::Nv12 => PixelFormat::Nv12,
+        VideoFormat::I420 => PixelFormat::I420,
+        VideoFormat::Yv12 => PixelFormat::Yv12,
+        VideoFormat::Yuy2 => PixelFormat::Yuy2,
+        VideoFormat::Rgb => PixelFormat::Rgb,
+        VideoFormat::Bgr => PixelFormat::Bgr,
+        VideoFormat::Rgbx => PixelFormat::Rgbx,
+        VideoFormat::Bgrx => PixelFormat::Bgrx,
+        VideoFormat::Rgba => PixelFormat::Rgba,
+        VideoFormat::Bgra => PixelFormat::Bgra,
+        VideoFormat::Gray8 => PixelFormat::Gray8,
+        _ => return None,
+    };
+    let range = match info.colorimetry().range() {
+        VideoColorRange::Range0_255 => ColorRange::Full,
+        _ => ColorRange::Limited,
+    };
+    let matrix = match info.colorimetry().matrix() {
+        VideoColorMatrix::Bt709 => ColorMatrix::Bt709,
+        VideoColorMatrix::Bt2020 => ColorMatrix::Bt2020,
+        _ => ColorMatrix::Bt601,
+    };
+    Some(FrameInfo { format, width: info.width(), height: info.height(), range, matrix })
+}
+
+/// The order in which GStreamer stores the planes: YV12 has V before U.
+fn plane_order(format: PixelFormat) -> [usize; 3] {
+    if format == PixelFormat::Yv12 { [0, 2, 1] } else { [0, 1, 2] }
+}
+
+fn stride(frame_stride: &[i32], plane: usize) -> usize {
+    frame_stride.get(plane).and_then(|s| usize::try_from(*s).ok()).unwrap_or(0)
+}
+
+/// Bytes of `plane` that belong to the frame: a buffer may end with its last pixel.
+fn needed(info: &FrameInfo, plane: usize, stride: usize) -> usize {
+    let rows = info.format.rows(plane, info.height);
+    stride * rows.saturating_sub(1) + info.format.row_bytes(plane, info.width)
+}
+
+/// A mapped frame to read.
+///
+/// # Errors
+/// [`BadPlane`] if the mapped planes are smaller than the caps promise.
+pub fn view<'a>(
+    frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
+    info: FrameInfo,
+) -> Result<FrameView<'a>, BadPlane> {
+    let data = frame.planes_data();
+    let strides = frame.plane_stride();
+    let mut planes: [(&[u8], usize); 3] = [(&[], 0); 3];
+    for (i, from) in plane_order(info.format).into_iter().enumerate().take(info.format.planes()) {
+        let stride = stride(strides, from);
+        let bytes = data.get(from).copied().unwrap_or(&[]);
+        let bytes = bytes.get(..needed(&info, i, stride)).unwrap_or(bytes);
+        if let Some(slot) = planes.get_mut(i) {
+            *slot = (bytes, stride);
+        }
+    }
+    FrameView::new(info, &planes)
+}
+
+/// A mapped frame to draw on.
+///
+/// # Errors
+/// [`BadPlane`] if the mapped planes are smaller than the caps promise.
+pub fn view_mut<'a>(
+    frame: &'a mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
+    info: FrameInfo,
+) -> Result<FrameMut<'a>, BadPlane> {
+    let order = plane_order(info.format);
+    let strides = {
+        let s = frame.plane_stride();
+        order.map(|from| stride(s, from))
+    };
+    let [y, a, b, _] = frame.planes_data_mut();
+    let (u, v) = if info.format == PixelFormat::Yv12 { (b, a) } else { (a, b) };
+    let cut = |i: usize, data: &'a mut [u8]| {
+        let len = needed(&info, i, strides[i]).min(data.len());
+        (&mut data[..len], strides[i])
+    };
+    FrameMut::new(info, [cut(0, y), cut(1, u), cut(2, v)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_maps_and_yv12_planes_come_as_y_u_v() {
+        gst::init().unwrap();
+        for format in FORMATS {
+            let info = VideoInfo::builder(format, 5, 3).build().unwrap();
+            let own = frame_info(&info).unwrap();
+            let mut buffer = gst::Buffer::with_size(info.size()).unwrap();
+            {
+                let frame =
+                    gst_video::VideoFrameRef::from_buffer_ref_writable(buffer.get_mut().unwrap(), &info).unwrap();
+                let mut frame = frame;
+                let mut own = view_mut(&mut frame, own).unwrap();
+                for plane in 0..3 {
+                    own.plane_mut(plane).0.fill(10 * (plane as u8 + 1));
+                }
+            }
+            let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(&buffer, &info).unwrap();
+            let seen = view(&frame, own).unwrap();
+            for plane in 0..own.format.planes() {
+                assert!(seen.plane(plane).0.iter().all(|v| *v == 10 * (plane as u8 + 1)), "{format:?} {plane}");
+            }
+            if format == VideoFormat::Yv12 {
+                assert_eq!(frame.comp_data(1).unwrap()[0], 20, "U");
+                assert_eq!(frame.comp_data(2).unwrap()[0], 30, "V");
+            }
+        }
+    }
+
+    #[test]
+    fn colorimetry_comes_from_the_caps() {
+        gst::init().unwrap();
+        let caps = "video/x-raw,format=NV12,width=64,height=48,colorimetry=1:3:5:1".parse::<gst::Caps>().unwrap();
+        let info = frame_info(&VideoInfo::from_caps(&caps).unwrap()).unwrap();
+        assert_eq!((info.range, info.matrix), (ColorRange::Full, ColorMatrix::Bt709));
+    }
+}

@@ -1,0 +1,58 @@
+//! The frame result as a `GstStructure`, for messages and signals in every language.
+
+use crate::result::{FrameResult, Freshness, Object};
+
+fn object(o: &Object) -> gst::Structure {
+    let mut s = gst::Structure::builder("object")
+        .field("id", o.id)
+        .field("label", &*o.label)
+        .field("class-id", o.class_id)
+        .field("confidence", o.confidence)
+        .field("x", o.bbox.x)
+        .field("y", o.bbox.y)
+        .field("width", o.bbox.w)
+        .field("height", o.bbox.h)
+        .build();
+    if let Some(track) = o.track {
+        s.set("track", track.id);
+    }
+    s
+}
+
+/// `result` as a structure called `name`: `frame`, `pts`, `running-time` (ns, absent if unknown), `width`, `height`,
+/// `freshness`, `reason` or `age` (ns), `model`, `release`, `digest`, and the lists `objects` and `classes` of
+/// structures. Coordinates are 0..1 of the frame.
+pub fn from_result(name: &str, result: &FrameResult) -> gst::Structure {
+    let mut s = gst::Structure::builder(name)
+        .field("frame", result.frame)
+        .field("width", result.width)
+        .field("height", result.height)
+        .field("freshness", result.freshness.as_str())
+        .build();
+    if let Some(pts) = result.pts_ns {
+        s.set("pts", pts);
+    }
+    if let Some(time) = result.running_time_ns {
+        s.set("running-time", time);
+    }
+    match result.freshness {
+        Freshness::Fresh => {}
+        Freshness::Held { age_ns } => s.set("age", age_ns),
+        Freshness::Absent(reason) => s.set("reason", reason.as_str()),
+    }
+    if let Some(model) = &result.model {
+        s.set("model", &model.name);
+        s.set("release", &model.release);
+        s.set("digest", &model.digest);
+    }
+    s.set("objects", gst::List::new(result.objects.iter().map(object)));
+    let classes = result.classes.iter().map(|c| {
+        gst::Structure::builder("class")
+            .field("label", &*c.label)
+            .field("class-id", c.class_id)
+            .field("confidence", c.confidence)
+            .build()
+    });
+    s.set("classes", gst::List::new(classes));
+    s
+}
