@@ -2,9 +2,10 @@
 //!
 //! [`Engine`] is what a runtime must offer; `onnx` offers it with ONNX Runtime, `fake` for tests.
 
+mod binding;
+pub mod onnx;
+pub mod runtime;
 pub mod tensor;
-
-use std::time::Duration;
 
 pub use tensor::{DataType, Spec, Tensor, TensorData, TensorSpec};
 
@@ -23,9 +24,6 @@ pub enum EngineError {
     /// A run failed.
     #[error("{0}")]
     Run(String),
-    /// A run took longer than allowed.
-    #[error("the engine did not answer within {0:?}")]
-    Deadline(Duration),
 }
 
 /// The tensors of one run, reused from run to run so that nothing is allocated.
@@ -35,6 +33,28 @@ pub struct Io {
     pub inputs: Vec<Tensor>,
     /// Outputs in the graph's order, filled by the engine.
     pub outputs: Vec<Tensor>,
+    binding: Option<binding::Binding>,
+}
+
+impl Io {
+    /// Tensors for `spec`, inputs with the lengths of `input_shapes` where the model leaves them open (and 1 where
+    /// those say nothing).
+    pub fn new(spec: &Spec, input_shapes: &[Vec<usize>]) -> Self {
+        let inputs = spec.inputs.iter().enumerate().map(|(i, t)| {
+            let given = input_shapes.get(i);
+            let length = |(d, fixed): (usize, &Option<usize>)| {
+                fixed.or_else(|| given.and_then(|g| g.get(d)).copied()).unwrap_or(1)
+            };
+            let shape: Vec<usize> = t.shape.iter().enumerate().map(length).collect();
+            Tensor::zeros(t.name.clone(), t.dtype, &shape)
+        });
+        let outputs = spec.outputs.iter().map(|t| {
+            // What the model sizes itself starts empty.
+            let shape: Vec<usize> = t.shape.iter().map(|d| d.unwrap_or(0)).collect();
+            Tensor::zeros(t.name.clone(), t.dtype, &shape)
+        });
+        Self { inputs: inputs.collect(), outputs: outputs.collect(), binding: None }
+    }
 }
 
 /// A loaded model on one execution provider.
@@ -51,7 +71,6 @@ pub trait Engine: Send + Sync {
     /// Runs the model on `io.inputs` and leaves the answers in `io.outputs`.
     ///
     /// # Errors
-    /// [`EngineError::Run`] if the runtime failed, [`EngineError::Deadline`] if it took longer than `deadline`; the
-    /// outputs are then undefined.
-    fn run(&self, io: &mut Io, deadline: Option<Duration>) -> Result<(), EngineError>;
+    /// [`EngineError::Run`] if the runtime failed; the outputs are then undefined.
+    fn run(&self, io: &mut Io) -> Result<(), EngineError>;
 }

@@ -1,0 +1,244 @@
+//! Models on ONNX Runtime, through `ort`.
+//!
+//! `ort` gives a session one caller at a time. The CPU provider may be run from several threads at once, as ONNX
+//! Runtime documents `OrtApi::Run`, and two single-threaded runs side by side are faster than one run on two threads;
+//! so runs go through the C API here. Other providers are not safe to run in parallel and get one lane.
+
+use std::ffi::{CStr, CString};
+use std::path::Path;
+use std::ptr;
+
+use ort::AsPointer;
+use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
+use ort::session::Session;
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::value::{TensorElementType, ValueType};
+
+use super::binding::Binding;
+use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, runtime};
+
+/// How an engine is made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// Execution provider: `cpu`, `cuda`, `tensorrt` or `openvino`.
+    pub provider: String,
+    /// CPU threads that all runs together may use; at least 1.
+    pub threads: usize,
+    /// Runs that may be under way at once; at least 1. Only the CPU provider takes more than one.
+    pub lanes: usize,
+}
+
+/// The execution providers that can be asked for by name.
+pub const PROVIDERS: [&str; 4] = ["cpu", "cuda", "tensorrt", "openvino"];
+
+/// A session of ONNX Runtime.
+pub struct OnnxEngine {
+    session: Session,
+    spec: Spec,
+    names: Names,
+    options: Options,
+}
+
+/// Names of inputs and outputs as C wants them.
+struct Names {
+    inputs: Vec<CString>,
+    outputs: Vec<CString>,
+}
+
+/// Turns the C API's status into a text.
+pub(super) fn check(status: ort::sys::OrtStatusPtr) -> Result<(), String> {
+    if status.0.is_null() {
+        return Ok(());
+    }
+    let api = ort::api();
+    // SAFETY: a status that is not null is valid until it is released, here, once.
+    unsafe {
+        let text = CStr::from_ptr((api.GetErrorMessage)(status.0)).to_string_lossy().into_owned();
+        (api.ReleaseStatus)(status.0);
+        Err(text)
+    }
+}
+
+impl OnnxEngine {
+    /// Loads a model from its bytes.
+    ///
+    /// # Errors
+    /// [`EngineError::Runtime`] without a usable runtime, [`EngineError::Provider`] if the provider is unknown or
+    /// absent, [`EngineError::Model`] if the model is broken or has inputs or outputs that are no tensors.
+    pub fn load(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
+        let runtime = runtime::get(ort_library)?;
+        let mut options = options.clone();
+        options.threads = options.threads.max(1);
+        options.lanes = if options.provider == "cpu" { options.lanes.clamp(1, options.threads) } else { 1 };
+        let mut builder = builder(runtime, &options)?;
+        let session = builder.commit_from_memory(bytes).map_err(|e| EngineError::Model(first_line(&e)))?;
+        let spec = spec(&session)?;
+        let c_names = |tensors: &[TensorSpec]| -> Result<Vec<CString>, EngineError> {
+            tensors
+                .iter()
+                .map(|t| {
+                    CString::new(t.name.as_str())
+                        .map_err(|_| EngineError::Model("a tensor's name has a NUL byte".into()))
+                })
+                .collect()
+        };
+        let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
+        Ok(Self { session, spec, names, options })
+    }
+
+    /// Makes the outputs that the model sizes itself into values that [`Binding`] can read.
+    fn call(&self, binding: &mut Binding) -> Result<(), String> {
+        let inputs: [*const std::ffi::c_char; MAX_TENSORS] = pointers(&self.names.inputs);
+        let outputs: [*const std::ffi::c_char; MAX_TENSORS] = pointers(&self.names.outputs);
+        // SAFETY: the session lives as long as self; names and values are as many as the lengths say, and stay in place
+        // during the call. The session is run from several threads only on the CPU provider, which allows it.
+        let status = unsafe {
+            (ort::api().Run)(
+                self.session.ptr().cast_mut(),
+                ptr::null(),
+                inputs.as_ptr(),
+                binding.inputs().cast(),
+                self.names.inputs.len(),
+                outputs.as_ptr(),
+                self.names.outputs.len(),
+                binding.outputs_mut(),
+            )
+        };
+        check(status)
+    }
+}
+
+/// More inputs or outputs than any model in the supported families has.
+const MAX_TENSORS: usize = 64;
+
+fn pointers(names: &[CString]) -> [*const std::ffi::c_char; MAX_TENSORS] {
+    let mut list = [ptr::null(); MAX_TENSORS];
+    for (slot, name) in list.iter_mut().zip(names) {
+        *slot = name.as_ptr();
+    }
+    list
+}
+
+/// The runtime's errors may go on over many lines; the first one says what is wrong.
+fn first_line(error: &dyn std::fmt::Display) -> String {
+    error.to_string().lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuilder, EngineError> {
+    let fail = |e: &dyn std::fmt::Display| EngineError::Model(first_line(e));
+    let provider = provider(&options.provider)?;
+    let cpu = options.provider == "cpu";
+    // Lanes bring their own thread; the rest of the budget is the pool that all of them share.
+    let pool = options.threads - options.lanes + 1;
+    let builder = Session::builder(&runtime.env)
+        .map_err(|e| fail(&e))?
+        .with_optimization_level(GraphOptimizationLevel::Level3)
+        .map_err(|e| fail(&e))?
+        .with_intra_threads(pool)
+        .map_err(|e| fail(&e))?
+        .with_inter_threads(1)
+        .map_err(|e| fail(&e))?
+        // A camera leaves pauses between frames; threads that spin through them starve the decoder.
+        .with_intra_op_spinning(false)
+        .map_err(|e| fail(&e))?
+        .with_execution_providers([provider])
+        .map_err(|e| EngineError::Provider(format!("provider {:?} cannot start: {}", options.provider, first_line(&e))))?;
+    if cpu { Ok(builder) } else { builder.with_disable_cpu_fallback().map_err(|e| fail(&e)) }
+}
+
+fn provider(name: &str) -> Result<ExecutionProviderDispatch, EngineError> {
+    fn checked<E: ExecutionProvider>(
+        name: &str,
+        available: impl FnOnce() -> ort::Result<bool>,
+        build: impl FnOnce() -> ExecutionProviderDispatch,
+        _: std::marker::PhantomData<E>,
+    ) -> Result<ExecutionProviderDispatch, EngineError> {
+        if available().unwrap_or(false) {
+            return Ok(build().error_on_failure());
+        }
+        let have = runtime::available_providers().unwrap_or_default().join(", ");
+        Err(EngineError::Provider(format!(
+            "provider {name:?} was asked for, but this ONNX Runtime was built without it; it has: {have}"
+        )))
+    }
+    use std::marker::PhantomData as P;
+    match name {
+        "cpu" => Ok(ep::CPU::default().build().error_on_failure()),
+        "cuda" => checked(name, ep::CUDA::is_available, || ep::CUDA::default().build(), P::<ep::CUDA>),
+        "tensorrt" => checked(name, ep::TensorRT::is_available, || ep::TensorRT::default().build(), P::<ep::TensorRT>),
+        "openvino" => checked(name, ep::OpenVINO::is_available, || ep::OpenVINO::default().build(), P::<ep::OpenVINO>),
+        _ => Err(EngineError::Provider(format!(
+            "provider {name:?} is not known; known are auto, {}",
+            PROVIDERS.join(", ")
+        ))),
+    }
+}
+
+fn data_type(element: TensorElementType) -> Option<DataType> {
+    Some(match element {
+        TensorElementType::Float32 => DataType::F32,
+        TensorElementType::Float16 => DataType::F16,
+        TensorElementType::Uint8 => DataType::U8,
+        TensorElementType::Int8 => DataType::I8,
+        TensorElementType::Int32 => DataType::I32,
+        TensorElementType::Int64 => DataType::I64,
+        _ => return None,
+    })
+}
+
+fn tensor_spec(kind: &str, outlet: &ort::value::Outlet) -> Result<TensorSpec, EngineError> {
+    let name = outlet.name();
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return Err(EngineError::Model(format!("{kind} {name:?} is no tensor")));
+    };
+    let dtype = data_type(*ty).ok_or_else(|| {
+        EngineError::Model(format!("{kind} {name:?} has elements of type {ty:?}; f32, f16, u8, i8, i32, i64 can be used"))
+    })?;
+    let shape = shape.iter().map(|d| usize::try_from(*d).ok()).collect();
+    Ok(TensorSpec { name: name.to_owned(), dtype, shape })
+}
+
+fn spec(session: &Session) -> Result<Spec, EngineError> {
+    let (inputs, outputs) = (session.inputs(), session.outputs());
+    if inputs.is_empty() || outputs.is_empty() || inputs.len() > MAX_TENSORS || outputs.len() > MAX_TENSORS {
+        return Err(EngineError::Model(format!(
+            "the model has {} inputs and {} outputs; 1 to {MAX_TENSORS} of each can be used",
+            inputs.len(),
+            outputs.len()
+        )));
+    }
+    let mut spec = Spec {
+        inputs: inputs.iter().map(|o| tensor_spec("input", o)).collect::<Result<_, _>>()?,
+        outputs: outputs.iter().map(|o| tensor_spec("output", o)).collect::<Result<_, _>>()?,
+        ..Spec::default()
+    };
+    if let Ok(metadata) = session.metadata() {
+        for key in metadata.custom_keys().unwrap_or_default() {
+            if let Some(value) = metadata.custom(&key) {
+                spec.metadata.insert(key, value);
+            }
+        }
+    }
+    Ok(spec)
+}
+
+impl Engine for OnnxEngine {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn provider(&self) -> &str {
+        &self.options.provider
+    }
+
+    fn lanes(&self) -> usize {
+        self.options.lanes
+    }
+
+    fn run(&self, io: &mut Io) -> Result<(), EngineError> {
+        let mut binding = Binding::take(io, &self.spec).map_err(EngineError::Run)?;
+        let answer = self.call(&mut binding).and_then(|()| binding.collect(io));
+        binding.put_back(io);
+        answer.map_err(|e| EngineError::Run(first_line(&e)))
+    }
+}
