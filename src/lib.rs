@@ -1,5 +1,6 @@
 //! Vigil: GStreamer elements that run, follow, draw and export video analytics beside the camera.
 
+pub mod analysis;
 pub mod bundle;
 pub mod draw;
 pub mod elements;
@@ -8,12 +9,16 @@ pub mod export;
 pub mod frame;
 pub mod gstutil;
 pub mod meta;
+pub mod model;
 pub mod paths;
 pub mod post;
 pub mod pre;
 pub mod result;
 pub mod telemetry;
 pub mod tracking;
+
+/// The version of the plugin and the command: the crate's, and the commit that it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID"));
 
 /// The plugin's entry points; an application that links the crate calls `plugin_register_static`.
 #[allow(missing_docs)]

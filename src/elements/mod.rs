@@ -2,10 +2,12 @@
 //!
 //! A skin holds properties, pads, caps and messages; what it does lives in a domain module.
 
+pub mod infer;
+
 /// Registers all elements, in the order in which data flows through them.
 ///
 /// # Errors
 /// If GStreamer refuses a registration.
-pub fn register(_plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    Ok(())
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    infer::register(plugin)
 }

@@ -3,8 +3,13 @@
 //! [`Engine`] is what a runtime must offer; `onnx` offers it with ONNX Runtime, `fake` for tests.
 
 mod binding;
+#[cfg(test)]
+pub mod fake;
+pub mod lanes;
 pub mod onnx;
 pub mod runtime;
+pub mod shared;
+pub mod slot;
 pub mod tensor;
 
 pub use tensor::{DataType, Spec, Tensor, TensorData, TensorSpec};

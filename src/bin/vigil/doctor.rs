@@ -1,0 +1,181 @@
+//! `vigil doctor`: what is here, and what to do about what is not.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gst::prelude::*;
+use gstvigil::bundle::Bundle;
+use gstvigil::engine::runtime;
+use gstvigil::paths;
+use serde_json::{Value, json};
+
+/// Arguments of `vigil doctor`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// ONNX Runtime's library (default: the first one found)
+    #[arg(long, value_name = "FILE")]
+    ort_library: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a thing stands.
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Good,
+    /// Not there, and not needed.
+    Note,
+    Bad,
+}
+
+struct Finding {
+    what: &'static str,
+    state: State,
+    text: String,
+    advice: Option<&'static str>,
+}
+
+impl Finding {
+    fn good(what: &'static str, text: impl Into<String>) -> Self {
+        Self { what, state: State::Good, text: text.into(), advice: None }
+    }
+
+    fn note(what: &'static str, text: impl Into<String>, advice: &'static str) -> Self {
+        Self { what, state: State::Note, text: text.into(), advice: Some(advice) }
+    }
+
+    fn bad(what: &'static str, text: impl Into<String>, advice: &'static str) -> Self {
+        Self { what, state: State::Bad, text: text.into(), advice: Some(advice) }
+    }
+}
+
+/// Prints what was found; fails if something needed is missing.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let mut findings = vec![gstreamer()];
+    if findings.iter().all(|f| f.state == State::Good) {
+        findings.push(plugin());
+        findings.extend(helpers());
+    }
+    findings.extend(onnx_runtime(arguments.ort_library.as_deref()));
+    findings.push(gpu());
+    findings.extend(bundles());
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&as_json(&findings))?);
+    } else {
+        print_text(&findings);
+    }
+    let bad = findings.iter().any(|f| f.state == State::Bad);
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn as_json(findings: &[Finding]) -> Value {
+    let state = |s| match s {
+        State::Good => "good",
+        State::Note => "note",
+        State::Bad => "bad",
+    };
+    findings
+        .iter()
+        .map(|f| json!({ "what": f.what, "state": state(f.state), "text": f.text, "advice": f.advice }))
+        .collect()
+}
+
+fn print_text(findings: &[Finding]) {
+    for f in findings {
+        let mark = match f.state {
+            State::Good => "ok ",
+            State::Note => "-  ",
+            State::Bad => "BAD",
+        };
+        println!("{mark} {:<18} {}", f.what, f.text);
+        if let Some(advice) = f.advice {
+            println!("    {:<18} -> {advice}", "");
+        }
+    }
+}
+
+fn gstreamer() -> Finding {
+    match gst::init() {
+        Ok(()) => {
+            let (major, minor, micro, _) = gst::version();
+            Finding::good("GStreamer", format!("{major}.{minor}.{micro}"))
+        }
+        Err(error) => {
+            Finding::bad("GStreamer", format!("cannot start: {error}"), "install GStreamer 1.20 or later: scripts/setup")
+        }
+    }
+}
+
+fn plugin() -> Finding {
+    let advice = "point GST_PLUGIN_PATH at the folder with libgstvigil.so, or install it with meson install; \
+                  gst-inspect-1.0 -b lists plugins that GStreamer refused";
+    match gst::Registry::get().find_plugin("vigil") {
+        Some(plugin) => {
+            let file = plugin.filename().unwrap_or_default();
+            let text = format!("{} at {}", plugin.version(), file.display());
+            if plugin.version() == gstvigil::VERSION {
+                Finding::good("plugin vigil", text)
+            } else {
+                let text = format!("{text}; this command is {}", gstvigil::VERSION);
+                Finding::note("plugin vigil", text, "the command and the plugin come from different builds")
+            }
+        }
+        None => Finding::bad("plugin vigil", "GStreamer does not find it", advice),
+    }
+}
+
+/// Elements that the examples use.
+fn helpers() -> Option<Finding> {
+    let wanted = ["decodebin", "videoconvert", "avdec_h264", "x264enc", "mp4mux", "rtspsrc"];
+    let missing: Vec<_> = wanted.into_iter().filter(|name| gst::ElementFactory::find(name).is_none()).collect();
+    (!missing.is_empty()).then(|| {
+        let text = format!("missing: {}", missing.join(", "));
+        Finding::note("other elements", text, "the examples use them: scripts/setup installs them")
+    })
+}
+
+fn onnx_runtime(explicit: Option<&Path>) -> Vec<Finding> {
+    let runtime = match runtime::get(explicit) {
+        Ok(runtime) => runtime,
+        Err(error) => return vec![Finding::bad("ONNX Runtime", error.to_string(), "run scripts/setup")],
+    };
+    let mut found = vec![Finding::good("ONNX Runtime", format!("{} at {}", runtime.version, runtime.path.display()))];
+    found.push(match runtime::available_providers() {
+        Ok(names) => {
+            let names: Vec<_> = names.iter().map(|n| n.trim_end_matches("ExecutionProvider").to_lowercase()).collect();
+            Finding::good("providers", names.join(", "))
+        }
+        Err(error) => Finding::bad("providers", error.to_string(), "this ONNX Runtime is damaged: run scripts/setup"),
+    });
+    found
+}
+
+fn gpu() -> Finding {
+    match std::fs::read_to_string("/proc/driver/nvidia/version") {
+        Ok(text) => Finding::good("GPU", text.lines().next().unwrap_or("NVIDIA").trim().to_owned()),
+        Err(_) => Finding::note("GPU", "no NVIDIA driver is loaded", "not needed: models run on the CPU"),
+    }
+}
+
+fn bundles() -> Vec<Finding> {
+    let mut found = Vec::new();
+    for folder in paths::bundle_dirs() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        let mut files: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+        files.sort();
+        for path in files.iter().filter(|p| p.join("bundle.toml").is_file() || p.extension().is_some_and(|e| e == "vigil")) {
+            found.push(match Bundle::open(path) {
+                Ok(b) => Finding::good("bundle", format!("{} {} at {}", b.name, b.release, path.display())),
+                Err(error) => Finding::bad("bundle", error.to_string(), "mend it, or remove it"),
+            });
+        }
+    }
+    if found.is_empty() {
+        let folders: Vec<_> = paths::bundle_dirs().iter().map(|p| p.display().to_string()).collect();
+        let text = format!("none in {}", folders.join(", "));
+        found.push(Finding::note("bundles", text, "scripts/setup installs the bundle people; vigil bundle new makes one"));
+    }
+    found
+}

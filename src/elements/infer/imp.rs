@@ -1,0 +1,394 @@
+//! The skin of `vigilinfer`.
+//!
+//! The streaming thread pre-processes a frame and hands it to the analysis; a task on the source pad pushes the frames
+//! in order once their results are there. Serialised events and queries wait until all frames before them are out.
+//!
+//! Locks: `settings`, `stream`, `flow` are held for a copy only, never two at once and never over a call.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSuccess};
+use gst_base::subclass::prelude::*;
+use gst_video::VideoInfo;
+
+use super::properties::{SPECS, Settings, stats};
+use crate::analysis::{Analysis, Flushing, Outcome, Ticket, Times};
+use crate::engine::runtime::{self, Severity};
+use crate::frame::FrameInfo;
+use crate::gstutil::{frame, lock, time};
+use crate::meta;
+use crate::model::{Model, ModelError};
+
+static CAT: LazyLock<gst::DebugCategory> =
+    LazyLock::new(|| gst::DebugCategory::new("vigilinfer", gst::DebugColorFlags::empty(), Some("Vigil inference")));
+
+static RUNTIME_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("vigil-onnxruntime", gst::DebugColorFlags::empty(), Some("Messages of ONNX Runtime"))
+});
+
+/// The frames' format.
+#[derive(Clone)]
+struct Stream {
+    video: VideoInfo,
+    info: FrameInfo,
+}
+
+/// See [`super::Infer`].
+#[derive(Default)]
+pub struct Infer {
+    settings: Mutex<Settings>,
+    stream: Mutex<Option<Stream>>,
+    /// What downstream last said to a frame.
+    flow: Mutex<Option<gst::FlowError>>,
+    analysis: Arc<Analysis<gst::Buffer>>,
+    /// The engine failed on the last analysed frame.
+    failing: AtomicBool,
+    /// The delay that latency queries are told, nanoseconds.
+    latency: AtomicU64,
+}
+
+fn forward_runtime_log(severity: Severity, message: &str) {
+    match severity {
+        Severity::Error => gst::error!(RUNTIME_CAT, "{message}"),
+        Severity::Warning => gst::warning!(RUNTIME_CAT, "{message}"),
+        Severity::Info => gst::info!(RUNTIME_CAT, "{message}"),
+    }
+}
+
+fn load_error(error: &ModelError) -> gst::ErrorMessage {
+    match error {
+        ModelError::Bundle(_) => gst::error_msg!(gst::ResourceError::NotFound, ["{error}"]),
+        ModelError::Contract { .. } => gst::error_msg!(gst::ResourceError::Settings, ["{error}"]),
+        ModelError::Engine { .. } | ModelError::NoProvider { .. } => {
+            gst::error_msg!(gst::LibraryError::Init, ["{error}"])
+        }
+    }
+}
+
+impl Infer {
+    fn load(&self) -> Result<Arc<Model>, gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let request = settings.request().ok_or_else(|| {
+            gst::error_msg!(
+                gst::ResourceError::Settings,
+                ["No model is set: set the property model to a bundle, a .onnx file or the name of an installed bundle"]
+            )
+        })?;
+        runtime::set_log_sink(forward_runtime_log);
+        let model = Arc::new(Model::load(&request).map_err(|e| load_error(&e))?);
+        gst::info!(
+            CAT,
+            imp = self,
+            "model {} release {:?} on {} with {} lanes, {:?} a run",
+            model.id().name,
+            model.id().release,
+            model.provider(),
+            model.lanes().engine().lanes(),
+            model.run_time()
+        );
+        Ok(model)
+    }
+
+    fn apply_settings(&self) {
+        let lanes = self.analysis.slot().get().map_or(1, |m| m.lanes().engine().lanes());
+        let settings = lock(&self.settings).analysis(lanes);
+        self.analysis.set_settings(settings);
+    }
+
+    /// Hands a frame to the analysis.
+    fn submit(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
+        let flow = |Flushing| lock(&self.flow).unwrap_or(gst::FlowError::Flushing);
+        let stream = lock(&self.stream).clone().ok_or(gst::FlowError::NotNegotiated)?;
+        let times = Times {
+            pts_ns: buffer.pts().map(gst::ClockTime::nseconds),
+            running_time_ns: time::running_time_ns(&self.obj().segment(), buffer.pts()),
+            utc_ns: time::utc_now_ns(),
+        };
+        let size = (stream.info.width, stream.info.height);
+        let ticket = self.read(&buffer, &stream, size, times).map_err(flow)?;
+        // Unmapped by now: the buffer has one owner again, so that metadata and drawing copy nothing.
+        self.analysis.enter(ticket, buffer).map_err(flow)
+    }
+
+    fn read(
+        &self,
+        buffer: &gst::BufferRef,
+        stream: &Stream,
+        size: (u32, u32),
+        times: Times,
+    ) -> Result<Ticket, Flushing> {
+        let video = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &stream.video);
+        let view = match &video {
+            Ok(video) => frame::view(video, stream.info).map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &view {
+            gst::warning!(CAT, imp = self, "frame cannot be read: {error}");
+        }
+        self.analysis.read(view.as_ref().ok(), size, times)
+    }
+
+    /// One turn of the source pad's task.
+    fn push_next(&self) {
+        let Some(outcome) = self.analysis.next() else {
+            let _ = self.obj().src_pad().pause_task();
+            return;
+        };
+        self.report(&outcome);
+        let settings = lock(&self.settings).clone();
+        let Outcome { payload: mut buffer, result, elapsed_ns, .. } = outcome;
+        if settings.emit_signals || settings.post_messages {
+            let content = meta::structure::from_result("vigil-result", &result);
+            if settings.emit_signals {
+                self.obj().emit_by_name::<()>("result", &[&content]);
+            }
+            if settings.post_messages {
+                let _ = self.obj().post_message(gst::message::Element::builder(content).src(&*self.obj()).build());
+            }
+        }
+        meta::set(buffer.make_mut(), Arc::new(result), settings.mirror_roi);
+        self.raise_latency(elapsed_ns);
+        let flow = self.obj().src_pad().push(buffer);
+        if let Err(error) = flow {
+            gst::debug!(CAT, imp = self, "downstream said {error:?}");
+            *lock(&self.flow) = Some(error);
+            self.analysis.flush();
+        }
+        self.analysis.delivered();
+    }
+
+    /// Tells the application when the engine begins to fail and when it works again; each frame is only counted.
+    fn report(&self, outcome: &Outcome<gst::Buffer>) {
+        if let Some(error) = &outcome.error {
+            gst::debug!(CAT, imp = self, "frame {}: {error}", outcome.result.frame);
+            if !self.failing.swap(true, Ordering::Relaxed) {
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Failed,
+                    ["The model failed on frame {}: {error}. Video goes on without analysis", outcome.result.frame]
+                );
+            }
+        } else if outcome.result.freshness == crate::result::Freshness::Fresh
+            && self.failing.swap(false, Ordering::Relaxed)
+        {
+            let content = gst::Structure::builder("vigil-infer")
+                .field("state", "recovered")
+                .field("frame", outcome.result.frame)
+                .build();
+            let _ = self.obj().post_message(gst::message::Element::builder(content).src(&*self.obj()).build());
+        }
+    }
+
+    /// Live sinks must wait for as long as a frame may take here.
+    fn raise_latency(&self, elapsed_ns: u64) {
+        let known = self.latency.load(Ordering::Relaxed);
+        if elapsed_ns > known {
+            // A quarter more than seen, so that a slowly growing delay does not make every sink ask again and again.
+            self.latency.store(elapsed_ns + elapsed_ns / 4, Ordering::Relaxed);
+            let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
+        }
+    }
+
+    fn start_task(&self) {
+        let weak = self.obj().downgrade();
+        let started = self.obj().src_pad().start_task(move || {
+            if let Some(element) = weak.upgrade() {
+                element.imp().push_next();
+            }
+        });
+        if let Err(error) = started {
+            gst::error!(CAT, imp = self, "task cannot be started: {error}");
+        }
+    }
+
+    /// A fatal answer of downstream after the last frame finds no frame to travel back with.
+    fn report_flow_at_eos(&self) {
+        let flow = *lock(&self.flow);
+        if let Some(error @ (gst::FlowError::NotLinked | gst::FlowError::Error | gst::FlowError::NotNegotiated)) = flow {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Failed,
+                ["Internal data stream error."],
+                ["streaming stopped, reason {error:?}"]
+            );
+        }
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for Infer {
+    const NAME: &'static str = "VigilInfer";
+    type Type = super::Infer;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for Infer {
+    fn properties() -> &'static [glib::ParamSpec] {
+        SPECS.as_slice()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            vec![glib::subclass::Signal::builder("result").param_types([gst::Structure::static_type()]).build()]
+        });
+        SIGNALS.as_slice()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !lock(&self.settings).set(pspec.name(), value) {
+            gst::warning!(CAT, imp = self, "property {} got a value of another type", pspec.name());
+        }
+        self.apply_settings();
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => stats(&self.analysis.stats(), self.analysis.slot().get().as_deref()).to_value(),
+            name => lock(&self.settings).get(name).unwrap_or_else(|| glib::Value::from_type(pspec.value_type())),
+        }
+    }
+}
+
+impl GstObjectImpl for Infer {}
+
+impl ElementImpl for Infer {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Vigil inference",
+                "Filter/Analyzer/Video",
+                "Runs a model on raw video and attaches what it found to each frame",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = frame::raw_caps();
+            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
+                .into_iter()
+                .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &caps).ok())
+                .collect()
+        });
+        TEMPLATES.as_slice()
+    }
+
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::PausedToReady {
+            // Wakes the streaming thread and the task, so that the pads can be deactivated.
+            self.analysis.flush();
+        }
+        let success = self.parent_change_state(transition)?;
+        if transition == gst::StateChange::PausedToReady {
+            let _ = self.obj().src_pad().stop_task();
+            self.analysis.release();
+        }
+        Ok(success)
+    }
+}
+
+impl BaseTransformImpl for Infer {
+    const MODE: BaseTransformMode = BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let model = self.load()?;
+        // Two runs side by side share the memory's bandwidth, so a run takes longer than alone.
+        let guess = u64::try_from(model.run_time().as_nanos()).unwrap_or(u64::MAX).saturating_mul(2);
+        self.latency.store(guess, Ordering::Relaxed);
+        self.failing.store(false, Ordering::Relaxed);
+        *lock(&self.flow) = None;
+        self.analysis.slot().replace(Some(model));
+        self.apply_settings();
+        self.analysis.restart();
+        self.start_task();
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.stream) = None;
+        Ok(())
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let video = VideoInfo::from_caps(incaps).map_err(|_| gst::loggable_error!(CAT, "cannot read caps {incaps}"))?;
+        let info = frame::frame_info(&video)
+            .ok_or_else(|| gst::loggable_error!(CAT, "format {:?} is not supported", video.format()))?;
+        gst::debug!(CAT, imp = self, "frames are {info:?}");
+        *lock(&self.stream) = Some(Stream { video, info });
+        Ok(())
+    }
+
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let Some(buffer) = self.take_queued_buffer() else {
+            return Ok(GenerateOutputSuccess::NoOutput);
+        };
+        if let Some(error) = *lock(&self.flow) {
+            return Err(error);
+        }
+        self.submit(buffer)?;
+        Ok(GenerateOutputSuccess::NoOutput)
+    }
+
+    fn transform_ip(&self, _buffer: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
+        // Frames leave through the source pad's task; the base class only asks whether there is a transform.
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        use gst::EventView;
+        match event.view() {
+            EventView::FlushStart(_) => {
+                self.analysis.flush();
+                let forwarded = self.parent_sink_event(event);
+                let _ = self.obj().src_pad().pause_task();
+                forwarded
+            }
+            EventView::FlushStop(_) => {
+                *lock(&self.flow) = None;
+                let forwarded = self.parent_sink_event(event);
+                self.analysis.resume();
+                self.start_task();
+                forwarded
+            }
+            view => {
+                if event.is_serialized() {
+                    self.analysis.drain();
+                }
+                if matches!(view, EventView::Eos(_)) {
+                    self.report_flow_at_eos();
+                }
+                self.parent_sink_event(event)
+            }
+        }
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if direction == gst::PadDirection::Sink && query.is_serialized() {
+            self.analysis.drain();
+        }
+        if let gst::QueryViewMut::Scheduling(q) = query.view_mut() {
+            // Frames are pushed by the element's own task; nobody can pull them.
+            q.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
+            q.add_scheduling_modes(&[gst::PadMode::Push]);
+            return true;
+        }
+        if !BaseTransformImplExt::parent_query(self, direction, query) {
+            return false;
+        }
+        if let (gst::PadDirection::Src, gst::QueryViewMut::Latency(q)) = (direction, query.view_mut()) {
+            let (live, min, max) = q.result();
+            let own = gst::ClockTime::from_nseconds(self.latency.load(Ordering::Relaxed));
+            q.set(live, min + own, max.map(|m| m + own));
+        }
+        true
+    }
+}

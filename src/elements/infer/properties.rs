@@ -1,0 +1,252 @@
+//! The properties of `vigilinfer`.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use glib::prelude::*;
+
+use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
+use crate::model::{Model, Request};
+
+/// What to do with a frame while the most frames that may be under way are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "VigilWhenBusy")]
+#[repr(i32)]
+pub enum Busy {
+    #[default]
+    #[enum_value(name = "Wait: analyse every frame, and slow the source down", nick = "wait")]
+    Wait,
+    #[enum_value(name = "Hold: let the frame go on with the last result, marked as held", nick = "hold")]
+    Hold,
+}
+
+/// What the user has set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub model: Option<String>,
+    pub provider: String,
+    pub threads: u32,
+    pub max_in_flight: u32,
+    pub ort_library: Option<String>,
+    pub interval: u32,
+    pub when_busy: Busy,
+    pub confidence: f32,
+    pub iou: f32,
+    pub max_objects: i32,
+    pub mirror_roi: bool,
+    pub post_messages: bool,
+    pub emit_signals: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: None,
+            provider: "auto".into(),
+            threads: 0,
+            max_in_flight: 0,
+            ort_library: None,
+            interval: 0,
+            when_busy: Busy::default(),
+            confidence: -1.0,
+            iou: -1.0,
+            max_objects: -1,
+            mirror_roi: true,
+            post_messages: false,
+            emit_signals: false,
+        }
+    }
+}
+
+impl Settings {
+    /// What to load; `None` without a model.
+    pub fn request(&self) -> Option<Request> {
+        Some(Request {
+            model: self.model.clone().filter(|m| !m.is_empty())?,
+            provider: self.provider.clone(),
+            threads: self.threads as usize,
+            lanes: self.max_in_flight as usize,
+            ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
+        })
+    }
+
+    /// How frames are analysed with an engine of `lanes` lanes.
+    pub fn analysis(&self, lanes: usize) -> AnalysisSettings {
+        AnalysisSettings {
+            interval: self.interval,
+            // One frame more than lanes: it is ready when a lane becomes free.
+            max_in_flight: if self.max_in_flight == 0 { lanes + 1 } else { self.max_in_flight as usize },
+            when_busy: match self.when_busy {
+                Busy::Wait => WhenBusy::Wait,
+                Busy::Hold => WhenBusy::Hold,
+            },
+            confidence: (self.confidence >= 0.0).then_some(self.confidence),
+            iou: (self.iou >= 0.0).then_some(self.iou),
+            max_objects: usize::try_from(self.max_objects).ok(),
+        }
+    }
+
+    /// Stores a property's value; `false` if the type is not the property's, which GObject has checked before.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        fn store<'a, T: glib::value::FromValue<'a>>(to: &mut T, value: &'a glib::Value) -> bool
+        where
+            <<T as glib::value::FromValue<'a>>::Checker as glib::value::ValueTypeChecker>::Error: std::fmt::Debug,
+        {
+            value.get().map(|v| *to = v).is_ok()
+        }
+        match name {
+            "model" => store(&mut self.model, value),
+            "provider" => value.get::<Option<String>>().map(|v| self.provider = v.unwrap_or_default()).is_ok(),
+            "threads" => store(&mut self.threads, value),
+            "max-in-flight" => store(&mut self.max_in_flight, value),
+            "ort-library" => store(&mut self.ort_library, value),
+            "interval" => store(&mut self.interval, value),
+            "when-busy" => store(&mut self.when_busy, value),
+            "confidence" => store(&mut self.confidence, value),
+            "iou" => store(&mut self.iou, value),
+            "max-objects" => store(&mut self.max_objects, value),
+            "mirror-roi" => store(&mut self.mirror_roi, value),
+            "post-messages" => store(&mut self.post_messages, value),
+            "emit-signals" => store(&mut self.emit_signals, value),
+            _ => false,
+        }
+    }
+
+    /// A property's value.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "model" => self.model.to_value(),
+            "provider" => self.provider.to_value(),
+            "threads" => self.threads.to_value(),
+            "max-in-flight" => self.max_in_flight.to_value(),
+            "ort-library" => self.ort_library.to_value(),
+            "interval" => self.interval.to_value(),
+            "when-busy" => self.when_busy.to_value(),
+            "confidence" => self.confidence.to_value(),
+            "iou" => self.iou.to_value(),
+            "max-objects" => self.max_objects.to_value(),
+            "mirror-roi" => self.mirror_roi.to_value(),
+            "post-messages" => self.post_messages.to_value(),
+            "emit-signals" => self.emit_signals.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+/// The properties as GObject wants them.
+pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+    let mut specs = engine_specs();
+    specs.extend(frame_specs());
+    specs
+});
+
+/// What the engine is made from; changes take effect when the element leaves READY.
+fn engine_specs() -> Vec<glib::ParamSpec> {
+    use gst::prelude::GstParamSpecBuilderExt;
+    vec![
+        glib::ParamSpecString::builder("model")
+            .nick("Model")
+            .blurb("Bundle folder, .vigil archive, .onnx file, or the name of an installed bundle")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("provider")
+            .nick("Execution provider")
+            .blurb("auto (the bundle's order), cpu, cuda, tensorrt or openvino; one that is absent is an error")
+            .default_value(Some("auto"))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("threads")
+            .nick("Threads")
+            .blurb("CPU threads that the engine may use in all (0 = one per processor)")
+            .maximum(1024)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-in-flight")
+            .nick("Maximum in flight")
+            .blurb("Frames that may be in the engine at once; 1 gives the least delay, more the most frames per second (0 = one more than threads)")
+            .maximum(256)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("ort-library")
+            .nick("ONNX Runtime library")
+            .blurb("File of libonnxruntime.so (unset = VIGIL_ORT_LIBRARY, then beside the plugin, then the set-up's folder, then the system)")
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+/// How frames are treated; changes take effect with the next frame.
+fn frame_specs() -> Vec<glib::ParamSpec> {
+    use gst::prelude::GstParamSpecBuilderExt;
+    let flag = |name: &str, nick: &str, blurb: &str, default: bool| {
+        glib::ParamSpecBoolean::builder(name).nick(nick).blurb(blurb).default_value(default).mutable_playing().build()
+    };
+    let threshold = |name: &str, nick: &str, blurb: &str| {
+        glib::ParamSpecFloat::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .minimum(-1.0)
+            .maximum(1.0)
+            .default_value(-1.0)
+            .mutable_playing()
+            .build()
+    };
+    vec![
+        glib::ParamSpecUInt::builder("interval")
+            .nick("Interval")
+            .blurb("Frames to skip between two that are analysed; skipped ones hold the last result")
+            .maximum(10_000)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder::<Busy>("when-busy")
+            .nick("When busy")
+            .blurb("What to do with a frame while max-in-flight frames are in the engine")
+            .mutable_playing()
+            .build(),
+        threshold("confidence", "Confidence", "Lowest confidence of an object, 0..1, for all classes (-1 = the bundle's)"),
+        threshold("iou", "IoU", "Overlap over which two boxes of a class are one object, 0..1 (-1 = the bundle's)"),
+        glib::ParamSpecInt::builder("max-objects")
+            .nick("Maximum objects")
+            .blurb("Most objects per frame, the most confident are kept (-1 = the bundle's)")
+            .minimum(-1)
+            .maximum(100_000)
+            .default_value(-1)
+            .mutable_playing()
+            .build(),
+        flag("mirror-roi", "Mirror as ROI", "Attach the objects as GstVideoRegionOfInterestMeta too", true),
+        flag("post-messages", "Post messages", "Post an element message vigil-result for each frame", false),
+        flag("emit-signals", "Emit signals", "Emit the signal result for each frame", false),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb("Counts of frames and times of each stage in nanoseconds, since the element was made")
+            .read_only()
+            .build(),
+    ]
+}
+
+/// The property `stats`.
+pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
+    let mut s = gst::Structure::builder("vigil-infer-stats")
+        .field("frames", counts.frames)
+        .field("fresh", counts.fresh)
+        .field("held", counts.held)
+        .field("absent", counts.absent)
+        .field("errors", counts.errors)
+        .field("in-flight", counts.in_flight as u64)
+        .field("dropped-values", counts.dropped.total())
+        .field("dropped-non-finite", counts.dropped.non_finite)
+        .build();
+    for (name, times) in &counts.times {
+        s.set(format!("{name}-median"), times.median_ns);
+        s.set(format!("{name}-p99"), times.p99_ns);
+        s.set(format!("{name}-max"), times.max_ns);
+    }
+    if let Some(model) = model {
+        s.set("model", &model.id().name);
+        s.set("release", &model.id().release);
+        s.set("digest", &model.id().digest);
+        s.set("provider", model.provider());
+        s.set("lanes", model.lanes().engine().lanes() as u64);
+    }
+    s
+}

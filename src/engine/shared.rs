@@ -1,0 +1,70 @@
+//! One engine per weights, provider and options in a process, however many elements use it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use super::lanes::Lanes;
+use super::onnx::Options;
+use super::{Engine, EngineError};
+
+/// What makes two requests ask for the same engine: SHA-256 of the weights, and how they are run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// SHA-256 of the weights, hexadecimal.
+    pub digest: String,
+    /// Provider, threads and lanes.
+    pub options: Options,
+}
+
+type Cell = Arc<Mutex<Weak<Lanes>>>;
+
+static ENGINES: LazyLock<Mutex<HashMap<Key, Cell>>> = LazyLock::new(Mutex::default);
+
+/// The engine for `key`: the one in use, or what `load` makes. Others who ask for the same one meanwhile wait for it.
+///
+/// # Errors
+/// What `load` says, or [`EngineError::Runtime`] if the system gives no threads.
+pub fn get(key: &Key, load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError>) -> Result<Arc<Lanes>, EngineError> {
+    let cell = {
+        let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.retain(|other, cell| other == key || Arc::strong_count(cell) > 1 || is_used(cell));
+        Arc::clone(engines.entry(key.clone()).or_default())
+    };
+    // Held over the load, so that two users of one model do not both load it; other models have other cells.
+    let mut slot = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(lanes) = slot.upgrade() {
+        return Ok(lanes);
+    }
+    let lanes = Lanes::start(load()?).map_err(|e| EngineError::Runtime(format!("no thread for the engine: {e}")))?;
+    let lanes = Arc::new(lanes);
+    *slot = Arc::downgrade(&lanes);
+    Ok(lanes)
+}
+
+/// Whether an engine is alive, or being loaded right now.
+fn is_used(cell: &Cell) -> bool {
+    cell.try_lock().map_or(true, |slot| slot.strong_count() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::Fake;
+
+    fn key(digest: &str) -> Key {
+        Key { digest: digest.into(), options: Options { provider: "cpu".into(), threads: 1, lanes: 1 } }
+    }
+
+    #[test]
+    fn users_share_an_engine_until_the_last_one_goes() {
+        let load = || -> Result<Arc<dyn Engine>, EngineError> { Ok(Arc::new(Fake::new(1))) };
+        let a = get(&key("shared-a"), load).unwrap();
+        let b = get(&key("shared-a"), || panic!("it is loaded")).unwrap();
+        let other = get(&key("shared-b"), load).unwrap();
+        assert!(Arc::ptr_eq(&a, &b) && !Arc::ptr_eq(&a, &other));
+        let gone = Arc::downgrade(&a);
+        drop((a, b));
+        assert!(gone.upgrade().is_none(), "nobody uses it any more");
+        assert!(get(&key("shared-a"), || Err(EngineError::Model("asked to load".into()))).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! A model ready for frames: its bundle, its engine and the code that reads its answers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::bundle::contract::InputContract;
+use crate::bundle::{Bundle, BundleError, ModelSource};
+use crate::engine::lanes::Lanes;
+use crate::engine::onnx::{OnnxEngine, Options};
+use crate::engine::shared::{self, Key};
+use crate::engine::{Engine, EngineError, Io};
+use crate::post::{self, PostError, PostProcessor, Scratch};
+use crate::pre::Preprocessor;
+use crate::pre::geometry::Geometry;
+use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
+
+/// What to load and how to run it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Bundle folder, `.vigil` archive, `.onnx` file, or the name of an installed bundle.
+    pub model: String,
+    /// `auto`, or the execution provider to use.
+    pub provider: String,
+    /// CPU threads for all runs together; 0: one per processor.
+    pub threads: usize,
+    /// Runs that may be under way at once; 0: as many as threads.
+    pub lanes: usize,
+    /// ONNX Runtime's library; `None`: the first one found.
+    pub ort_library: Option<PathBuf>,
+}
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The bundle is missing or broken.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The runtime cannot load it.
+    #[error("model {model}: {source}")]
+    Engine {
+        /// Where it came from.
+        model: String,
+        /// What the runtime says.
+        source: EngineError,
+    },
+    /// The model is not what its bundle promises, or cannot be recognised without one.
+    #[error("model {model}: {source}")]
+    Contract {
+        /// Where it came from.
+        model: String,
+        /// What does not agree.
+        source: PostError,
+    },
+    /// No provider of the bundle's can be used.
+    #[error("model {model}: none of its execution providers can be used: {tried}")]
+    NoProvider {
+        /// Where it came from.
+        model: String,
+        /// Each provider with its reason.
+        tried: String,
+    },
+}
+
+/// A loaded model.
+pub struct Model {
+    bundle: Bundle,
+    id: Arc<ModelId>,
+    lanes: Arc<Lanes>,
+    post: PostProcessor,
+    run_time: Duration,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("id", &self.id).field("provider", &self.provider()).finish_non_exhaustive()
+    }
+}
+
+/// Weights with where they came from.
+struct Weights {
+    bytes: Vec<u8>,
+    digest: String,
+}
+
+impl Model {
+    /// Opens, loads, checks and warms up a model.
+    ///
+    /// # Errors
+    /// A [`ModelError`] whose text names the model, what is wrong with it and what to do.
+    pub fn load(request: &Request) -> Result<Self, ModelError> {
+        match ModelSource::open(&request.model)? {
+            ModelSource::Bundle(bundle) => Self::from_bundle(*bundle, request),
+            ModelSource::Bare { path, bytes, digest } => {
+                let weights = Weights { bytes, digest };
+                let provider = if request.provider == "auto" { "cpu" } else { &request.provider };
+                let model = path.display().to_string();
+                let lanes = engine(&weights, provider, request)
+                    .map_err(|source| ModelError::Engine { model: model.clone(), source })?;
+                let known = post::recognise(lanes.engine().spec())
+                    .map_err(|source| ModelError::Contract { model: model.clone(), source })?;
+                let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+                let bundle =
+                    Bundle::bare(name, weights.digest.clone(), known.input, known.output, known.labels, known.task);
+                Self::finish(bundle, &weights.digest, lanes, model)
+            }
+        }
+    }
+
+    fn from_bundle(bundle: Bundle, request: &Request) -> Result<Self, ModelError> {
+        let model = bundle.origin.display().to_string();
+        let wanted: Vec<String> = if request.provider == "auto" {
+            bundle.variants.iter().flat_map(|v| v.providers.iter().cloned()).collect()
+        } else {
+            vec![request.provider.clone()]
+        };
+        let mut tried = Vec::new();
+        for provider in wanted {
+            let Some(variant) = bundle.variant_for(&provider) else {
+                tried.push(format!("{provider}: the bundle has no variant for it"));
+                continue;
+            };
+            let weights = Weights { bytes: bundle.read(&variant.file)?, digest: variant.sha256.clone() };
+            match engine(&weights, &provider, request) {
+                Ok(lanes) => return Self::finish(bundle, &weights.digest, lanes, model),
+                Err(source @ EngineError::Provider(_)) => tried.push(format!("{provider}: {source}")),
+                Err(source) => return Err(ModelError::Engine { model, source }),
+            }
+        }
+        Err(ModelError::NoProvider { model, tried: tried.join("; ") })
+    }
+
+    fn finish(bundle: Bundle, digest: &str, lanes: Arc<Lanes>, model: String) -> Result<Self, ModelError> {
+        let post = PostProcessor::new(&bundle.output, &bundle.input, &bundle.labels, lanes.engine().spec())
+            .map_err(|source| ModelError::Contract { model: model.clone(), source })?;
+        let id = ModelId { name: bundle.name.clone(), release: bundle.release.clone(), digest: digest.to_owned() };
+        let mut loaded = Self { bundle, id: Arc::new(id), lanes, post, run_time: Duration::ZERO };
+        loaded.warm_up(model)?;
+        Ok(loaded)
+    }
+
+    /// Runs the model on an empty picture: the first run is slow, and a model that answers in other shapes than it
+    /// promised is better refused before video runs.
+    fn warm_up(&mut self, model: String) -> Result<(), ModelError> {
+        let mut io = self.io();
+        let engine = self.lanes.engine();
+        let run = |io: &mut Io| {
+            let start = Instant::now();
+            engine.run(io).map(|()| start.elapsed())
+        };
+        let times = run(&mut io).and_then(|_| run(&mut io));
+        self.run_time = times.map_err(|source| ModelError::Engine { model: model.clone(), source })?;
+        let input = self.input();
+        let geometry = Geometry::new(input, input.width, input.height, None);
+        let mut result = FrameResult {
+            frame: 0,
+            pts_ns: None,
+            running_time_ns: None,
+            utc_ns: 0,
+            width: input.width,
+            height: input.height,
+            model: None,
+            freshness: Freshness::Absent(AbsentReason::NoModel),
+            objects: Vec::new(),
+            classes: Vec::new(),
+        };
+        self.post
+            .run(&io.outputs, &self.post.thresholds(), &geometry, &mut Scratch::default(), &mut result)
+            .map_err(|source| ModelError::Contract { model, source })?;
+        Ok(())
+    }
+
+    /// The bundle.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Name, release and digest, as results carry them.
+    pub fn id(&self) -> &Arc<ModelId> {
+        &self.id
+    }
+
+    /// What the model's input looks like.
+    pub fn input(&self) -> &InputContract {
+        &self.bundle.input
+    }
+
+    /// The code that reads the answers.
+    pub fn post(&self) -> &PostProcessor {
+        &self.post
+    }
+
+    /// The engine and its threads.
+    pub fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// The execution provider in use.
+    pub fn provider(&self) -> &str {
+        self.lanes.engine().provider()
+    }
+
+    /// How long one run took when the model was warmed up.
+    pub fn run_time(&self) -> Duration {
+        self.run_time
+    }
+
+    /// Tensors for one run.
+    pub fn io(&self) -> Io {
+        let shape = Preprocessor::new(self.input().clone()).shape().to_vec();
+        Io::new(self.lanes.engine().spec(), &[shape])
+    }
+}
+
+fn engine(weights: &Weights, provider: &str, request: &Request) -> Result<Arc<Lanes>, EngineError> {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if request.threads == 0 { processors } else { request.threads };
+    let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
+    let options = Options { provider: provider.to_owned(), threads, lanes };
+    let key = Key { digest: weights.digest.clone(), options: options.clone() };
+    shared::get(&key, || {
+        OnnxEngine::load(&weights.bytes, &options, request.ort_library.as_deref())
+            .map(|e| Arc::new(e) as Arc<dyn Engine>)
+    })
+}
