@@ -1,0 +1,155 @@
+//! Greedy non-maximum suppression: of boxes that overlap too much, the most confident stays.
+
+use std::cmp::Ordering;
+
+use super::{Candidate, Candidates};
+
+/// Most candidates that are compared at all, the most confident first; the same cap as Ultralytics' `max_nms`. A
+/// broken model may propose every anchor.
+pub const MAX_CANDIDATES: usize = 30_000;
+
+/// Most confident first. Equal scores fall back on class and corners, so that the order of a result never depends on
+/// the order of the candidates.
+fn rank(a: &Candidate, b: &Candidate) -> Ordering {
+    b.score
+        .total_cmp(&a.score)
+        .then(a.class_id.cmp(&b.class_id))
+        .then(a.x1.total_cmp(&b.x1))
+        .then(a.y1.total_cmp(&b.y1))
+        .then(a.x2.total_cmp(&b.x2))
+        .then(a.y2.total_cmp(&b.y2))
+}
+
+/// Keeps the `max` most confident candidates, most confident first.
+pub fn most_confident(candidates: &mut Candidates, max: usize) {
+    if max < candidates.len() {
+        candidates.select_nth_unstable_by(max, rank);
+        candidates.truncate(max);
+    }
+    candidates.sort_unstable_by(rank);
+}
+
+/// Suppresses what overlaps a more confident candidate by an IoU over `iou`, within a class or, if `class_agnostic`,
+/// over all of them, and keeps at most `max`. Leaves the survivors most confident first.
+///
+/// Needs guarded candidates (finite, not empty). Compares each with the survivors only, so the cost is bounded by
+/// [`MAX_CANDIDATES`] × `max`.
+pub fn suppress(candidates: &mut Candidates, iou: f32, class_agnostic: bool, max: usize) {
+    most_confident(candidates, MAX_CANDIDATES);
+    let mut kept = 0;
+    for i in 0..candidates.len() {
+        if kept == max {
+            break;
+        }
+        let candidate = candidates[i];
+        let bbox = candidate.bbox();
+        let hidden = candidates[..kept]
+            .iter()
+            .any(|k| (class_agnostic || k.class_id == candidate.class_id) && k.bbox().iou(&bbox) > iou);
+        if !hidden {
+            candidates[kept] = candidate;
+            kept += 1;
+        }
+    }
+    candidates.truncate(kept);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn square(x: f32, score: f32, class_id: u32) -> Candidate {
+        Candidate { x1: x, y1: 0.0, x2: x + 10.0, y2: 10.0, score, class_id }
+    }
+
+    #[test]
+    fn the_more_confident_of_two_overlapping_boxes_stays() {
+        // 10 × 10 boxes 2 apart: 80 / 120 = 0.667.
+        let boxes = vec![square(0.0, 0.6, 0), square(2.0, 0.9, 0)];
+        let mut found = boxes.clone();
+        suppress(&mut found, 0.66, false, 10);
+        assert_eq!(found, [square(2.0, 0.9, 0)]);
+        let mut found = boxes;
+        suppress(&mut found, 0.67, false, 10);
+        assert_eq!(found, [square(2.0, 0.9, 0), square(0.0, 0.6, 0)]);
+    }
+
+    #[test]
+    fn a_suppressed_box_suppresses_nothing() {
+        // 0 and 4 overlap by 60/140 = .43, 4 and 8 too; 0 and 8 by 20/180 = .11.
+        let mut found = vec![square(0.0, 0.9, 0), square(4.0, 0.8, 0), square(8.0, 0.7, 0)];
+        suppress(&mut found, 0.4, false, 10);
+        assert_eq!(found, [square(0.0, 0.9, 0), square(8.0, 0.7, 0)]);
+    }
+
+    #[test]
+    fn classes_are_apart_unless_agnostic() {
+        let boxes = vec![square(0.0, 0.9, 0), square(0.0, 0.8, 1)];
+        let mut found = boxes.clone();
+        suppress(&mut found, 0.5, false, 10);
+        assert_eq!(found.len(), 2);
+        let mut found = boxes;
+        suppress(&mut found, 0.5, true, 10);
+        assert_eq!(found, [square(0.0, 0.9, 0)]);
+    }
+
+    #[test]
+    fn more_candidates_than_the_cap_are_cut_by_score() {
+        let count = MAX_CANDIDATES + 1000;
+        let mut found: Candidates =
+            (0..count).map(|i| square(i as f32 * 20.0, (i as f32 + 1.0) / (count as f32 + 1.0), 0)).collect();
+        suppress(&mut found, 0.5, false, 3);
+        let xs: Vec<f32> = found.iter().map(|c| c.x1).collect();
+        assert_eq!(xs, [(count - 1) as f32 * 20.0, (count - 2) as f32 * 20.0, (count - 3) as f32 * 20.0]);
+    }
+
+    fn any_candidate() -> impl Strategy<Value = Candidate> {
+        (0.0f32..80.0, 0.0f32..80.0, 1.0f32..40.0, 1.0f32..40.0, 0u8..=20, 0u32..3).prop_map(|(x, y, w, h, s, c)| {
+            // Few distinct scores, so that ties are common.
+            Candidate { x1: x, y1: y, x2: x + w, y2: y + h, score: f32::from(s) / 20.0, class_id: c }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn survivors_are_few_sorted_apart_and_every_other_is_hidden(
+            input in prop::collection::vec(any_candidate(), 0..60),
+            iou in 0.1f32..0.9,
+            agnostic: bool,
+            max in 0usize..70,
+        ) {
+            let mut found = input.clone();
+            suppress(&mut found, iou, agnostic, max);
+            let same = |a: &Candidate, b: &Candidate| agnostic || a.class_id == b.class_id;
+            prop_assert!(found.len() <= max);
+            prop_assert!(found.windows(2).all(|w| w[0].score >= w[1].score));
+            for (i, a) in found.iter().enumerate() {
+                prop_assert!(input.contains(a));
+                for b in &found[i + 1..] {
+                    prop_assert!(!same(a, b) || a.bbox().iou(&b.bbox()) <= iou);
+                }
+            }
+            if found.len() < max {
+                for c in input.iter().filter(|c| !found.contains(c)) {
+                    let hides = |k: &Candidate| same(k, c) && k.score >= c.score && k.bbox().iou(&c.bbox()) > iou;
+                    prop_assert!(found.iter().any(hides));
+                }
+            }
+        }
+
+        #[test]
+        fn the_order_of_candidates_does_not_matter(
+            (input, shuffled) in prop::collection::vec(any_candidate(), 0..60)
+                .prop_flat_map(|v| (Just(v.clone()), Just(v).prop_shuffle())),
+            iou in 0.1f32..0.9,
+            max in 1usize..70,
+        ) {
+            let (mut a, mut b) = (input, shuffled);
+            suppress(&mut a, iou, false, max);
+            suppress(&mut b, iou, false, max);
+            prop_assert_eq!(a, b);
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Checked access to tensors: shapes against what a decoder reads, before anything runs and on every frame.
+
+use half::slice::HalfFloatSliceExt;
+
+use super::PostError;
+use crate::bundle::contract::{Activation, InputContract, Layout, OutputContract};
+use crate::engine::{DataType, Spec, Tensor, TensorData, TensorSpec};
+
+/// A shape of which some lengths are decided at run time.
+pub(super) type Shape = [Option<usize>];
+
+/// `[1, ?, 84]`.
+pub(super) fn shape_text(shape: &Shape) -> String {
+    let dims: Vec<String> = shape.iter().map(|d| d.map_or_else(|| "?".into(), |d| d.to_string())).collect();
+    format!("[{}]", dims.join(", "))
+}
+
+/// The element type's name.
+pub(super) fn dtype_text(dtype: DataType) -> &'static str {
+    match dtype {
+        DataType::F32 => "f32",
+        DataType::F16 => "f16",
+        DataType::U8 => "u8",
+        DataType::I8 => "i8",
+        DataType::I32 => "i32",
+        DataType::I64 => "i64",
+    }
+}
+
+/// All tensors with type and shape, for error texts.
+pub(super) fn list(tensors: &[TensorSpec]) -> String {
+    if tensors.is_empty() {
+        return "none".into();
+    }
+    let texts: Vec<String> =
+        tensors.iter().map(|t| format!("`{}` {} {}", t.name, dtype_text(t.dtype), shape_text(&t.shape))).collect();
+    texts.join(", ")
+}
+
+/// Takes leading dimensions off, as long as `is_one` holds for them, until `N` are left.
+fn trim<T: Copy, const N: usize>(shape: &[T], is_one: impl Fn(T) -> bool) -> Option<[T; N]> {
+    let (batch, rest) = shape.split_at_checked(shape.len().checked_sub(N)?)?;
+    if !batch.iter().all(|d| is_one(*d)) {
+        return None;
+    }
+    rest.try_into().ok()
+}
+
+/// The last `N` dimensions of a promised shape; `None` if it has fewer, or a leading one that cannot be 1.
+pub(super) fn promised<const N: usize>(shape: &Shape) -> Option<[Option<usize>; N]> {
+    trim(shape, |d| d.is_none_or(|d| d == 1))
+}
+
+/// Whether a promised length can be `expected`.
+pub(super) fn may_be(promised: Option<usize>, expected: usize) -> bool {
+    promised.is_none_or(|d| d == expected)
+}
+
+/// What a decoder says when a tensor's shape is not among those that it reads.
+pub(super) struct Reader {
+    /// The decoder's name.
+    pub decoder: &'static str,
+    /// The shapes that it reads.
+    pub expected: String,
+    /// What to do.
+    pub fix: &'static str,
+}
+
+impl Reader {
+    /// The error for a promised shape.
+    pub(super) fn refuse(&self, tensor: &TensorSpec) -> PostError {
+        self.error(&tensor.name, shape_text(&tensor.shape))
+    }
+
+    fn error(&self, tensor: &str, found: String) -> PostError {
+        let (tensor, expected) = (tensor.to_owned(), self.expected.clone());
+        PostError::Shape { decoder: self.decoder, tensor, found, expected, fix: self.fix }
+    }
+
+    /// The values of output `index` of a run and its last `N` dimensions, whose product is the number of values and
+    /// which `accept` finds right.
+    pub(super) fn read<'t, const N: usize>(
+        &self,
+        outputs: &'t [Tensor],
+        index: usize,
+        accept: impl Fn([usize; N]) -> bool,
+    ) -> Result<([usize; N], &'t [f32]), PostError> {
+        let (tensor, values) = self.values(outputs, index)?;
+        match trim(&tensor.shape, |d| d == 1) {
+            Some(dims) if accept(dims) => Ok((dims, values)),
+            _ => Err(self.error(&tensor.name, format!("{:?}", tensor.shape))),
+        }
+    }
+
+    /// The `len` values of output `index` of a run, whatever their dimensions.
+    pub(super) fn read_flat<'t>(
+        &self,
+        outputs: &'t [Tensor],
+        index: usize,
+        len: usize,
+    ) -> Result<&'t [f32], PostError> {
+        let (tensor, values) = self.values(outputs, index)?;
+        if values.len() != len {
+            return Err(self.error(&tensor.name, format!("{:?}", tensor.shape)));
+        }
+        Ok(values)
+    }
+
+    /// An output of a run and its values, as many as its shape says.
+    fn values<'t>(&self, outputs: &'t [Tensor], index: usize) -> Result<(&'t Tensor, &'t [f32]), PostError> {
+        let tensor = outputs.get(index).ok_or_else(|| PostError::Missing {
+            decoder: self.decoder,
+            needs: "an output that the model promised and the run did not give",
+            found: outputs.iter().map(|t| format!("`{}`", t.name)).collect::<Vec<_>>().join(", "),
+        })?;
+        let TensorData::F32(values) = &tensor.data else {
+            return Err(not_float(self.decoder, &tensor.name, tensor.data.dtype()));
+        };
+        let needed = tensor.shape.iter().try_fold(1usize, |product, d| product.checked_mul(*d));
+        if needed != Some(values.len()) {
+            return Err(PostError::Length {
+                tensor: tensor.name.clone(),
+                shape: format!("{:?}", tensor.shape),
+                found: values.len(),
+                expected: needed.unwrap_or(usize::MAX),
+            });
+        }
+        Ok((tensor, values))
+    }
+}
+
+fn not_float(decoder: &'static str, tensor: &str, dtype: DataType) -> PostError {
+    PostError::DataType { decoder, tensor: tensor.to_owned(), found: dtype_text(dtype) }
+}
+
+/// Refuses integers where the values have a unit.
+pub(super) fn check_float(decoder: &'static str, tensor: &TensorSpec) -> Result<(), PostError> {
+    match tensor.dtype {
+        DataType::F32 | DataType::F16 => Ok(()),
+        dtype => Err(not_float(decoder, &tensor.name, dtype)),
+    }
+}
+
+/// Refuses an activation that the decoder does not apply; `usual` stands for a contract that names none.
+pub(super) fn activation(
+    output: &OutputContract,
+    usual: Activation,
+    allowed: &[Activation],
+) -> Result<Activation, PostError> {
+    let wanted = output.activation.unwrap_or(usual);
+    if allowed.contains(&wanted) {
+        return Ok(wanted);
+    }
+    let name = |a: Activation| match a {
+        Activation::None => "none",
+        Activation::Sigmoid => "sigmoid",
+        Activation::Softmax => "softmax",
+    };
+    let names: Vec<&str> = allowed.iter().map(|a| name(*a)).collect();
+    let (decoder, wanted, names) = (output.decoder.as_str(), name(wanted), names.join(", "));
+    Err(PostError::Contract {
+        key: "activation",
+        why: format!("decoder {decoder} does not apply {wanted}; remove the key or choose from: {names}"),
+    })
+}
+
+/// Checks the model's input against the contract.
+pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<(), PostError> {
+    let (c, w, h) = (input.color.channels(), input.width as usize, input.height as usize);
+    let expected = match input.layout {
+        Layout::Nchw => [1, c, h, w],
+        Layout::Nhwc => [1, h, w, c],
+    };
+    let error = |key| PostError::Input { found: list(&spec.inputs), expected: format!("one of {expected:?}"), key };
+    let [tensor] = spec.inputs.as_slice() else { return Err(error("layout")) };
+    let Ok(shape) = <[Option<usize>; 4]>::try_from(tensor.shape.as_slice()) else { return Err(error("layout")) };
+    let [batch, a, b, d] = shape;
+    let (channels, rows, columns) = match input.layout {
+        Layout::Nchw => (a, b, d),
+        Layout::Nhwc => (d, a, b),
+    };
+    if !may_be(batch, 1) {
+        return Err(error("size (the batch must be 1: export the model with a batch of 1 or a free one)"));
+    }
+    if !may_be(channels, c) {
+        // With the other layout's order the channels would fit: that is the key to mend.
+        let other = if input.layout == Layout::Nchw { d } else { a };
+        return Err(error(if other == Some(c) { "layout" } else { "color" }));
+    }
+    if !(may_be(rows, h) && may_be(columns, w)) {
+        return Err(error("size"));
+    }
+    Ok(())
+}
+
+/// The outputs as f32: themselves, or converted into `buffer` (reused from frame to frame).
+pub(super) fn as_floats<'a>(outputs: &'a [Tensor], buffer: &'a mut Vec<Tensor>) -> &'a [Tensor] {
+    if outputs.iter().all(|t| matches!(t.data, TensorData::F32(_))) {
+        return outputs;
+    }
+    buffer.resize_with(outputs.len(), || Tensor::from_f32("", &[0], Vec::new()));
+    for (to, from) in buffer.iter_mut().zip(outputs) {
+        to.name.clone_from(&from.name);
+        to.shape.clone_from(&from.shape);
+        convert(&from.data, &mut to.data);
+    }
+    buffer
+}
+
+/// Converts values to f32, in place where the target has room.
+fn convert(from: &TensorData, to: &mut TensorData) {
+    if !matches!(to, TensorData::F32(_)) {
+        *to = TensorData::F32(Vec::new());
+    }
+    let TensorData::F32(values) = to else { return };
+    values.clear();
+    match from {
+        TensorData::F32(v) => values.extend_from_slice(v),
+        TensorData::F16(v) => {
+            values.resize(v.len(), 0.0);
+            v.convert_to_f32_slice(values);
+        }
+        TensorData::U8(v) => values.extend(v.iter().map(|x| f32::from(*x))),
+        TensorData::I8(v) => values.extend(v.iter().map(|x| f32::from(*x))),
+        TensorData::I32(v) => values.extend(v.iter().map(|x| *x as f32)),
+        TensorData::I64(v) => values.extend(v.iter().map(|x| *x as f32)),
+    }
+}
+
+/// The largest value of a row; NaN if any value is not finite, negative infinity if there is none.
+pub(super) fn peak(row: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    let (mut best, mut poison) = ([f32::NEG_INFINITY; LANES], [0.0f32; LANES]);
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for ((best, poison), v) in best.iter_mut().zip(&mut poison).zip(chunk) {
+            *best = if *v > *best { *v } else { *best };
+            // 0 for a finite value, NaN for any other.
+            *poison += *v * 0.0;
+        }
+    }
+    for ((best, poison), v) in best.iter_mut().zip(&mut poison).zip(rest) {
+        *best = if *v > *best { *v } else { *best };
+        *poison += *v * 0.0;
+    }
+    let poison: f32 = poison.iter().sum();
+    best.iter().copied().fold(f32::NEG_INFINITY, f32::max) + poison
+}
+
+/// Where `value` stands first in a row; 0 if it does not (a NaN, which the guard drops).
+pub(super) fn position(row: impl IntoIterator<Item = f32>, value: f32) -> u32 {
+    row.into_iter().position(|v| v == value).unwrap_or(0) as u32
+}
+
+/// The logistic function.
+pub(super) fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use half::f16;
+
+    use super::*;
+
+    #[test]
+    fn peak_is_the_maximum_and_poisoned_by_anything_not_finite() {
+        for len in 1..40 {
+            let mut row: Vec<f32> = (0..len).map(|i| (i as f32 * 7.0) % 11.0 - 20.0).collect();
+            let expected = row.iter().copied().fold(f32::MIN, f32::max);
+            assert_eq!(peak(&row), expected);
+            assert_eq!(row[position(row.iter().copied(), expected) as usize], expected);
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                row[len / 2] = bad;
+                assert!(peak(&row).is_nan());
+            }
+        }
+        assert_eq!(peak(&[]), f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn every_type_becomes_f32_and_the_buffer_is_reused() {
+        let outputs = [
+            Tensor { name: "a".into(), shape: vec![2], data: TensorData::F16(vec![f16::from_f32(0.5), f16::NAN]) },
+            Tensor { name: "b".into(), shape: vec![1], data: TensorData::I64(vec![-3]) },
+            Tensor::from_f32("c", &[1], vec![0.25]),
+        ];
+        let mut buffer = Vec::new();
+        for _ in 0..2 {
+            let floats = as_floats(&outputs, &mut buffer);
+            let TensorData::F32(a) = &floats[0].data else { panic!("not f32") };
+            assert!(a[0] == 0.5 && a[1].is_nan());
+            assert_eq!(floats[1].data, TensorData::F32(vec![-3.0]));
+            assert_eq!(floats[2], outputs[2]);
+        }
+        assert_eq!(buffer.len(), 3);
+    }
+
+    #[test]
+    fn leading_ones_are_taken_off() {
+        assert_eq!(promised::<2>(&[Some(1), Some(84), None]), Some([Some(84), None]));
+        assert_eq!(promised::<2>(&[None, Some(84), Some(9)]), Some([Some(84), Some(9)]));
+        assert_eq!(promised::<2>(&[Some(84), Some(9)]), Some([Some(84), Some(9)]));
+        assert_eq!(promised::<2>(&[Some(2), Some(84), Some(9)]), None);
+        assert_eq!(promised::<2>(&[Some(9)]), None);
+    }
+}
