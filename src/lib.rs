@@ -8,6 +8,7 @@ pub mod export;
 pub mod frame;
 pub mod gstutil;
 pub mod meta;
+pub mod paths;
 pub mod post;
 pub mod pre;
 pub mod result;
