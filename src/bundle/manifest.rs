@@ -377,3 +377,6 @@ fn check_pattern(pattern: &str) -> Result<(), String> {
     check_path(pattern)?;
     glob::Pattern::new(pattern).map(|_| ()).map_err(|e| format!("is not a pattern: {}", e.msg))
 }
+
+#[cfg(test)]
+mod tests;

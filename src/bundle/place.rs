@@ -32,14 +32,19 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// Reads the whole file as a `T`; the types of `T` decide which keys are known.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
-        toml::from_str(self.text).map_err(|e| self.error(e.span().unwrap_or(0..0), reworded(e.message())))
+        toml::from_str(self.text).map_err(|e| {
+            // A key that is missing at the top has the whole text as its place.
+            let span = e.span().filter(|span| *span != (0..self.text.len())).unwrap_or(0..0);
+            self.error(span, reworded(e.message()))
+        })
     }
 
-    /// A mistake at the bytes `at` of the text.
+    /// A mistake at the bytes `at` of the text; with an empty range, one of the file as a whole.
     pub fn error(&self, at: Range<usize>, message: impl Into<String>) -> ConfigError {
         let before = self.text.get(..at.start).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |i| i + 1);
-        let key = DeTable::parse(self.text).ok().and_then(|root| key_at(root.get_ref(), at.start));
+        let root = if at.is_empty() { None } else { DeTable::parse(self.text).ok() };
+        let key = root.and_then(|root| key_at(root.get_ref(), at.start));
         ConfigError {
             file: self.file.into(),
             line: before.matches('\n').count() + 1,
@@ -112,15 +117,19 @@ pub(super) fn did_you_mean<'a>(word: &str, known: impl Iterator<Item = &'a str>,
 }
 
 /// The word of `known` that differs from `word` by a typing mistake (Damerau-Levenshtein distance of at most a third of
-/// its length, or 1), if there is one.
+/// its length, or 1), if there is one; of several, the one that is most similar by Jaro and Winkler's measure.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = word.to_lowercase();
     known
         .into_iter()
-        .map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase()), k))
-        .filter(|(distance, k)| *distance <= (k.chars().count() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| k)
+        .filter_map(|k| {
+            let other = k.to_lowercase();
+            let distance = strsim::damerau_levenshtein(&folded, &other);
+            let near = distance <= (k.chars().count() / 3).max(1);
+            near.then(|| (distance, strsim::jaro_winkler(&folded, &other), k))
+        })
+        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
+        .map(|(_, _, k)| k)
 }
 
 #[cfg(test)]
@@ -132,7 +141,8 @@ mod tests {
         let known = ["decoder", "confidence", "iou"];
         assert_eq!(nearest("decodr", known), Some("decoder"));
         assert_eq!(nearest("Confidnece", known), Some("confidence"));
-        assert_eq!(nearest("uio", known), None);
+        assert_eq!(nearest("yolo8", ["yolox", "yolov8"]), Some("yolov8"));
+        assert_eq!(nearest("oiu", known), Some("iou"));
         assert_eq!(nearest("threshold", known), None);
         assert_eq!(nearest("", known), None);
     }
