@@ -1,8 +1,149 @@
-//! Where things are found on this machine.
+//! Where things lie on disk: bundles and the ONNX Runtime library.
+//!
+//! Nothing here opens a file; folders are listed only when a function is called.
+
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Candidates.
+/// The names a runtime library may have in a folder, before versioned ones.
+const RUNTIME_NAMES: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
+
+/// Reads an environment variable; a closure so that tests need not touch the process's environment.
+type Var<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+fn process_env(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// A variable's value, with an empty one counted as unset (XDG Base Directory Specification).
+fn set(var: Var, name: &str) -> Option<PathBuf> {
+    var(name).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// Vigil's own folder: `$VIGIL_HOME`, else `$XDG_DATA_HOME/vigil`, else `$HOME/.local/share/vigil`.
+///
+/// `None` if none of the three variables is set. The folder may not exist.
+pub fn home() -> Option<PathBuf> {
+    home_from(&process_env)
+}
+
+fn home_from(var: Var) -> Option<PathBuf> {
+    set(var, "VIGIL_HOME")
+        .or_else(|| set(var, "XDG_DATA_HOME").map(|d| d.join("vigil")))
+        .or_else(|| set(var, "HOME").map(|d| d.join(".local/share/vigil")))
+}
+
+/// The folders in which a bundle is looked up by its name, first one first: those of `VIGIL_BUNDLE_PATH` (separated by
+/// colons), `<home>/bundles`, and the system's. They may not exist.
+pub fn bundle_dirs() -> Vec<PathBuf> {
+    bundle_dirs_from(&process_env)
+}
+
+fn bundle_dirs_from(var: Var) -> Vec<PathBuf> {
+    let listed = set(var, "VIGIL_BUNDLE_PATH").map(OsString::from).unwrap_or_default();
+    let mut dirs: Vec<PathBuf> = std::env::split_paths(&listed).filter(|d| !d.as_os_str().is_empty()).collect();
+    dirs.extend(home_from(var).map(|h| h.join("bundles")));
+    dirs.extend(["/usr/local/share/vigil/bundles", "/usr/share/vigil/bundles"].map(PathBuf::from));
+    dirs
+}
+
+/// The ONNX Runtime libraries to try, first one first.
+///
+/// A library that the user named (`explicit`, a property or flag; else the variable `VIGIL_ORT_LIBRARY`) is the only
+/// candidate, whether it exists or not: another one must not silently take its place. Both may name the library or its
+/// folder. Otherwise: those found beside the plugin (`plugin_dir`), in `<home>/lib`, in the system's folders, and last
+/// the bare name `libonnxruntime.so.1`, which leaves the search to the dynamic linker.
 pub fn runtime_candidates(explicit: Option<&Path>, plugin_dir: Option<&Path>) -> Vec<PathBuf> {
-    let _ = plugin_dir;
-    explicit.map(Path::to_path_buf).or_else(|| std::env::var_os("VIGIL_ORT_LIBRARY").map(Into::into)).into_iter().collect()
+    runtime_candidates_from(explicit, plugin_dir, &process_env)
+}
+
+fn runtime_candidates_from(explicit: Option<&Path>, plugin_dir: Option<&Path>, var: Var) -> Vec<PathBuf> {
+    if let Some(named) = explicit.map(Path::to_path_buf).or_else(|| set(var, "VIGIL_ORT_LIBRARY")) {
+        let inside = if named.is_dir() { runtimes_in(&named) } else { Vec::new() };
+        return if inside.is_empty() { vec![named] } else { inside };
+    }
+    let system = ["/usr/local/lib", "/usr/lib", TRIPLET_DIR].map(PathBuf::from);
+    let dirs = plugin_dir.map(Path::to_path_buf).into_iter().chain(home_from(var).map(|h| h.join("lib"))).chain(system);
+    let mut found: Vec<PathBuf> = dirs.flat_map(|d| runtimes_in(&d)).collect();
+    found.push(PathBuf::from("libonnxruntime.so.1"));
+    found
+}
+
+/// Debian's library folder for this machine's architecture.
+const TRIPLET_DIR: &str = if cfg!(target_arch = "aarch64") {
+    "/usr/lib/aarch64-linux-gnu"
+} else if cfg!(target_arch = "arm") {
+    "/usr/lib/arm-linux-gnueabihf"
+} else {
+    "/usr/lib/x86_64-linux-gnu"
+};
+
+/// The runtime libraries in one folder: unversioned, major version, then full versions from the highest down.
+fn runtimes_in(dir: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = RUNTIME_NAMES.iter().map(|n| dir.join(n)).filter(|p| p.is_file()).collect();
+    let mut versioned: Vec<(Vec<u32>, PathBuf)> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let version = name.to_str()?.strip_prefix("libonnxruntime.so.1.")?;
+            let version = version.split('.').map(|n| n.parse().ok()).collect::<Option<Vec<u32>>>()?;
+            Some((version, entry.path()))
+        })
+        .filter(|(_, path)| path.is_file())
+        .collect();
+    versioned.sort_by(|a, b| b.0.cmp(&a.0));
+    found.extend(versioned.into_iter().map(|(_, path)| path));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> Option<OsString> {
+        move |name| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into())
+    }
+
+    #[test]
+    fn home_follows_the_three_variables_in_order() {
+        let all = env(&[("VIGIL_HOME", "/v"), ("XDG_DATA_HOME", "/x"), ("HOME", "/h")]);
+        assert_eq!(home_from(&all), Some("/v".into()));
+        assert_eq!(home_from(&env(&[("VIGIL_HOME", ""), ("XDG_DATA_HOME", "/x")])), Some("/x/vigil".into()));
+        assert_eq!(home_from(&env(&[("HOME", "/h")])), Some("/h/.local/share/vigil".into()));
+        assert_eq!(home_from(&env(&[])), None);
+    }
+
+    #[test]
+    fn bundle_dirs_start_with_the_listed_ones() {
+        let dirs = bundle_dirs_from(&env(&[("VIGIL_BUNDLE_PATH", "/a::/b"), ("VIGIL_HOME", "/v")]));
+        let expected = ["/a", "/b", "/v/bundles", "/usr/local/share/vigil/bundles", "/usr/share/vigil/bundles"];
+        assert_eq!(dirs, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_named_runtime_is_the_only_candidate() {
+        let var = env(&[("VIGIL_ORT_LIBRARY", "/from/env.so"), ("HOME", "/h")]);
+        let explicit = runtime_candidates_from(Some(Path::new("/no/such.so")), None, &var);
+        assert_eq!(explicit, [PathBuf::from("/no/such.so")]);
+        assert_eq!(runtime_candidates_from(None, None, &var), [PathBuf::from("/from/env.so")]);
+    }
+
+    #[test]
+    fn runtimes_in_a_folder_are_ordered_by_version_number() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in
+            ["libonnxruntime.so.1.9.0", "libonnxruntime.so.1.31.1", "libonnxruntime.so.1", "libonnxruntime.so.1.x"]
+        {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+        }
+        let names = ["libonnxruntime.so.1", "libonnxruntime.so.1.31.1", "libonnxruntime.so.1.9.0"];
+        let expected: Vec<PathBuf> = names.iter().map(|n| dir.path().join(n)).collect();
+        assert_eq!(runtime_candidates_from(Some(dir.path()), None, &env(&[])), expected);
+
+        let beside_plugin = runtime_candidates_from(None, Some(dir.path()), &env(&[]));
+        assert_eq!(beside_plugin[..3], expected);
+        assert_eq!(beside_plugin.last(), Some(&PathBuf::from("libonnxruntime.so.1")));
+    }
 }

@@ -1,0 +1,147 @@
+//! `vigil bundle`: make, look at, check and pack bundles.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gstvigil::bundle::create::{Draft, Known, write_new};
+use gstvigil::bundle::{Bundle, labels, pack, summary, verify};
+
+/// What to do with a bundle.
+#[derive(Debug, clap::Subcommand)]
+pub enum BundleCommand {
+    /// Make a bundle's folder from a bare .onnx model
+    New(NewArgs),
+    /// Tell what a bundle says
+    Show(PathArgs),
+    /// Check digests, manifest, labels and files; exit code 1 if something is wrong
+    Verify(PathArgs),
+    /// Write a bundle as one .vigil archive
+    Pack(PackArgs),
+}
+
+/// A new bundle.
+#[derive(Debug, clap::Args)]
+pub struct NewArgs {
+    /// The model
+    model: PathBuf,
+    /// Name of the bundle [default: what the model says, else the file's stem]
+    #[arg(long)]
+    name: Option<String>,
+    /// Release of the bundle [default: what the model says, else 1]
+    #[arg(long)]
+    release: Option<String>,
+    /// Licence of the weights, such as Apache-2.0
+    #[arg(long)]
+    license: Option<String>,
+    /// File with one label per line
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// What the model answers: detect or classify [default: recognised]
+    #[arg(long, value_parser = ["detect", "classify"])]
+    task: Option<String>,
+    /// Folder to write [default: the name]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+/// An existing bundle.
+#[derive(Debug, clap::Args)]
+pub struct PathArgs {
+    /// Folder or .vigil archive
+    path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// An archive to write.
+#[derive(Debug, clap::Args)]
+pub struct PackArgs {
+    /// Folder with bundle.toml
+    dir: PathBuf,
+    /// File to write [default: NAME-RELEASE.vigil]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Runs the command. `recognise` loads a model and tells what it is, with labels if it was given some and the task if
+/// it was given one.
+///
+/// # Errors
+/// What went wrong, in a text for the user.
+pub fn run(
+    command: BundleCommand,
+    recognise: impl FnOnce(&Path, Option<Vec<std::sync::Arc<str>>>, Option<&str>) -> Result<Draft, Box<dyn Error>>,
+) -> Result<ExitCode, Box<dyn Error>> {
+    match command {
+        BundleCommand::New(args) => new(&args, recognise),
+        BundleCommand::Show(args) => {
+            let bundle = Bundle::open(&args.path)?;
+            if args.json {
+                println!("{}", serde_json::to_string_pretty(&summary::to_json(&bundle))?);
+            } else {
+                println!("{}", summary::Text(&bundle));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        BundleCommand::Verify(args) => {
+            let report = verify::verify(&args.path);
+            if args.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                println!("{report}");
+            }
+            Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        BundleCommand::Pack(args) => {
+            let bundle = Bundle::open(&args.dir)?;
+            let out = args.output.unwrap_or_else(|| pack::default_file_name(&bundle).into());
+            pack::write_file(&bundle, &out)?;
+            println!("{}  {} bytes  digest {}", out.display(), std::fs::metadata(&out)?.len(), bundle.digest);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn new(
+    args: &NewArgs,
+    recognise: impl FnOnce(&Path, Option<Vec<std::sync::Arc<str>>>, Option<&str>) -> Result<Draft, Box<dyn Error>>,
+) -> Result<ExitCode, Box<dyn Error>> {
+    let given_labels = match &args.labels {
+        Some(file) => {
+            let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+            Some(labels::parse(&bytes, &file.display().to_string())?)
+        }
+        None => None,
+    };
+    let mut draft = recognise(&args.model, given_labels, args.task.as_deref())?;
+    for (key, value, target) in [("name", &args.name, &mut draft.name), ("release", &args.release, &mut draft.release)]
+    {
+        if let Some(value) = value {
+            target.clone_from(value);
+            draft.known.insert(key.into(), Known::Given);
+        }
+    }
+    if let Some(license) = &args.license {
+        draft.license = Some(license.clone());
+        draft.known.insert("license".into(), Known::Given);
+    }
+    for (key, given) in [("labels", args.labels.is_some()), ("task", args.task.is_some())] {
+        if given {
+            draft.known.insert(key.into(), Known::Given);
+        }
+    }
+    let out = args.output.clone().unwrap_or_else(|| PathBuf::from(&draft.name));
+    let bundle = write_new(&args.model, &draft, &out)?;
+    let values = draft.values();
+    let width = values.iter().map(|v| v.key.len()).max().unwrap_or(0);
+    for value in &values {
+        println!("{:<10}  {:<width$}  {}", value.known.as_str(), value.key, value.value);
+    }
+    println!("\nwritten to {}, digest {}", out.display(), bundle.digest);
+    if values.iter().any(|v| v.known == Known::Assumed && v.key.starts_with("input.")) {
+        println!("check the assumed values in {}", out.join("bundle.toml").display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,82 @@
+//! The keys of `bundle.toml` as serde reads them. What the values may be is checked in `manifest`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::contract::{Activation, Align, AnchorConfig, Color, DecoderKind, Layout, Resize, Task};
+use super::manifest::Precision;
+
+/// Only the version, for a file that may be of a format with other keys.
+#[derive(Deserialize)]
+pub(super) struct FormatOnly {
+    pub format: Spanned<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Top {
+    /// Checked through [`FormatOnly`]; here so that the key is known.
+    #[serde(rename = "format")]
+    pub _format: i64,
+    pub name: Spanned<String>,
+    pub release: Spanned<String>,
+    pub task: Task,
+    pub labels: Option<Spanned<String>>,
+    pub license: Option<Spanned<String>>,
+    pub input: Spanned<Input>,
+    pub output: Spanned<Output>,
+    #[serde(default)]
+    pub variant: Vec<VariantEntry>,
+    pub reference: Option<ReferenceEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Input {
+    pub layout: Layout,
+    pub size: Spanned<[u32; 2]>,
+    pub color: Color,
+    pub resize: Resize,
+    pub align: Option<Spanned<Align>>,
+    pub pad: Option<Spanned<u8>>,
+    pub mean: Spanned<Vec<f32>>,
+    pub std: Spanned<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Output {
+    pub decoder: Spanned<DecoderKind>,
+    pub confidence: Option<Spanned<f32>>,
+    pub iou: Option<Spanned<f32>>,
+    #[serde(default)]
+    pub per_class: BTreeMap<Spanned<String>, Spanned<f32>>,
+    pub max_objects: Option<Spanned<u64>>,
+    #[serde(default)]
+    pub class_agnostic: bool,
+    pub activation: Option<Activation>,
+    pub class_offset: Option<Spanned<u32>>,
+    pub top_k: Option<Spanned<u64>>,
+    pub anchors: Option<Spanned<AnchorConfig>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VariantEntry {
+    pub file: Spanned<String>,
+    pub sha256: Spanned<String>,
+    pub precision: Option<Precision>,
+    pub providers: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ReferenceEntry {
+    pub images: Spanned<Vec<Spanned<String>>>,
+    pub expected: Spanned<String>,
+    pub min_iou: Option<Spanned<f32>>,
+    pub score_tolerance: Option<Spanned<f32>>,
+    pub max_latency_ms: Option<Spanned<u64>>,
+}

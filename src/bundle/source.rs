@@ -1,0 +1,155 @@
+//! From what a user wrote for `model` to a bundle or a bare model.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::BundleError;
+use super::names::check_name;
+use super::place::nearest;
+use super::{Bundle, archive, digest, manifest, onnx_file};
+use crate::paths;
+
+/// Longest bare model, bytes: protobuf's own limit.
+const MAX_MODEL: u64 = 2 << 30;
+
+/// What `model` named.
+#[derive(Debug, Clone)]
+pub enum ModelSource {
+    /// A folder with `bundle.toml` or a `.vigil` archive.
+    Bundle(Box<Bundle>),
+    /// A bare `.onnx` file.
+    Bare {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Its SHA-256, 64 lower-case hexadecimal digits.
+        digest: String,
+    },
+}
+
+impl ModelSource {
+    /// Opens what `model` names: a path to a folder with `bundle.toml`, to a `.vigil` archive or to a bare `.onnx` file;
+    /// or, where there is no such path, the name of a bundle in [`paths::bundle_dirs`] (as a folder or as
+    /// `<name>.vigil`).
+    ///
+    /// # Errors
+    /// [`BundleError`] for the first thing that is wrong.
+    pub fn open(model: &str) -> Result<Self, BundleError> {
+        Self::open_in(model, &paths::bundle_dirs())
+    }
+
+    fn open_in(model: &str, dirs: &[PathBuf]) -> Result<Self, BundleError> {
+        let path = Path::new(model);
+        let is_name =
+            check_name(model).is_ok() && path.extension().is_none_or(|e| e != "onnx" && e != archive::EXTENSION);
+        // A folder that happens to have an installed bundle's name must not hide it.
+        if is_name && !path.is_file() && !path.join(manifest::FILE_NAME).exists() {
+            let places = dirs.iter().flat_map(|d| [d.join(model), d.join(format!("{model}.{}", archive::EXTENSION))]);
+            return match places.into_iter().find(|p| p.exists()) {
+                Some(installed) => Ok(Self::Bundle(Box::new(Bundle::open(&installed)?))),
+                None if path.exists() => Ok(Self::Bundle(Box::new(Bundle::open(path)?))),
+                None => Err(not_found(model, dirs)),
+            };
+        }
+        let kind = fs::metadata(path).map_err(BundleError::io(path))?;
+        if kind.is_dir() || path.extension().is_some_and(|e| e == archive::EXTENSION) {
+            return Ok(Self::Bundle(Box::new(Bundle::open(path)?)));
+        }
+        if !kind.is_file() {
+            return Err(BundleError::unusable(path, "neither a file nor a folder"));
+        }
+        if kind.len() > MAX_MODEL {
+            return Err(BundleError::unusable(path, format!("{} bytes are too many for an ONNX model", kind.len())));
+        }
+        let bytes = fs::read(path).map_err(BundleError::io(path))?;
+        onnx_file::check(&bytes).map_err(|why| BundleError::NotAModel { path: path.into(), why })?;
+        Ok(Self::Bare { path: path.into(), digest: digest::of_bytes(&bytes), bytes })
+    }
+}
+
+fn not_found(model: &str, dirs: &[PathBuf]) -> BundleError {
+    let installed: Vec<String> = dirs.iter().flat_map(|d| installed_in(d)).collect();
+    let hint = match nearest(model, installed.iter().map(String::as_str)) {
+        Some(near) => format!("; did you mean \"{near}\"?"),
+        None => String::new(),
+    };
+    let looked_in = dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
+    BundleError::NotFound { model: model.into(), looked_in, hint }
+}
+
+/// The names of the bundles in one folder of the search path.
+fn installed_in(dir: &Path) -> Vec<String> {
+    let name = |path: PathBuf| -> Option<String> {
+        let is_archive = path.extension().is_some_and(|e| e == archive::EXTENSION);
+        let name = if is_archive { path.file_stem() } else { path.file_name() };
+        (is_archive || path.join(manifest::FILE_NAME).exists()).then(|| name?.to_str().map(str::to_owned)).flatten()
+    };
+    fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|item| name(item.path())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{small_bundle, write_folder};
+    use super::*;
+
+    fn error(model: &Path) -> String {
+        let text = ModelSource::open_in(model.to_str().unwrap(), &[]).unwrap_err().to_string();
+        text.strip_prefix(model.to_str().unwrap()).unwrap_or(&text).to_owned()
+    }
+
+    #[test]
+    fn a_bare_model_is_read_and_digested() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.onnx");
+        fs::write(&path, onnx_file::TINY).unwrap();
+        let ModelSource::Bare { bytes, digest, .. } = ModelSource::open(path.to_str().unwrap()).unwrap() else {
+            panic!("not bare")
+        };
+        assert_eq!(bytes, onnx_file::TINY);
+        assert_eq!(digest, digest::of_bytes(onnx_file::TINY));
+    }
+
+    #[test]
+    fn bad_files_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = dir.path().join(name);
+            fs::write(&path, content).unwrap();
+            path
+        };
+        assert_eq!(error(&dir.path().join("no.onnx")), ": no such file or folder");
+        assert_eq!(error(&file("empty.onnx", b"")), ": not an ONNX model: the file is empty");
+        assert_eq!(error(&file("pic.onnx", b"\xff\xd8\xff\xe0JFIF")), ": not an ONNX model: it is a JPEG picture");
+        let cut = &onnx_file::TINY[..onnx_file::TINY.len() - 1];
+        assert!(error(&file("cut.onnx", cut)).starts_with(": not an ONNX model: the file is truncated"));
+        assert_eq!(
+            error(&file("text.vigil", b"hello")),
+            ": not a bundle archive: it is not compressed with zstd (make one with `vigil bundle pack`)"
+        );
+        assert_eq!(error(&file("empty.vigil", b"")), ": the archive is empty");
+        assert_eq!(error(dir.path()), ": not a bundle: there is no bundle.toml in it");
+    }
+
+    #[test]
+    fn names_are_looked_up_as_folder_and_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let dirs = [dir.path().join("absent"), dir.path().to_path_buf()];
+        write_folder(&dir.path().join("people"), &small_bundle());
+        fs::write(dir.path().join("cars.vigil"), "x").unwrap();
+        let ModelSource::Bundle(bundle) = ModelSource::open_in("people", &dirs).unwrap() else { panic!("bare") };
+        assert_eq!(bundle.origin, dir.path().join("people"));
+        let cars = ModelSource::open_in("cars", &dirs).unwrap_err().to_string();
+        assert!(cars.contains("not compressed with zstd"), "{cars}");
+
+        let text = ModelSource::open_in("peeple", &dirs).unwrap_err().to_string();
+        let looked_in = format!("{0}/absent, {0}", dir.path().display());
+        assert_eq!(
+            text,
+            format!(
+                "no model \"peeple\": there is no such file or folder, and no bundle of that name in {looked_in}; did you \
+                 mean \"people\"?"
+            )
+        );
+    }
+}
