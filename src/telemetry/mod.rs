@@ -1,1 +1,5 @@
-//! Counters and latency histograms.
+//! Latency histograms.
+
+pub mod histogram;
+
+pub use histogram::Histogram;

@@ -1,0 +1,305 @@
+//! Naming a sink: `file:PATH?option=value&…`, `stdout:` or `-`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::file::{FileOptions, FileSink, Fsync};
+use super::fs::RealFs;
+use super::sink::{Now, Sink, SinkError};
+use super::stdout::StreamSink;
+use super::units::{BadUnit, parse_duration, parse_size};
+
+/// Where records go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkUri {
+    /// Standard output.
+    Stdout,
+    /// A file of JSON lines.
+    File(FileOptions),
+}
+
+/// A text does not name a sink.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UriError {
+    /// Not a scheme that there is.
+    #[error("`{uri}` names no sink; write file:PATH, or stdout: for standard output{hint}")]
+    Scheme {
+        /// The text.
+        uri: String,
+        /// What was probably meant.
+        hint: String,
+    },
+    /// No path, or one on another machine.
+    #[error("`{uri}` names no file on this machine; write file:PATH or file:///PATH")]
+    Path {
+        /// The text.
+        uri: String,
+    },
+    /// A `%` without two hexadecimal digits, or bytes that are not UTF-8.
+    #[error("`{text}` has a broken escape; write % as %25 and ? as %3F")]
+    Escape {
+        /// The part of the text.
+        text: String,
+    },
+    /// An option that there is not.
+    #[error("`{option}` is not an option of a {scheme} sink{hint}")]
+    Option {
+        /// The option's name.
+        option: String,
+        /// The sink's scheme.
+        scheme: &'static str,
+        /// What was probably meant, or what there is.
+        hint: String,
+    },
+    /// An option given twice.
+    #[error("`{option}` is given twice")]
+    Twice {
+        /// The option's name.
+        option: String,
+    },
+    /// A value that the option cannot have.
+    #[error("{option}: {source}")]
+    Unit {
+        /// The option's name.
+        option: &'static str,
+        /// What is wrong.
+        source: BadUnit,
+    },
+    /// Not a way to call fsync.
+    #[error("fsync: `{value}` is not one of never, rotate, every-record, or a duration such as 1s")]
+    Fsync {
+        /// The value.
+        value: String,
+    },
+    /// Not a count.
+    #[error("keep: `{value}` is not a number of files from 1 upwards")]
+    Keep {
+        /// The value.
+        value: String,
+    },
+    /// Old files are to be removed, but there will never be any.
+    #[error("keep has no effect without rotate-size or rotate-time; add one of them")]
+    KeepAlone,
+}
+
+const FILE_OPTIONS: [&str; 4] = ["rotate-size", "rotate-time", "fsync", "keep"];
+
+impl FromStr for SinkUri {
+    type Err = UriError;
+
+    fn from_str(uri: &str) -> Result<Self, UriError> {
+        if uri == "-" {
+            return Ok(Self::Stdout);
+        }
+        let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
+        match scheme {
+            "file" => Ok(Self::File(parse_file(uri, rest)?)),
+            "stdout" => match rest.trim_start_matches("//").strip_prefix('?') {
+                Some(query) => Err(UriError::Option {
+                    option: query.split(['=', '&']).next().unwrap_or_default().to_string(),
+                    scheme: "stdout",
+                    hint: ", which has none".to_string(),
+                }),
+                None if rest.trim_start_matches("//").is_empty() => Ok(Self::Stdout),
+                None => Err(UriError::Scheme { uri: uri.to_string(), hint: String::new() }),
+            },
+            "" if !rest.is_empty() => {
+                Err(UriError::Scheme { uri: uri.to_string(), hint: format!(" (did you mean file:{rest}?)") })
+            }
+            _ => Err(UriError::Scheme { uri: uri.to_string(), hint: String::new() }),
+        }
+    }
+}
+
+impl SinkUri {
+    /// Opens the sink, so that what cannot work is known at once.
+    ///
+    /// # Errors
+    /// Any [`SinkError`].
+    pub fn open(&self, now: Now) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(match self {
+            Self::Stdout => Box::new(StreamSink::stdout()),
+            Self::File(options) => Box::new(FileSink::open(options.clone(), Box::new(RealFs), now)?),
+        })
+    }
+}
+
+fn parse_file(uri: &str, rest: &str) -> Result<FileOptions, UriError> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = match path.strip_prefix("//") {
+        Some(after) => after.strip_prefix("localhost").unwrap_or(after),
+        None => path,
+    };
+    let on_other_machine = rest.starts_with("//") && !path.starts_with('/');
+    if path.is_empty() || path.ends_with('/') || on_other_machine {
+        return Err(UriError::Path { uri: uri.to_string() });
+    }
+    let mut options = FileOptions::new(PathBuf::from(unescape(path)?));
+    let mut seen: Vec<&str> = Vec::new();
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if seen.contains(&name) {
+            return Err(UriError::Twice { option: name.to_string() });
+        }
+        seen.push(name);
+        set_option(&mut options, name, value)?;
+    }
+    if options.keep.is_some() && options.rotate_size.is_none() && options.rotate_time.is_none() {
+        return Err(UriError::KeepAlone);
+    }
+    Ok(options)
+}
+
+fn set_option(options: &mut FileOptions, name: &str, value: &str) -> Result<(), UriError> {
+    let duration = |option| parse_duration(value).map_err(|source| UriError::Unit { option, source });
+    match name {
+        "rotate-size" => {
+            let size = parse_size(value).map_err(|source| UriError::Unit { option: "rotate-size", source })?;
+            options.rotate_size = Some(size);
+        }
+        "rotate-time" => options.rotate_time = Some(duration("rotate-time")?),
+        "fsync" => {
+            options.fsync = match value {
+                "never" => Fsync::Never,
+                "rotate" => Fsync::Rotate,
+                "every-record" => Fsync::EveryRecord,
+                _ => parse_duration(value)
+                    .map(Fsync::Interval)
+                    .map_err(|_| UriError::Fsync { value: value.to_string() })?,
+            }
+        }
+        "keep" => {
+            let keep = value.parse().ok().filter(|&n: &usize| n > 0);
+            options.keep = Some(keep.ok_or_else(|| UriError::Keep { value: value.to_string() })?);
+        }
+        _ => return Err(unknown_option(name)),
+    }
+    Ok(())
+}
+
+fn unknown_option(name: &str) -> UriError {
+    let near =
+        FILE_OPTIONS.into_iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+    let hint = match near.filter(|n| strsim::jaro_winkler(n, name) > 0.8) {
+        Some(near) => format!(" (did you mean {near}?)"),
+        None => format!("; there are {}", FILE_OPTIONS.join(", ")),
+    };
+    UriError::Option { option: name.to_string(), scheme: "file", hint }
+}
+
+/// Percent-escapes resolved (RFC 3986, section 2.1).
+fn unescape(text: &str) -> Result<String, UriError> {
+    let broken = || UriError::Escape { text: text.to_string() };
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, tail) = rest.split_at_checked(2).ok_or_else(broken)?;
+        rest = tail;
+        bytes.extend(hex::decode(digits).map_err(|_| broken())?);
+    }
+    // A path with a zero byte names nothing.
+    if bytes.contains(&0) {
+        return Err(broken());
+    }
+    String::from_utf8(bytes).map_err(|_| broken())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn file(uri: &str) -> FileOptions {
+        match uri.parse() {
+            Ok(SinkUri::File(options)) => options,
+            other => panic!("{uri}: {other:?}"),
+        }
+    }
+
+    fn error(uri: &str) -> String {
+        uri.parse::<SinkUri>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn paths() {
+        for (uri, path) in [
+            ("file:out.jsonl", "out.jsonl"),
+            ("file:a/b.jsonl", "a/b.jsonl"),
+            ("file:/a/b", "/a/b"),
+            ("file:///a/b", "/a/b"),
+            ("file://localhost/a/b", "/a/b"),
+            ("file:what%3F%20100%25", "what? 100%"),
+            ("file:gr%C3%BC%C3%9fe", "grüße"),
+        ] {
+            assert_eq!(file(uri).path, PathBuf::from(path), "{uri}");
+        }
+        for uri in ["file:", "file:?keep=1", "file://elsewhere/a", "file:folder/", "file:///"] {
+            assert!(error(uri).contains("names no file on this machine"), "{uri}");
+        }
+        for uri in ["file:100%", "file:%2", "file:%zz", "file:%ff", "file:a%00b"] {
+            assert!(error(uri).contains("broken escape"), "{uri}");
+        }
+    }
+
+    #[test]
+    fn options() {
+        let plain = file("file:o");
+        assert_eq!((plain.rotate_size, plain.rotate_time, plain.keep), (None, None, None));
+        assert_eq!(plain.fsync, Fsync::Rotate);
+        let all = file("file:o?rotate-size=10MiB&rotate-time=1h&fsync=500ms&keep=3");
+        assert_eq!(all.rotate_size, Some(10 << 20));
+        assert_eq!(all.rotate_time, Some(Duration::from_secs(3600)));
+        assert_eq!(all.fsync, Fsync::Interval(Duration::from_millis(500)));
+        assert_eq!(all.keep, Some(3));
+        assert_eq!(file("file:o?fsync=never").fsync, Fsync::Never);
+        assert_eq!(file("file:o?fsync=every-record").fsync, Fsync::EveryRecord);
+    }
+
+    #[test]
+    fn wrong_texts_get_an_answer_that_helps() {
+        assert_eq!(
+            error("out.jsonl"),
+            "`out.jsonl` names no sink; write file:PATH, or stdout: for standard output (did you mean file:out.jsonl?)"
+        );
+        assert!(error("kafka://broker").contains("write file:PATH"), "{}", error("kafka://broker"));
+        assert!(error("").contains("names no sink"));
+        assert!(error("stdout:x").contains("names no sink"));
+        assert_eq!(error("stdout:?keep=3"), "`keep` is not an option of a stdout sink, which has none");
+        assert_eq!(
+            error("file:o?rotatesize=1MiB"),
+            "`rotatesize` is not an option of a file sink (did you mean rotate-size?)"
+        );
+        assert_eq!(
+            error("file:o?zzz"),
+            "`zzz` is not an option of a file sink; there are rotate-size, rotate-time, fsync, keep"
+        );
+        assert!(error("file:o?rotate-size=10").starts_with("rotate-size: `10` is not a size"));
+        assert!(error("file:o?rotate-time=0s").starts_with("rotate-time: `0s` is not a duration"));
+        assert!(error("file:o?fsync=often").starts_with("fsync: `often` is not one of"));
+        assert!(error("file:o?rotate-size=1MiB&keep=0").starts_with("keep: `0`"));
+        assert!(error("file:o?keep=3").starts_with("keep has no effect"));
+        assert_eq!(error("file:o?fsync=1s&fsync=2s"), "`fsync` is given twice");
+    }
+
+    #[test]
+    fn standard_output() {
+        for uri in ["-", "stdout:", "stdout://"] {
+            assert_eq!(uri.parse(), Ok(SinkUri::Stdout), "{uri}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC*", query in "[a-z=&0-9%?-]{0,40}") {
+            for uri in [text.clone(), format!("file:{text}"), format!("file:o?{query}")] {
+                let _ = uri.parse::<SinkUri>();
+            }
+        }
+    }
+}
