@@ -1,1 +1,19 @@
 //! Gives objects identities that last across frames.
+//!
+//! [`Tracker`] is multi-object tracking by detection: each identity has a constant-velocity Kalman filter
+//! ([`kalman`]); the detections of a frame are matched with the predictions by overlap, confident ones first
+//! ([`association`]), with an optimal assignment over the pairs that overlap ([`assignment`]).
+//!
+//! Everything is in time, not in frames: frames may come at any rate, be skipped, or be missing.
+//!
+//! Sources: Bewley et al., *Simple Online and Realtime Tracking*, ICIP 2016 (motion and overlap); Zhang et al.,
+//! *ByteTrack*, ECCV 2022 (two stages by confidence); Cao et al., *Observation-Centric SORT*, CVPR 2023 (re-update
+//! after a gap).
+
+mod assignment;
+mod association;
+mod kalman;
+mod track;
+mod tracker;
+
+pub use tracker::{Counts, Tracker, TrackerConfig};

@@ -1,0 +1,264 @@
+//! The tracker: detections in, identities out.
+
+use super::association::{Association, Candidate, Seeker, Stage};
+use super::track::{Identity, seconds};
+use crate::result::{BBox, Object, TrackState};
+
+/// What a [`Tracker`] does. Times are nanoseconds of running time, confidences and overlaps 0..1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackerConfig {
+    /// Objects from this confidence on are matched first and may start an identity.
+    pub high_confidence: f32,
+    /// Objects from this confidence on, but below `high_confidence`, may continue an identity and never start one.
+    /// Objects below it are left without identity.
+    pub low_confidence: f32,
+    /// Frames on which an object must be seen, one after the other, before its identity counts as confirmed; at least 1.
+    pub min_hits: u32,
+    /// How long an identity is kept without being seen. Must be longer than the time between two analysed frames.
+    pub max_lost_ns: u64,
+    /// How long an identity that analysed frames do not show is still reported as predicted; 0 = not at all.
+    pub coast_ns: u64,
+    /// Whether an identity keeps its class: objects of another class never continue it.
+    pub class_aware: bool,
+}
+
+impl Default for TrackerConfig {
+    fn default() -> Self {
+        Self {
+            high_confidence: 0.4,
+            low_confidence: 0.1,
+            min_hits: 3,
+            max_lost_ns: 2_000_000_000,
+            coast_ns: 0,
+            class_aware: true,
+        }
+    }
+}
+
+/// How many identities there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Identities held: tentative, seen and lost ones.
+    pub live: usize,
+    /// Confirmed ones among them.
+    pub confirmed: usize,
+    /// Confirmed ones that the last analysed frame did not show.
+    pub lost: usize,
+    /// Identities given out since the tracker was made.
+    pub created: u64,
+    /// Identities that were ever confirmed since the tracker was made: different objects seen.
+    pub established: u64,
+}
+
+/// Overlap that a confident object must have with a track's prediction.
+const HIGH_IOU: f32 = 0.2;
+/// The same for an object of low confidence: stricter, because it may be background.
+const LOW_IOU: f32 = 0.5;
+/// The same for a track that is not confirmed yet.
+const TENTATIVE_IOU: f32 = 0.3;
+/// Overlap from which two tracks are held to be one object.
+const SAME_IOU: f32 = 0.85;
+/// Boxes with a coordinate beyond this many frames are no objects.
+const FAR: f32 = 16.0;
+
+/// Follows objects through a stream; see the [module](crate::tracking).
+#[derive(Debug, Default)]
+pub struct Tracker {
+    config: TrackerConfig,
+    tracks: Vec<Identity>,
+    association: Association,
+    seekers: Vec<Seeker>,
+    created: u64,
+    established: u64,
+    /// Time of the last frame, as the caller gave it.
+    last_ns: Option<u64>,
+    /// Own clock: the sum of the steps forward, so that times that jump back do no harm.
+    clock_ns: u64,
+    /// Own clock at the last analysed frame: the time for which the tracks' motion holds.
+    analysed_ns: u64,
+    /// Width over height of the frame in whose units boxes are kept.
+    aspect: f32,
+}
+
+impl Tracker {
+    /// A tracker that has seen nothing.
+    pub fn new(config: TrackerConfig) -> Self {
+        Self { config, aspect: 1.0, ..Self::default() }
+    }
+
+    /// Changes the rules from the next frame on; identities stay.
+    pub fn set_config(&mut self, config: TrackerConfig) {
+        self.config = config;
+    }
+
+    /// Forgets all identities, as after a seek. Numbers that were given out are not given again.
+    pub fn reset(&mut self) {
+        self.tracks.clear();
+        self.last_ns = None;
+    }
+
+    /// How many identities there are.
+    pub fn counts(&self) -> Counts {
+        let confirmed = self.tracks.iter().filter(|t| t.confirmed);
+        Counts {
+            live: self.tracks.len(),
+            confirmed: confirmed.clone().count(),
+            lost: confirmed.filter(|t| t.missed > 0).count(),
+            created: self.created,
+            established: self.established,
+        }
+    }
+
+    /// A frame that was analysed at `now_ns` (running time), `frame` pixels wide and high: gives the `objects` found
+    /// on it their identities, and appends the predictions of lost ones within the configured coast time.
+    pub fn update(&mut self, now_ns: u64, frame: (u32, u32), objects: &mut Vec<Object>) {
+        self.proceed(now_ns, frame);
+        let dt = seconds(self.clock_ns - self.analysed_ns);
+        self.analysed_ns = self.clock_ns;
+        for track in &mut self.tracks {
+            track.motion.advance(dt);
+            track.missed = track.missed.saturating_add(1);
+        }
+        let (aspect, low) = (self.aspect, self.config.low_confidence);
+        self.association.begin(objects.iter().enumerate().filter_map(|(i, o)| candidate(i, o, aspect, low)));
+        self.associate(objects);
+        self.start(objects);
+        self.tracks.retain(|t| t.confirmed || t.missed == 0);
+        self.drop_doubles();
+        self.coast(objects);
+    }
+
+    /// A frame at `now_ns` that was not analysed: replaces `objects` by the predictions of all confirmed identities
+    /// that the last analysed frame showed, each with what was last known about it.
+    pub fn predict(&mut self, now_ns: u64, frame: (u32, u32), objects: &mut Vec<Object>) {
+        self.proceed(now_ns, frame);
+        objects.clear();
+        let dt = seconds(self.clock_ns - self.analysed_ns);
+        for track in &self.tracks {
+            let shown = self.analysed_ns - track.seen_ns <= self.config.coast_ns;
+            if !track.confirmed || !shown {
+                continue;
+            }
+            let mut motion = track.motion;
+            motion.advance(dt);
+            objects.extend(track.predicted(self.clock_ns, &motion, self.aspect));
+        }
+        number(objects, 0);
+    }
+
+    /// Moves the clock to `now_ns`, drops what has been lost for too long, and takes in the frame's shape.
+    fn proceed(&mut self, now_ns: u64, frame: (u32, u32)) {
+        let last = self.last_ns.replace(now_ns).unwrap_or(now_ns);
+        if last.saturating_sub(now_ns) > self.config.max_lost_ns {
+            self.tracks.clear();
+        }
+        self.clock_ns += now_ns.saturating_sub(last);
+        let (clock, longest) = (self.clock_ns, self.config.max_lost_ns);
+        self.tracks.retain(|t| clock - t.seen_ns <= longest);
+        let aspect = frame.0.max(1) as f32 / frame.1.max(1) as f32;
+        if aspect != self.aspect {
+            let k = aspect / self.aspect;
+            self.tracks.iter_mut().for_each(|t| t.stretch(k));
+            self.aspect = aspect;
+        }
+    }
+
+    /// The stages: confident objects to confirmed tracks, the others to those still seen on the frame before, what is
+    /// left of the confident ones to tentative tracks.
+    fn associate(&mut self, objects: &mut [Object]) {
+        let high = (self.config.high_confidence, f32::INFINITY);
+        let low = (self.config.low_confidence, self.config.high_confidence);
+        let class_aware = self.config.class_aware;
+        let stage = |confidence, min_iou| Stage { confidence, min_iou, buffer: 0.0, class_aware };
+        self.seek(|t| t.confirmed);
+        self.stage(&stage(high, HIGH_IOU), objects);
+        let tracks = &self.tracks;
+        self.seekers.retain(|s| tracks[s.track].missed == 1);
+        self.stage(&stage(low, LOW_IOU), objects);
+        self.seek(|t| !t.confirmed);
+        self.stage(&stage(high, TENTATIVE_IOU), objects);
+    }
+
+    fn seek(&mut self, which: impl Fn(&Identity) -> bool) {
+        self.seekers.clear();
+        let chosen = self.tracks.iter().enumerate().filter(|(_, t)| which(t));
+        self.seekers.extend(chosen.map(|(track, t)| Seeker { track, bbox: t.motion.bbox(), class_id: t.class_id() }));
+    }
+
+    fn stage(&mut self, stage: &Stage, objects: &mut [Object]) {
+        let Self { association, seekers, tracks, established, .. } = self;
+        let (now_ns, aspect, min_hits) = (self.clock_ns, self.aspect, self.config.min_hits);
+        association.run(stage, seekers, |seeker, candidate| {
+            let (track, object) = (&mut tracks[seeker.track], &mut objects[candidate.object]);
+            track.hit(now_ns, candidate.bbox, object);
+            if !track.confirmed && track.hits >= min_hits {
+                track.confirmed = true;
+                *established += 1;
+            }
+            let state = if track.confirmed { TrackState::Confirmed } else { TrackState::Tentative };
+            object.track = Some(track.report(now_ns, state, &track.motion, aspect));
+        });
+    }
+
+    /// Starts an identity for every confident object that has none.
+    fn start(&mut self, objects: &mut [Object]) {
+        let free = |c: &&Candidate| !c.taken && c.confidence >= self.config.high_confidence;
+        // Most confident first, as they stand in the result, so that numbers do not depend on positions.
+        let mut order: Vec<Candidate> = self.association.candidates().iter().filter(free).copied().collect();
+        order.sort_by_key(|c| c.object);
+        for candidate in order {
+            let Some(object) = objects.get_mut(candidate.object) else { continue };
+            self.created += 1;
+            let mut track = Identity::new(self.created, self.clock_ns, candidate.bbox, object);
+            track.confirmed = self.config.min_hits <= 1;
+            self.established += u64::from(track.confirmed);
+            let state = if track.confirmed { TrackState::Confirmed } else { TrackState::Tentative };
+            object.track = Some(track.report(self.clock_ns, state, &track.motion, self.aspect));
+            self.tracks.push(track);
+        }
+    }
+
+    /// Drops lost tracks that lie on a seen one of the same class: they are its past.
+    fn drop_doubles(&mut self) {
+        let tracks = &self.tracks;
+        let double = |lost: &Identity| {
+            let b = lost.motion.bbox();
+            let same = |t: &Identity| t.missed == 0 && t.class_id() == lost.class_id();
+            lost.missed > 0 && tracks.iter().any(|t| same(t) && t.motion.bbox().iou(&b) > SAME_IOU)
+        };
+        let keep: Vec<bool> = tracks.iter().map(|t| !double(t)).collect();
+        let mut keep = keep.into_iter();
+        self.tracks.retain(|_| keep.next().unwrap_or(true));
+    }
+
+    /// Appends the predictions of identities that this frame does not show but a recent one did.
+    fn coast(&self, objects: &mut Vec<Object>) {
+        let found = objects.len();
+        for track in &self.tracks {
+            if track.confirmed && track.missed > 0 && self.clock_ns - track.seen_ns <= self.config.coast_ns {
+                objects.extend(track.predicted(self.clock_ns, &track.motion, self.aspect));
+            }
+        }
+        number(objects, found);
+    }
+}
+
+/// Gives the objects from `first` on ids that no object before them has.
+fn number(objects: &mut [Object], first: usize) {
+    let mut next = objects.iter().take(first).map(|o| o.id).max().map_or(0, |id| id.wrapping_add(1));
+    for object in objects.iter_mut().skip(first) {
+        object.id = next;
+        next = next.wrapping_add(1);
+    }
+}
+
+/// The object as something to be tracked, unless its box or confidence rules it out.
+fn candidate(object: usize, o: &Object, aspect: f32, low: f32) -> Option<Candidate> {
+    let b = o.bbox;
+    let sane = [b.x, b.y, b.w, b.h].iter().all(|v| v.abs() <= FAR);
+    if !sane || b.w <= 0.0 || b.h <= 0.0 || o.confidence.is_nan() || o.confidence < low {
+        return None;
+    }
+    let bbox = BBox { x: b.x * aspect, w: b.w * aspect, ..b };
+    Some(Candidate { object, bbox, class_id: o.class_id, confidence: o.confidence, taken: false })
+}
