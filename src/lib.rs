@@ -9,10 +9,7 @@ pub mod export;
 pub mod frame;
 pub mod gstutil;
 pub mod meta;
-<<<<<<< HEAD
 pub mod model;
-=======
->>>>>>> bundle
 pub mod paths;
 pub mod post;
 pub mod pre;

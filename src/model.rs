@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bundle::contract::InputContract;
+use crate::bundle::contract::{InputContract, Labels};
 use crate::bundle::{Bundle, BundleError, ModelSource};
 use crate::engine::lanes::Lanes;
 use crate::engine::onnx::{OnnxEngine, Options};
 use crate::engine::shared::{self, Key};
 use crate::engine::{Engine, EngineError, Io};
-use crate::post::{self, PostError, PostProcessor, Scratch};
+use crate::post::{self, PostError, PostProcessor, Recognised, Scratch};
 use crate::pre::Preprocessor;
 use crate::pre::geometry::Geometry;
 use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
@@ -52,6 +52,15 @@ pub enum ModelError {
         /// What does not agree.
         source: PostError,
     },
+    /// A bare model does not even say how many classes it has.
+    #[error(
+        "model {model}: it does not say which classes it finds. Write a bundle with the key labels: vigil bundle new \
+         --labels FILE {model}"
+    )]
+    Labels {
+        /// Where it came from.
+        model: String,
+    },
     /// No provider of the bundle's can be used.
     #[error("model {model}: none of its execution providers can be used: {tried}")]
     NoProvider {
@@ -77,12 +86,6 @@ impl std::fmt::Debug for Model {
     }
 }
 
-/// Weights with where they came from.
-struct Weights {
-    bytes: Vec<u8>,
-    digest: String,
-}
-
 impl Model {
     /// Opens, loads, checks and warms up a model.
     ///
@@ -92,37 +95,34 @@ impl Model {
         match ModelSource::open(&request.model)? {
             ModelSource::Bundle(bundle) => Self::from_bundle(*bundle, request),
             ModelSource::Bare { path, bytes, digest } => {
-                let weights = Weights { bytes, digest };
-                let provider = if request.provider == "auto" { "cpu" } else { &request.provider };
                 let model = path.display().to_string();
-                let lanes = engine(&weights, provider, request)
+                let provider = if request.provider == "auto" { "cpu" } else { &request.provider };
+                let size = bytes.len() as u64;
+                let lanes = engine(&bytes, &digest, provider, request)
                     .map_err(|source| ModelError::Engine { model: model.clone(), source })?;
                 let known = post::recognise(lanes.engine().spec())
                     .map_err(|source| ModelError::Contract { model: model.clone(), source })?;
-                let name = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+                let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
                 let bundle =
-                    Bundle::bare(name, weights.digest.clone(), known.input, known.output, known.labels, known.task);
-                Self::finish(bundle, &weights.digest, lanes, model)
+                    Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
+                Self::finish(bundle, &digest, lanes, model)
             }
         }
     }
 
     fn from_bundle(bundle: Bundle, request: &Request) -> Result<Self, ModelError> {
         let model = bundle.origin.display().to_string();
-        let wanted: Vec<String> = if request.provider == "auto" {
-            bundle.variants.iter().flat_map(|v| v.providers.iter().cloned()).collect()
-        } else {
-            vec![request.provider.clone()]
-        };
+        let wanted = if request.provider == "auto" { providers(&bundle) } else { vec![request.provider.clone()] };
         let mut tried = Vec::new();
         for provider in wanted {
             let Some(variant) = bundle.variant_for(&provider) else {
                 tried.push(format!("{provider}: the bundle has no variant for it"));
                 continue;
             };
-            let weights = Weights { bytes: bundle.read(&variant.file)?, digest: variant.sha256.clone() };
-            match engine(&weights, &provider, request) {
-                Ok(lanes) => return Self::finish(bundle, &weights.digest, lanes, model),
+            let digest = variant.sha256.clone();
+            let made = engine(&bundle.weights(variant)?, &digest, &provider, request);
+            match made {
+                Ok(lanes) => return Self::finish(bundle, &digest, lanes, model),
                 Err(source @ EngineError::Provider(_)) => tried.push(format!("{provider}: {source}")),
                 Err(source) => return Err(ModelError::Engine { model, source }),
             }
@@ -212,14 +212,28 @@ impl Model {
     }
 }
 
-fn engine(weights: &Weights, provider: &str, request: &Request) -> Result<Arc<Lanes>, EngineError> {
+/// The providers that `auto` tries: those of the bundle's variants in their order; the CPU where a variant names none.
+fn providers(bundle: &Bundle) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for variant in &bundle.variants {
+        let names = variant.providers.clone().unwrap_or_else(|| vec!["cpu".into()]);
+        list.extend(names);
+    }
+    list
+}
+
+/// The labels that a bare model brings, or numbers in their place; `None` if it is not even known how many there are.
+fn labels(known: &Recognised) -> Option<Labels> {
+    known.labels.clone().or_else(|| Some((0..known.classes?).map(|i| format!("class {i}").into()).collect()))
+}
+
+fn engine(bytes: &[u8], digest: &str, provider: &str, request: &Request) -> Result<Arc<Lanes>, EngineError> {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if request.threads == 0 { processors } else { request.threads };
     let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
     let options = Options { provider: provider.to_owned(), threads, lanes };
-    let key = Key { digest: weights.digest.clone(), options: options.clone() };
+    let key = Key { digest: digest.to_owned(), options: options.clone() };
     shared::get(&key, || {
-        OnnxEngine::load(&weights.bytes, &options, request.ort_library.as_deref())
-            .map(|e| Arc::new(e) as Arc<dyn Engine>)
+        OnnxEngine::load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
     })
 }

@@ -146,10 +146,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 fn bare_engine(model: &Model, threads: usize) -> Result<OnnxEngine, Failure> {
     let bundle = model.bundle();
-    let bytes = match bundle.variant_for("cpu") {
-        Some(variant) => bundle.read(&variant.file)?,
-        None => std::fs::read(&bundle.origin)?,
-    };
+    let variant = bundle.variant_for("cpu").ok_or("the bundle has no variant for the CPU")?;
+    let bytes = bundle.weights(variant)?;
     Ok(OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads, lanes: 1 }, None)?)
 }
 

@@ -62,10 +62,10 @@ fn forward_runtime_log(severity: Severity, message: &str) {
 
 fn load_error(error: &ModelError) -> gst::ErrorMessage {
     match error {
-        ModelError::Bundle(_) => gst::error_msg!(gst::ResourceError::NotFound, ["{error}"]),
-        ModelError::Contract { .. } => gst::error_msg!(gst::ResourceError::Settings, ["{error}"]),
+        ModelError::Bundle(_) => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
+        ModelError::Contract { .. } | ModelError::Labels { .. } => gst::error_msg!(gst::ResourceError::Settings, ("{error}")),
         ModelError::Engine { .. } | ModelError::NoProvider { .. } => {
-            gst::error_msg!(gst::LibraryError::Init, ["{error}"])
+            gst::error_msg!(gst::LibraryError::Init, ("{error}"))
         }
     }
 }
@@ -76,7 +76,7 @@ impl Infer {
         let request = settings.request().ok_or_else(|| {
             gst::error_msg!(
                 gst::ResourceError::Settings,
-                ["No model is set: set the property model to a bundle, a .onnx file or the name of an installed bundle"]
+                ("No model is set: set the property model to a bundle, a .onnx file or the name of an installed bundle")
             )
         })?;
         runtime::set_log_sink(forward_runtime_log);
@@ -170,7 +170,7 @@ impl Infer {
                 gst::element_imp_warning!(
                     self,
                     gst::LibraryError::Failed,
-                    ["The model failed on frame {}: {error}. Video goes on without analysis", outcome.result.frame]
+                    ("The model failed on frame {}: {error}. Video goes on without analysis", outcome.result.frame)
                 );
             }
         } else if outcome.result.freshness == crate::result::Freshness::Fresh
@@ -213,7 +213,7 @@ impl Infer {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Failed,
-                ["Internal data stream error."],
+                ("Internal data stream error."),
                 ["streaming stopped, reason {error:?}"]
             );
         }
@@ -378,7 +378,7 @@ impl BaseTransformImpl for Infer {
         if let gst::QueryViewMut::Scheduling(q) = query.view_mut() {
             // Frames are pushed by the element's own task; nobody can pull them.
             q.set(gst::SchedulingFlags::SEQUENTIAL, 1, -1, 0);
-            q.add_scheduling_modes(&[gst::PadMode::Push]);
+            q.add_scheduling_modes([gst::PadMode::Push]);
             return true;
         }
         if !BaseTransformImplExt::parent_query(self, direction, query) {
