@@ -1,2 +1,203 @@
-//! Frame → tensor.
+//! Frame → tensor in one pass: crop, resize, colour, normalisation and layout, with no picture in between.
+//!
+//! Each row of the model's input is made from the frame's planes by a [`Renderer`](render::Renderer): every stored
+//! channel is sampled bilinearly where it lies (chroma stays at its own resolution), and the samples become the
+//! model's channels by one affine map, a clamp to 0..255 and `(value - mean) / std`.
+//!
+//! Sampling equals OpenCV's `INTER_LINEAR`: pixel centres at half-integers, edges repeated, no averaging when the
+//! picture shrinks, because the training frameworks prepare their pictures this way. Chroma of subsampled formats is
+//! taken to lie in the middle of the pixels that share it, as OpenCV and JPEG have it. A region is sampled from the
+//! whole frame: at its edge the neighbours outside it count, the frame's own edge is repeated.
+
+mod axis;
+mod color;
 pub mod geometry;
+mod render;
+mod scalar;
+mod store;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use geometry::Geometry;
+pub use store::Border;
+
+use crate::bundle::contract::{InputContract, Layout};
+use crate::engine::{DataType, Tensor, TensorData};
+use crate::frame::{FrameInfo, FrameView};
+use crate::result::BBox;
+use render::{Plan, Renderer};
+use store::Element;
+
+/// Longest side of a frame or of a model's input, pixels.
+pub const MAX_SIDE: u32 = 1 << 15;
+
+/// Why a frame cannot be brought into a tensor.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PreError {
+    /// The tensor's shape is not the contract's.
+    #[error("the input tensor has shape {have:?}, the contract asks for {need:?}: make the tensor from the contract")]
+    Shape {
+        /// The tensor's shape.
+        have: Vec<usize>,
+        /// Batch, channels and size in the contract's layout.
+        need: [usize; 4],
+    },
+    /// The tensor's element type cannot hold pixels.
+    #[error("the model wants {0:?} pixels; vigil can give it F32, F16, U8 or I8: export the model with one of these")]
+    DataType(DataType),
+    /// The region has a coordinate that is not a number.
+    #[error("the region {0:?} is not finite")]
+    Region(BBox),
+    /// A frame or an input with a side of 0 or of more than [`MAX_SIDE`].
+    #[error("cannot resize {from:?} to {to:?}: sides must be 1 to {MAX_SIDE} pixels")]
+    Size {
+        /// The frame's width and height.
+        from: (u32, u32),
+        /// The input's width and height.
+        to: (u32, u32),
+    },
+}
+
+/// Brings frames into the tensor that a model wants. Keeps tables and row buffers, so that frames of the same kind
+/// cost no allocation; frames and regions may change from call to call.
+#[derive(Debug)]
+pub struct Preprocessor {
+    input: InputContract,
+    renderer: Renderer,
+    plan: Plan,
+    planned_for: Option<(FrameInfo, Geometry)>,
+    /// One row of the target: a plane per channel, then interleaved. Unused for planar f32, which is written in place.
+    planar: [Vec<f32>; 3],
+    interleaved: Vec<f32>,
+}
+
+impl Preprocessor {
+    /// For a model's input, with the fastest code that this processor can run.
+    pub fn new(input: InputContract) -> Self {
+        Self::with_renderer(input, Renderer::detect())
+    }
+
+    fn with_renderer(input: InputContract, renderer: Renderer) -> Self {
+        let width = input.width.min(MAX_SIDE) as usize;
+        let channels = input.color.channels();
+        Self {
+            renderer,
+            plan: Plan::new(&input),
+            planned_for: None,
+            planar: std::array::from_fn(|c| if c < channels { vec![0.0; width] } else { Vec::new() }),
+            interleaved: vec![0.0; width * channels],
+            input,
+        }
+    }
+
+    /// The shape that [`run`](Self::run) wants of its tensor: batch 1, in the contract's layout.
+    pub fn shape(&self) -> [usize; 4] {
+        let (w, h, c) = (self.input.width as usize, self.input.height as usize, self.input.color.channels());
+        match self.input.layout {
+            Layout::Nchw => [1, c, h, w],
+            Layout::Nhwc => [1, h, w, c],
+        }
+    }
+
+    /// Writes the frame, or the part `region` (0..1) of it, into `out` and says where it lies there.
+    ///
+    /// `out` has the shape of [`shape`](Self::shape) and elements of type F32, F16, U8 or I8 (the integers rounded
+    /// and saturated). `border` belongs to `out`: keep one beside each tensor, made with [`Border::default`].
+    /// It remembers which padding the tensor holds, so that padding is written only when it changes.
+    ///
+    /// # Errors
+    /// [`PreError`] if the tensor does not fit the contract, a size is out of range or the region is not finite;
+    /// nothing has been written then.
+    pub fn run(
+        &mut self,
+        frame: &FrameView<'_>,
+        region: Option<BBox>,
+        out: &mut Tensor,
+        border: &mut Border,
+    ) -> Result<Geometry, PreError> {
+        self.check(frame.info(), region, out)?;
+        let info = *frame.info();
+        let geometry = Geometry::new(&self.input, info.width, info.height, region);
+        if self.planned_for != Some((info, geometry)) {
+            self.plan.rebuild(&self.input, &info, &geometry);
+            self.renderer.prepare(&info);
+            self.planned_for = Some((info, geometry));
+        }
+        match &mut out.data {
+            TensorData::F32(v) => {
+                border.paint(&self.input, &geometry, v);
+                match self.input.layout {
+                    Layout::Nchw => self.fill_planes(frame, &geometry, v),
+                    Layout::Nhwc => self.fill_rows(frame, &geometry, v),
+                }
+            }
+            TensorData::F16(v) => self.fill_padded(frame, &geometry, v, border),
+            TensorData::U8(v) => self.fill_padded(frame, &geometry, v, border),
+            TensorData::I8(v) => self.fill_padded(frame, &geometry, v, border),
+            TensorData::I32(_) | TensorData::I64(_) => return Err(PreError::DataType(out.data.dtype())),
+        }
+        Ok(geometry)
+    }
+
+    fn check(&self, info: &FrameInfo, region: Option<BBox>, out: &Tensor) -> Result<(), PreError> {
+        let (from, to) = ((info.width, info.height), (self.input.width, self.input.height));
+        if [from.0, from.1, to.0, to.1].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+            return Err(PreError::Size { from, to });
+        }
+        let need = self.shape();
+        if out.shape != need || out.data.len() != need.iter().product() {
+            return Err(PreError::Shape { have: out.shape.clone(), need });
+        }
+        match region {
+            Some(r) if ![r.x, r.y, r.w, r.h].iter().all(|v| v.is_finite()) => Err(PreError::Region(r)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Planar f32: rows are rendered where they belong.
+    fn fill_planes(&mut self, frame: &FrameView<'_>, geometry: &Geometry, out: &mut [f32]) {
+        let (width, height) = (self.input.width as usize, self.input.height as usize);
+        let (tx, ty, tw, th) = geometry.target;
+        let mut planes: [&mut [f32]; 3] = Default::default();
+        for (slot, plane) in planes.iter_mut().zip(out.chunks_exact_mut(width * height)) {
+            *slot = plane;
+        }
+        for y in 0..th as usize {
+            let start = (ty as usize + y) * width + tx as usize;
+            let rows = planes.each_mut().map(|p| p.get_mut(start..start + tw as usize).unwrap_or_default());
+            self.renderer.row(&self.plan, frame, y, rows);
+        }
+    }
+
+    fn fill_padded<T: Element>(&mut self, frame: &FrameView<'_>, geometry: &Geometry, out: &mut [T], border: &mut Border) {
+        border.paint(&self.input, geometry, out);
+        self.fill_rows(frame, geometry, out);
+    }
+
+    /// Any type and layout: rows are rendered aside, then converted.
+    fn fill_rows<T: Element>(&mut self, frame: &FrameView<'_>, geometry: &Geometry, out: &mut [T]) {
+        let (width, height) = (self.input.width as usize, self.input.height as usize);
+        let (tx, ty, tw, th) = geometry.target;
+        let (tx, tw) = (tx as usize, tw as usize);
+        for y in 0..th as usize {
+            let rows = self.planar.each_mut().map(|row| row.get_mut(..tw).unwrap_or_default());
+            self.renderer.row(&self.plan, frame, y, rows);
+            let start = (ty as usize + y) * width + tx;
+            match self.input.layout {
+                Layout::Nchw => {
+                    for (plane, row) in out.chunks_exact_mut(width * height).zip(&self.planar) {
+                        T::convert(&row[..tw], &mut plane[start..start + tw]);
+                    }
+                }
+                Layout::Nhwc => {
+                    let channels = self.input.color.channels();
+                    let pixels = store::interleave(&self.planar, channels, tw, &mut self.interleaved);
+                    T::convert(pixels, &mut out[start * channels..(start + tw) * channels]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

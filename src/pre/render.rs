@@ -1,0 +1,96 @@
+//! One row of the model's input from the frame's planes: the plan, and who carries it out.
+
+use super::axis::Axis;
+use super::color::{Channel, ColorMap, subsampling};
+use super::geometry::Geometry;
+use super::scalar;
+#[cfg(target_arch = "x86_64")]
+use super::x86;
+use crate::bundle::contract::InputContract;
+use crate::frame::{FrameInfo, FrameView};
+
+/// Where a plane is sampled.
+#[derive(Debug)]
+pub(super) struct Grid {
+    /// Columns.
+    pub x: Axis,
+    /// Rows.
+    pub y: Axis,
+}
+
+/// How rows of the target are made from frames of one kind, for one geometry.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Grid of the channels at full resolution, then of chroma.
+    grids: [Grid; 2],
+    /// Channels and colour; `None` before the first rebuild.
+    color: Option<ColorMap>,
+}
+
+impl Plan {
+    /// A plan with room for every frame that may be brought into `input`.
+    pub(super) fn new(input: &InputContract) -> Self {
+        let (w, h) = (input.width.min(super::MAX_SIDE) as usize, input.height.min(super::MAX_SIDE) as usize);
+        let grid = || Grid { x: Axis::with_capacity(w), y: Axis::with_capacity(h) };
+        Self { grids: [grid(), grid()], color: None }
+    }
+
+    /// Fits the plan to frames like `info` and to `geometry`.
+    pub(super) fn rebuild(&mut self, input: &InputContract, info: &FrameInfo, geometry: &Geometry) {
+        let (sx, sy, sw, sh) = geometry.source;
+        let (_, _, tw, th) = geometry.target;
+        let chroma = subsampling(info.format);
+        for (grid, (kx, ky)) in self.grids.iter_mut().zip([(1, 1), chroma]) {
+            grid.x.rebuild(sx, sw, tw as usize, (info.width as usize).div_ceil(kx), kx);
+            grid.y.rebuild(sy, sh, th as usize, (info.height as usize).div_ceil(ky), ky);
+        }
+        self.color = Some(ColorMap::new(input, info));
+    }
+
+    /// The grid on which a channel is sampled.
+    pub(super) fn grid(&self, channel: &Channel) -> &Grid {
+        &self.grids[usize::from(channel.chroma)]
+    }
+}
+
+/// The code that makes rows.
+#[derive(Debug)]
+pub(super) enum Renderer {
+    /// Plain Rust, for every processor; what the others are tested against.
+    Scalar,
+    /// AVX2 and FMA.
+    #[cfg(target_arch = "x86_64")]
+    X86(x86::Renderer),
+}
+
+impl Renderer {
+    /// The fastest that this processor can run.
+    pub(super) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(renderer) = x86::Renderer::detect() {
+            return Self::X86(renderer);
+        }
+        Self::Scalar
+    }
+
+    /// Makes room for frames like `info`.
+    pub(super) fn prepare(&mut self, info: &FrameInfo) {
+        match self {
+            Self::Scalar => {}
+            #[cfg(target_arch = "x86_64")]
+            Self::X86(renderer) => renderer.prepare(info.width as usize),
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = info;
+    }
+
+    /// Makes row `y` of the target: one slice per channel of the model, all of the target's width (unused ones empty).
+    pub(super) fn row(&mut self, plan: &Plan, frame: &FrameView<'_>, y: usize, out: [&mut [f32]; 3]) {
+        let Some(color) = &plan.color else { return };
+        match self {
+            Self::Scalar => scalar::row(plan, color, frame, y, out),
+            #[cfg(target_arch = "x86_64")]
+            Self::X86(renderer) => renderer.row(plan, color, frame, y, out),
+        }
+    }
+}

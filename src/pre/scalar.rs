@@ -1,0 +1,30 @@
+//! Rows in plain Rust: the meaning of pre-processing, pixel by pixel.
+
+use super::color::{Channel, ColorMap};
+use super::render::{Grid, Plan};
+use crate::frame::FrameView;
+
+/// Makes row `y` of the target.
+pub(super) fn row(plan: &Plan, color: &ColorMap, frame: &FrameView<'_>, y: usize, mut out: [&mut [f32]; 3]) {
+    let width = out[0].len();
+    for x in 0..width {
+        let mut samples = [0.0; 3];
+        for (sample, channel) in samples.iter_mut().zip(color.channels) {
+            *sample = bilinear(frame, channel, plan.grid(channel), x, y);
+        }
+        for (row, map) in out.iter_mut().zip(&color.maps).take(color.outputs) {
+            row[x] = map.apply(samples);
+        }
+    }
+}
+
+/// The value of a channel at a point of the target, 0..255.
+fn bilinear(frame: &FrameView<'_>, channel: &Channel, grid: &Grid, x: usize, y: usize) -> f32 {
+    let (data, stride) = frame.plane(channel.plane);
+    let (left, right, wx) = grid.x.tap(x);
+    let (top, bottom, wy) = grid.y.tap(y);
+    let at = |x: usize, y: usize| f32::from(data[y * stride + x * channel.step + channel.offset]);
+    let upper = at(left, top) + (at(right, top) - at(left, top)) * wx;
+    let lower = at(left, bottom) + (at(right, bottom) - at(left, bottom)) * wx;
+    upper + (lower - upper) * wy
+}
