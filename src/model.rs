@@ -223,7 +223,7 @@ fn providers(bundle: &Bundle) -> Vec<String> {
 }
 
 /// The labels that a bare model brings, or numbers in their place; `None` if it is not even known how many there are.
-fn labels(known: &Recognised) -> Option<Labels> {
+pub fn labels(known: &Recognised) -> Option<Labels> {
     known.labels.clone().or_else(|| Some((0..known.classes?).map(|i| format!("class {i}").into()).collect()))
 }
 

@@ -145,7 +145,7 @@ impl Preprocessor {
             return Err(PreError::Size { from, to });
         }
         let need = self.shape();
-        if out.shape != need || out.data.len() != need.iter().product() {
+        if out.shape != need || out.data.len() != need.iter().product::<usize>() {
             return Err(PreError::Shape { have: out.shape.clone(), need });
         }
         match region {

@@ -262,7 +262,7 @@ fn material(arguments: &Arguments) -> Result<Material, Failure> {
     let line = format!("{line} ! video/x-raw,format={} ! fakesink name=end sync=false", arguments.format);
     let pipeline = gst::parse::launch(&line)?.downcast::<gst::Pipeline>().map_err(|_| "the line is no pipeline")?;
     if let (Some(file), Some(path)) = (pipeline.by_name("file"), &arguments.input) {
-        file.set_property("location", path.as_os_str());
+        file.set_property("location", path);
     }
     let end = pipeline.by_name("end").and_then(|e| e.static_pad("sink")).ok_or("fakesink has no pad")?;
     let frames = Arc::new(Mutex::new(Vec::new()));

@@ -1,11 +1,13 @@
 //! `vigil bundle`: make, look at, check and pack bundles.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gstvigil::bundle::create::{Draft, Known, write_new};
+use gstvigil::bundle::create::{Known, write_new};
 use gstvigil::bundle::{Bundle, labels, pack, summary, verify};
+
+use crate::recognise;
 
 /// What to do with a bundle.
 #[derive(Debug, clap::Subcommand)]
@@ -37,9 +39,6 @@ pub struct NewArgs {
     /// File with one label per line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// What the model answers: detect or classify [default: recognised]
-    #[arg(long, value_parser = ["detect", "classify"])]
-    task: Option<String>,
     /// Folder to write [default: the name]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -65,17 +64,13 @@ pub struct PackArgs {
     output: Option<PathBuf>,
 }
 
-/// Runs the command. `recognise` loads a model and tells what it is, with labels if it was given some and the task if
-/// it was given one.
+/// Runs the command.
 ///
 /// # Errors
 /// What went wrong, in a text for the user.
-pub fn run(
-    command: BundleCommand,
-    recognise: impl FnOnce(&Path, Option<Vec<std::sync::Arc<str>>>, Option<&str>) -> Result<Draft, Box<dyn Error>>,
-) -> Result<ExitCode, Box<dyn Error>> {
+pub fn run(command: BundleCommand) -> Result<ExitCode, Box<dyn Error>> {
     match command {
-        BundleCommand::New(args) => new(&args, recognise),
+        BundleCommand::New(args) => new(&args),
         BundleCommand::Show(args) => {
             let bundle = Bundle::open(&args.path)?;
             if args.json {
@@ -104,10 +99,7 @@ pub fn run(
     }
 }
 
-fn new(
-    args: &NewArgs,
-    recognise: impl FnOnce(&Path, Option<Vec<std::sync::Arc<str>>>, Option<&str>) -> Result<Draft, Box<dyn Error>>,
-) -> Result<ExitCode, Box<dyn Error>> {
+fn new(args: &NewArgs) -> Result<ExitCode, Box<dyn Error>> {
     let given_labels = match &args.labels {
         Some(file) => {
             let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -115,7 +107,7 @@ fn new(
         }
         None => None,
     };
-    let mut draft = recognise(&args.model, given_labels, args.task.as_deref())?;
+    let mut draft = recognise::draft(&args.model, given_labels)?;
     for (key, value, target) in [("name", &args.name, &mut draft.name), ("release", &args.release, &mut draft.release)]
     {
         if let Some(value) = value {
@@ -126,11 +118,6 @@ fn new(
     if let Some(license) = &args.license {
         draft.license = Some(license.clone());
         draft.known.insert("license".into(), Known::Given);
-    }
-    for (key, given) in [("labels", args.labels.is_some()), ("task", args.task.is_some())] {
-        if given {
-            draft.known.insert(key.into(), Known::Given);
-        }
     }
     let out = args.output.clone().unwrap_or_else(|| PathBuf::from(&draft.name));
     let bundle = write_new(&args.model, &draft, &out)?;

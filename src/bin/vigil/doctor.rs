@@ -4,7 +4,6 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gst::prelude::*;
 use gstvigil::bundle::Bundle;
 use gstvigil::engine::runtime;
 use gstvigil::paths;

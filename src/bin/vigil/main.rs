@@ -3,6 +3,7 @@
 mod bench;
 mod bundle;
 mod doctor;
+mod recognise;
 mod schema;
 
 use std::process::ExitCode;

@@ -1,18 +1,33 @@
 //! `vigil schema`: prints a published JSON Schema.
 
+use std::error::Error;
 use std::io::Write;
+use std::process::ExitCode;
 
 use gstvigil::export::record;
 
-/// Prints the schema of `what` on standard output; `record` is the one there is.
+/// The schemas that there are.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Schema {
+    /// Exported records, vigil/1
+    Record,
+}
+
+/// Arguments of `vigil schema`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Which schema
+    schema: Schema,
+}
+
+/// Prints the schema on standard output.
 ///
 /// # Errors
-/// A sentence for the user, if there is no such schema or it cannot be printed.
-pub fn run(what: &str) -> Result<(), String> {
-    if what != "record" {
-        return Err(format!("there is no schema `{what}`; `vigil schema record` prints the one of exported records"));
-    }
-    std::io::stdout()
-        .write_all(record::json_schema().as_bytes())
-        .map_err(|e| format!("the schema could not be printed: {e}"))
+/// If it cannot be printed.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let text = match arguments.schema {
+        Schema::Record => record::json_schema(),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
