@@ -103,8 +103,7 @@ impl Model {
                 let known = post::recognise(lanes.engine().spec())
                     .map_err(|source| ModelError::Contract { model: model.clone(), source })?;
                 let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
-                let bundle =
-                    Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
+                let bundle = Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
                 Self::finish(bundle, &digest, lanes, model)
             }
         }
@@ -168,6 +167,28 @@ impl Model {
             .run(&io.outputs, &self.post.thresholds(), &geometry, &mut Scratch::default(), &mut result)
             .map_err(|source| ModelError::Contract { model, source })?;
         Ok(())
+    }
+
+    /// A model on a fake engine, whose one class is `thing`.
+    #[cfg(test)]
+    pub fn fake(engine: crate::engine::fake::Fake) -> Self {
+        use crate::bundle::contract::{Align, Color, DecoderKind, Layout, OutputContract, Resize, Task};
+        let input = InputContract {
+            layout: Layout::Nchw,
+            width: 4,
+            height: 4,
+            color: Color::Rgb,
+            resize: Resize::Stretch,
+            align: Align::Center,
+            pad: 0,
+            mean: [0.0; 3],
+            std: [255.0; 3],
+        };
+        let output = OutputContract::new(DecoderKind::Yolov8);
+        let path = std::path::Path::new("fake.onnx");
+        let bundle = Bundle::bare(path, (String::new(), 0), Task::Detect, vec!["thing".into()], input, output);
+        let lanes = Lanes::start(Arc::new(engine)).unwrap();
+        Self::finish(bundle, "digest", Arc::new(lanes), "fake".into()).unwrap()
     }
 
     /// The bundle.

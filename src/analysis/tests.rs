@@ -1,0 +1,215 @@
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use super::*;
+use crate::engine::fake::Fake;
+use crate::frame::{ColorMatrix, ColorRange, FrameInfo, PixelFormat};
+
+const MS: u64 = 1_000_000;
+
+fn view(bytes: &[u8]) -> FrameView<'_> {
+    let info = FrameInfo {
+        format: PixelFormat::Rgb,
+        width: 4,
+        height: 4,
+        range: ColorRange::Full,
+        matrix: ColorMatrix::Bt601,
+    };
+    FrameView::new(info, &[(bytes, 12)]).unwrap()
+}
+
+fn times(n: u64) -> Times {
+    Times { pts_ns: Some(n * 40 * MS), running_time_ns: Some(n * 40 * MS), utc_ns: n * 40 * MS }
+}
+
+/// A white frame; the fake engine finds one thing on it with a score of 1.
+fn enter(analysis: &Analysis<u64>, n: u64) -> Result<(), Flushing> {
+    let ticket = analysis.read(Some(&view(&[255; 48])), (4, 4), times(n))?;
+    analysis.enter(ticket, n)
+}
+
+fn with(engine: Fake, settings: Settings) -> Analysis<u64> {
+    let analysis = Analysis::new();
+    analysis.slot().replace(Some(Arc::new(Model::fake(engine))));
+    analysis.set_settings(settings);
+    analysis
+}
+
+fn next(analysis: &Analysis<u64>) -> Outcome<u64> {
+    let outcome = analysis.next().unwrap();
+    analysis.delivered();
+    outcome
+}
+
+/// A behaviour that waits for a permit in every run after the two of the warm-up.
+fn gated() -> (Sender<()>, impl FnMut(&mut crate::engine::Io) -> Result<(), EngineError> + Send + 'static) {
+    let (open, gate): (_, Receiver<()>) = channel();
+    let mut warm_up = 2;
+    (open, move |_: &mut crate::engine::Io| {
+        if warm_up > 0 {
+            warm_up -= 1;
+        } else {
+            gate.recv().unwrap();
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn frames_come_out_in_order_with_what_the_model_saw() {
+    let analysis = Arc::new(with(Fake::new(3), Settings { max_in_flight: 4, ..Settings::default() }));
+    let feeder = {
+        let analysis = Arc::clone(&analysis);
+        thread::spawn(move || (0..50).for_each(|n| enter(&analysis, n).unwrap()))
+    };
+    for n in 0..50 {
+        let outcome = next(&analysis);
+        assert_eq!((outcome.payload, outcome.result.frame), (n, n));
+        assert_eq!(outcome.result.freshness, Freshness::Fresh);
+        let [object] = outcome.result.objects.as_slice() else { panic!("one thing: {:?}", outcome.result.objects) };
+        assert_eq!(&*object.label, "thing");
+        assert!((object.confidence - 1.0).abs() < 1e-6);
+        // Centre 2,2 and size 2,2 of 4x4 is the middle half.
+        let b = object.bbox;
+        assert!(
+            [b.x, b.y].iter().all(|v| (v - 0.25).abs() < 1e-6) && [b.w, b.h].iter().all(|v| (v - 0.5).abs() < 1e-6)
+        );
+    }
+    feeder.join().unwrap();
+    let stats = analysis.stats();
+    assert_eq!((stats.frames, stats.fresh, stats.in_flight), (50, 50, 0));
+}
+
+#[test]
+fn skipped_frames_hold_the_last_result_with_its_age() {
+    let analysis = with(Fake::new(1), Settings { interval: 2, max_in_flight: 2, ..Settings::default() });
+    for n in 0..6 {
+        enter(&analysis, n).unwrap();
+    }
+    let seen: Vec<_> = (0..6).map(|_| next(&analysis)).map(|o| (o.result.freshness, o.result.objects.len())).collect();
+    let held = |ms| (Freshness::Held { age_ns: ms * MS }, 1);
+    assert_eq!(seen, [(Freshness::Fresh, 1), held(40), held(80), (Freshness::Fresh, 1), held(40), held(80)]);
+}
+
+#[test]
+fn a_skipped_frame_before_any_result_is_absent_and_not_empty() {
+    let analysis = with(Fake::new(1), Settings { interval: 1, ..Settings::default() });
+    enter(&analysis, 0).unwrap();
+    next(&analysis);
+    analysis.flush();
+    analysis.resume();
+    enter(&analysis, 1).unwrap();
+    assert_eq!(next(&analysis).result.freshness, Freshness::Absent(AbsentReason::Skipped));
+}
+
+#[test]
+fn without_a_model_or_a_readable_frame_video_goes_on() {
+    let analysis = Analysis::new();
+    enter(&analysis, 0).unwrap();
+    assert_eq!(next(&analysis).result.freshness, Freshness::Absent(AbsentReason::NoModel));
+    analysis.slot().replace(Some(Arc::new(Model::fake(Fake::new(1)))));
+    let ticket = analysis.read(None, (4, 4), times(1)).unwrap();
+    analysis.enter(ticket, 1).unwrap();
+    assert_eq!(next(&analysis).result.freshness, Freshness::Absent(AbsentReason::BadFrame));
+}
+
+#[test]
+fn an_error_or_a_panic_costs_one_frame_its_result() {
+    let mut runs = 0;
+    let engine = Fake::new(1).behave(move |_| {
+        runs += 1;
+        match runs {
+            4 => Err(EngineError::Run("no memory".into())),
+            5 => panic!("a bug in the engine"),
+            _ => Ok(()),
+        }
+    });
+    let analysis = with(engine, Settings::default());
+    let seen: Vec<_> = (0..4)
+        .map(|n| {
+            enter(&analysis, n).unwrap();
+            next(&analysis)
+        })
+        .collect();
+    let failed = Freshness::Absent(AbsentReason::EngineError);
+    assert_eq!(
+        seen.iter().map(|o| o.result.freshness).collect::<Vec<_>>(),
+        [Freshness::Fresh, failed, failed, Freshness::Fresh]
+    );
+    assert_eq!(seen[1].error.as_deref(), Some("no memory"));
+    assert_eq!(seen[2].error.as_deref(), Some("the engine panicked"));
+    assert_eq!(analysis.stats().errors, 2);
+}
+
+#[test]
+fn when_busy_hold_lets_frames_pass_a_slow_engine() {
+    let (open, behaviour) = gated();
+    let settings = Settings { max_in_flight: 1, when_busy: WhenBusy::Hold, ..Settings::default() };
+    let analysis = with(Fake::new(1).behave(behaviour), settings);
+    enter(&analysis, 0).unwrap();
+    enter(&analysis, 1).unwrap();
+    open.send(()).unwrap();
+    let (first, second) = (next(&analysis), next(&analysis));
+    assert_eq!(first.result.freshness, Freshness::Fresh);
+    assert_eq!(second.result.freshness, Freshness::Held { age_ns: 40 * MS });
+}
+
+#[test]
+fn a_flush_frees_those_who_wait_and_drops_what_is_under_way() {
+    let (open, behaviour) = gated();
+    let analysis = Arc::new(with(Fake::new(1).behave(behaviour), Settings::default()));
+    enter(&analysis, 0).unwrap();
+    let waiting = {
+        let analysis = Arc::clone(&analysis);
+        thread::spawn(move || enter(&analysis, 1))
+    };
+    let reader = {
+        let analysis = Arc::clone(&analysis);
+        thread::spawn(move || analysis.next().map(|o| o.payload))
+    };
+    analysis.flush();
+    assert_eq!(waiting.join().unwrap(), Err(Flushing));
+    assert_eq!(reader.join().unwrap(), None);
+    analysis.drain();
+    // The run that was under way ends after the flush; its frame must not turn up.
+    open.send(()).unwrap();
+    open.send(()).unwrap();
+    analysis.resume();
+    enter(&analysis, 2).unwrap();
+    assert_eq!(next(&analysis).payload, 2);
+}
+
+#[test]
+fn frames_under_way_are_never_more_than_allowed() {
+    let (open, behaviour) = gated();
+    let analysis = Arc::new(with(Fake::new(1).behave(behaviour), Settings { max_in_flight: 2, ..Settings::default() }));
+    let feeder = {
+        let analysis = Arc::clone(&analysis);
+        thread::spawn(move || (0..5).for_each(|n| enter(&analysis, n).unwrap()))
+    };
+    for n in 0..5 {
+        open.send(()).unwrap();
+        assert_eq!(next(&analysis).payload, n);
+        assert!(analysis.stats().in_flight <= 2);
+    }
+    feeder.join().unwrap();
+    analysis.drain();
+}
+
+#[test]
+fn overrides_replace_the_bundles_thresholds() {
+    let analysis = with(Fake::new(1), Settings { max_objects: Some(0), ..Settings::default() });
+    enter(&analysis, 0).unwrap();
+    assert!(next(&analysis).result.objects.is_empty());
+    analysis.set_settings(Settings::default());
+    enter(&analysis, 1).unwrap();
+    assert_eq!(next(&analysis).result.objects.len(), 1);
+    // A grey frame scores one half.
+    let grey = |confidence| {
+        analysis.set_settings(Settings { confidence: Some(confidence), ..Settings::default() });
+        let ticket = analysis.read(Some(&view(&[128; 48])), (4, 4), times(2)).unwrap();
+        analysis.enter(ticket, 2).unwrap();
+        next(&analysis).result.objects.len()
+    };
+    assert_eq!((grey(0.49), grey(0.51)), (1, 0));
+}
