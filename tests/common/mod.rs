@@ -1,0 +1,99 @@
+//! What the element tests share.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+
+use gst_video::{VideoFormat, VideoInfo};
+use gstvigil::result::FrameResult;
+
+/// Starts GStreamer with the plugin of this crate.
+pub fn init() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        gst::init().unwrap();
+        gstvigil::plugin::plugin_register_static().unwrap();
+    });
+}
+
+/// One of the small models beside the tests.
+pub fn model(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(format!("{name}.onnx")).display().to_string()
+}
+
+/// A file of the test data beside the repository, or `None` with a message.
+pub fn data(name: &str) -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os("VIGIL_TEST_DATA").map_or(beside, PathBuf::from);
+    let path = folder.join(name);
+    if !path.exists() {
+        eprintln!("skipped: the test data is not here ({name})");
+        return None;
+    }
+    Some(path)
+}
+
+pub fn caps(format: VideoFormat, width: u32, height: u32) -> gst::Caps {
+    VideoInfo::builder(format, width, height).fps(gst::Fraction::new(25, 1)).build().unwrap().to_caps().unwrap()
+}
+
+/// Frame `n` of 25 a second, of one colour (full range of RGB), in any format.
+pub fn frame(caps: &gst::Caps, (r, g, b): (u8, u8, u8), n: u64) -> gst::Buffer {
+    let info = VideoInfo::from_caps(caps).unwrap();
+    let mut buffer = gst::Buffer::with_size(info.size()).unwrap();
+    let buffer_ref = buffer.get_mut().unwrap();
+    buffer_ref.set_pts(gst::ClockTime::from_mseconds(40 * n));
+    buffer_ref.set_duration(gst::ClockTime::from_mseconds(40));
+    let mut frame = gst_video::VideoFrameRef::from_buffer_ref_writable(buffer_ref, &info).unwrap();
+    paint(&mut frame, (r, g, b));
+    drop(frame);
+    buffer
+}
+
+/// Fills a frame with one colour, by the matrix and range of its caps.
+pub fn paint(frame: &mut gst_video::VideoFrameRef<&mut gst::BufferRef>, (r, g, b): (u8, u8, u8)) {
+    use gst_video::prelude::*;
+    let own = gstvigil::gstutil::frame::frame_info(frame.info()).unwrap();
+    let (kr, kb) = own.matrix.kr_kb();
+    let [rf, gf, bf] = [r, g, b].map(|v| f32::from(v) / 255.0);
+    let luma = kr * rf + (1.0 - kr - kb) * gf + kb * bf;
+    let (cb, cr) = ((bf - luma) / (2.0 * (1.0 - kb)), (rf - luma) / (2.0 * (1.0 - kr)));
+    let limited = own.range == gstvigil::frame::ColorRange::Limited;
+    let scale = |v: f32, zero: f32, full: f32, part: f32| (zero + v * if limited { part } else { full }).round() as u8;
+    let y = scale(luma, if limited { 16.0 } else { 0.0 }, 255.0, 219.0);
+    let (u, v) = (scale(cb, 128.0, 255.0, 224.0), scale(cr, 128.0, 255.0, 224.0));
+    let format = frame.format();
+    let strides: Vec<usize> = frame.plane_stride().iter().map(|s| *s as usize).collect();
+    let mut fill = |plane: u32, pattern: &[u8]| {
+        let stride = strides[plane as usize];
+        for row in frame.plane_data_mut(plane).unwrap().chunks_mut(stride) {
+            row.iter_mut().zip(pattern.iter().cycle()).for_each(|(to, from)| *to = *from);
+        }
+    };
+    match format {
+        VideoFormat::Nv12 => {
+            fill(0, &[y]);
+            fill(1, &[u, v]);
+        }
+        VideoFormat::I420 => [y, u, v].into_iter().enumerate().for_each(|(i, value)| fill(i as u32, &[value])),
+        VideoFormat::Yv12 => [y, v, u].into_iter().enumerate().for_each(|(i, value)| fill(i as u32, &[value])),
+        VideoFormat::Yuy2 => fill(0, &[y, u, y, v]),
+        VideoFormat::Rgb => fill(0, &[r, g, b]),
+        VideoFormat::Bgr => fill(0, &[b, g, r]),
+        VideoFormat::Rgbx | VideoFormat::Rgba => fill(0, &[r, g, b, 255]),
+        VideoFormat::Bgrx | VideoFormat::Bgra => fill(0, &[b, g, r, 255]),
+        VideoFormat::Gray8 => fill(0, &[y]),
+        other => panic!("no picture for {other:?}"),
+    }
+}
+
+/// The frame result on a buffer.
+pub fn result(buffer: &gst::BufferRef) -> Arc<FrameResult> {
+    gstvigil::meta::get(buffer).expect("the buffer has a frame result")
+}
+
+/// The messages of `kind` that an element without a bus of its own has posted to `bus`.
+pub fn messages(bus: &gst::Bus, kind: gst::MessageType) -> Vec<gst::Message> {
+    std::iter::from_fn(|| bus.pop_filtered(&[kind])).collect()
+}

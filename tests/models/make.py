@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Makes the small models that the tests run (needs PyPI onnx; the models are committed).
+
+red.onnx      YOLOv8 layout [1,6,2], classes red and blue, input 32x32. Box 0 is the left half and scores the mean of
+              red, box 1 is the right half and scores the mean of blue. Metadata as Ultralytics writes it.
+dynamic.onnx  The same with a dynamic batch, and only the boxes that score over 1/10.
+half.onnx     The same in 16-bit floats.
+nan.onnx      The same, with NaN, infinite and inverted boxes before the two.
+fails.onnx    The same, but a run fails when the mean of green is over 1/2.
+liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its metadata names 2.
+colors.onnx   Classification: softmax over (red, green, blue) means times 8.
+"""
+import json
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto as T, helper as h, numpy_helper as nh
+
+SIDE = 32
+
+
+def const(name, values, dtype=np.float32):
+    return nh.from_array(np.array(values, dtype), name)
+
+
+def save(name, nodes, inits, output, dtype=T.FLOAT, batch=1, meta=None):
+    x = h.make_tensor_value_info("images", dtype, [batch, 3, SIDE, SIDE])
+    y = h.make_tensor_value_info(output[0], dtype, output[1])
+    graph = h.make_graph(nodes, name, [x], [y], inits)
+    model = h.make_model(graph, producer_name="vigil tests", opset_imports=[h.make_opsetid("", 17)], ir_version=9)
+    for key, value in (meta or {}).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.checker.check_model(model, full_check=True)
+    with open(f"{sys.argv[1] if len(sys.argv) > 1 else '.'}/{name}.onnx", "wb") as f:
+        f.write(model.SerializeToString(deterministic=True))
+
+
+ULTRALYTICS = {
+    "task": "detect", "stride": "32", "imgsz": json.dumps([SIDE, SIDE]), "names": "{0: 'red', 1: 'blue'}", "batch": "1",
+}
+LEFT, RIGHT = (8, 16, 16, 32), (24, 16, 16, 32)
+
+
+def detector(boxes, dtype=np.float32):
+    """Nodes for [1, 4 + 2, boxes]: boxes are constants, the last two columns' scores are the means of red and blue."""
+    columns = np.array(boxes, dtype).T[None]
+    n = len(boxes)
+    red = np.zeros((1, 1, n)); red[0, 0, n - 2] = 1
+    blue = np.zeros((1, 1, n)); blue[0, 0, n - 1] = 1
+    # The hopeless boxes score as high as they can: only a guard keeps them out.
+    sure = np.zeros((1, 1, n)); sure[0, 0, :n - 2] = 0.99
+    nodes = [
+        h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+        h.make_node("Squeeze", ["pooled", "axis3"], ["means"]),
+        h.make_node("Split", ["means", "thirds"], ["r", "g", "b"], axis=1),
+        h.make_node("Mul", ["r", "red_at"], ["red_only"]),
+        h.make_node("Add", ["red_only", "sure_at"], ["red_row"]),
+        h.make_node("Mul", ["b", "blue_at"], ["blue_row"]),
+        h.make_node("Concat", ["boxes", "red_row", "blue_row"], ["output0"], axis=1),
+    ]
+    inits = [
+        const("boxes", columns, dtype), const("red_at", red, dtype), const("blue_at", blue, dtype),
+        const("sure_at", sure, dtype), const("axis3", [3], np.int64), const("thirds", [1, 1, 1], np.int64),
+    ]
+    return nodes, inits
+
+
+nodes, inits = detector([LEFT, RIGHT])
+save("red", nodes, inits, ("output0", [1, 6, 2]), meta=ULTRALYTICS)
+filtering = nodes[:-1] + [
+    h.make_node("Concat", ["boxes", "red_row", "blue_row"], ["all"], axis=1),
+    h.make_node("Add", ["red_row", "blue_row"], ["best"]),
+    h.make_node("Greater", ["best", "tenth"], ["likely"]),
+    h.make_node("Reshape", ["likely", "flat"], ["keep"]),
+    h.make_node("Compress", ["all", "keep"], ["output0"], axis=2),
+]
+save("dynamic", filtering, inits + [const("tenth", 0.1), const("flat", [-1], np.int64)],
+     ("output0", ["batch", 6, "boxes"]), batch="batch", meta=ULTRALYTICS)
+nodes, inits = detector([LEFT, RIGHT], np.float16)
+save("half", nodes, inits, ("output0", [1, 6, 2]), dtype=T.FLOAT16, meta=ULTRALYTICS)
+nan, inf = float("nan"), float("inf")
+nodes, inits = detector([(nan, 16, 8, 8), (16, 16, inf, 8), (16, 16, -8, 8), (16, 16, 1e9, 1e9), LEFT, RIGHT])
+save("nan", nodes, inits, ("output0", [1, 6, 6]), meta=ULTRALYTICS)
+
+# Gather with an index past the end is an error of the run, not of the load.
+nodes, inits = detector([LEFT, RIGHT])
+nodes = nodes[:-1] + [
+    h.make_node("Mul", ["g", "two"], ["g2"]),
+    h.make_node("Floor", ["g2"], ["index_f"]),
+    h.make_node("Cast", ["index_f"], ["index"], to=T.INT64),
+    h.make_node("Squeeze", ["index"], ["index0"]),
+    h.make_node("Gather", ["one_zero", "index0"], ["zero"], axis=0),
+    h.make_node("Add", ["blue_row", "zero"], ["blue_safe"]),
+    h.make_node("Concat", ["boxes", "red_row", "blue_safe"], ["output0"], axis=1),
+]
+save("fails", nodes, inits + [const("two", 1.999), const("one_zero", [0.0])], ("output0", [1, 6, 2]), meta=ULTRALYTICS)
+
+nodes, inits = detector([LEFT, RIGHT])
+nodes = nodes[:-1] + [
+    h.make_node("Concat", ["boxes", "red_row", "blue_row", "three"], ["all"], axis=1),
+    # A shape computed from the input hides the rows from the runtime's shape inference.
+    h.make_node("ReduceMax", ["images"], ["most"], keepdims=0),
+    h.make_node("Mul", ["most", "nothing"], ["hide"]),
+    h.make_node("Add", ["three_rows", "hide"], ["rows_f"]),
+    h.make_node("Cast", ["rows_f"], ["rows"], to=T.INT64),
+    h.make_node("Reshape", ["all", "rows"], ["hidden"]),
+]
+save("liar", nodes, inits + [const("three", np.zeros((1, 3, 2))), const("three_rows", [1, 9, 2]), const("nothing", 0.0)],
+     ("hidden", ["batch", "rows", "boxes"]), meta=ULTRALYTICS)
+
+save("colors", [
+    h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+    h.make_node("Flatten", ["pooled"], ["means"]),
+    h.make_node("Mul", ["means", "eight"], ["logits"]),
+    h.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+], [const("eight", 8.0)], ("probabilities", [1, 3]))
