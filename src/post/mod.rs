@@ -100,14 +100,14 @@ pub enum PostError {
         found: &'static str,
     },
     /// The model's input is not what the bundle's `[input]` says.
-    #[error("the model's input is {found}; the bundle promises {expected}. Change `input.{key}`")]
+    #[error("the model's input is {found}; the bundle promises the shape {expected}. {fix}")]
     Input {
         /// What the model has.
         found: String,
         /// What the contract says.
         expected: String,
-        /// The key below `[input]`.
-        key: &'static str,
+        /// What to do.
+        fix: &'static str,
     },
     /// The bundle's `[output]` contradicts itself or the decoder.
     #[error("`output.{key}`: {why}")]

@@ -197,15 +197,23 @@ impl Recogniser<'_> {
         }
         let (cells, p6) = (cells[0], cells[1]);
         let (w, h) = (frame.width, frame.height);
+        let embedded = names.map_or_else(String::new, |n| format!(" The embedded `names` list {n} labels."));
         let why = format!(
             "No decoder reads the output: a {w}x{h} input has {cells} cells ({p6} with stride 64), so that yolov8 is \
-             [1, 4 + classes, {cells}] and yolox [1, {cells}, 5 + classes]."
+             [1, 4 + classes, {cells}] and yolox [1, {cells}, 5 + classes].{embedded}"
         );
         Err(self.refuse(why, "output.decoder"))
     }
 
     fn class_vector(&mut self, tensor: &TensorSpec, length: usize) -> Head {
-        let mut head = self.found(DecoderKind::Classify, Some(length), "one value per class");
+        let mut head = Head { output: OutputContract::new(DecoderKind::Classify), classes: Some(length) };
+        // A vector alone may be an embedding too.
+        let told = self.meta.task.is_some() || classify::usual_activation(&tensor.name) == Activation::None;
+        let (origin, because) = match told {
+            true => (Origin::Recognised, "one value per class, and the metadata or the output's name says classes"),
+            false => (Origin::Assumed, "one vector: a class vector, or else an embedding"),
+        };
+        self.fact("output.decoder", DecoderKind::Classify.as_str(), origin, because);
         let (activation, origin, because) = if self.meta.ultralytics {
             (Activation::None, Origin::Recognised, "Ultralytics exports the softmax with the model")
         } else {

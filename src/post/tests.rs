@@ -192,17 +192,22 @@ fn the_input_must_be_the_promised_one() {
         spec.inputs = vec![tensor("images", DataType::F32, shape)];
         PostProcessor::new(&contract(), &input(64, 32), &labels(1), &spec).map(|_| ()).map_err(|e| e.to_string())
     };
-    let text = |shape: &str, key: &str| {
-        Err(format!(
-            "the model's input is `images` f32 {shape}; the bundle promises one of [1, 3, 32, 64]. Change `input.{key}`"
-        ))
+    let text = |shape: &str, fix: &str| {
+        Err(format!("the model's input is `images` f32 {shape}; the bundle promises the shape [1, 3, 32, 64]. {fix}"))
     };
     assert_eq!(check(&[Some(1), Some(3), Some(32), Some(64)]), Ok(()));
     assert_eq!(check(&[None, Some(3), None, None]), Ok(()));
-    assert_eq!(check(&[Some(1), Some(3), Some(64), Some(64)]), text("[1, 3, 64, 64]", "size"));
-    assert_eq!(check(&[Some(1), Some(32), Some(64), Some(3)]), text("[1, 32, 64, 3]", "layout"));
-    assert_eq!(check(&[Some(1), Some(1), Some(32), Some(64)]), text("[1, 1, 32, 64]", "color"));
-    assert_eq!(check(&[Some(3), Some(32), Some(64)]), text("[3, 32, 64]", "layout"));
+    assert_eq!(check(&[Some(1), Some(3), Some(64), Some(64)]), text("[1, 3, 64, 64]", "Change `input.size`"));
+    assert_eq!(check(&[Some(1), Some(32), Some(64), Some(3)]), text("[1, 32, 64, 3]", "Change `input.layout`"));
+    assert_eq!(check(&[Some(1), Some(1), Some(32), Some(64)]), text("[1, 1, 32, 64]", "Change `input.color`"));
+    assert_eq!(
+        check(&[Some(8), Some(3), Some(32), Some(64)]),
+        text("[8, 3, 32, 64]", "Export the model with a batch of 1 or a free one")
+    );
+    assert_eq!(
+        check(&[Some(3), Some(32), Some(64)]),
+        text("[3, 32, 64]", "Only a model whose input has the four dimensions of a picture can be run")
+    );
 }
 
 #[test]

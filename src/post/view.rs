@@ -171,24 +171,27 @@ pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<(), Post
         Layout::Nchw => [1, c, h, w],
         Layout::Nhwc => [1, h, w, c],
     };
-    let error = |key| PostError::Input { found: list(&spec.inputs), expected: format!("one of {expected:?}"), key };
-    let [tensor] = spec.inputs.as_slice() else { return Err(error("layout")) };
-    let Ok(shape) = <[Option<usize>; 4]>::try_from(tensor.shape.as_slice()) else { return Err(error("layout")) };
-    let [batch, a, b, d] = shape;
+    let error = |fix| PostError::Input { found: list(&spec.inputs), expected: format!("{expected:?}"), fix };
+    let [tensor] = spec.inputs.as_slice() else {
+        return Err(error("Only a model with exactly one input, a picture, can be run"));
+    };
+    let Ok([batch, a, b, d]) = <[Option<usize>; 4]>::try_from(tensor.shape.as_slice()) else {
+        return Err(error("Only a model whose input has the four dimensions of a picture can be run"));
+    };
     let (channels, rows, columns) = match input.layout {
         Layout::Nchw => (a, b, d),
         Layout::Nhwc => (d, a, b),
     };
     if !may_be(batch, 1) {
-        return Err(error("size (the batch must be 1: export the model with a batch of 1 or a free one)"));
+        return Err(error("Export the model with a batch of 1 or a free one"));
     }
     if !may_be(channels, c) {
         // With the other layout's order the channels would fit: that is the key to mend.
         let other = if input.layout == Layout::Nchw { d } else { a };
-        return Err(error(if other == Some(c) { "layout" } else { "color" }));
+        return Err(error(if other == Some(c) { "Change `input.layout`" } else { "Change `input.color`" }));
     }
     if !(may_be(rows, h) && may_be(columns, w)) {
-        return Err(error("size"));
+        return Err(error("Change `input.size`"));
     }
     Ok(())
 }

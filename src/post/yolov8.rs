@@ -51,10 +51,9 @@ impl YoloV8 {
         let fits = |shape: &view::Shape| {
             view::promised::<2>(shape).is_some_and(|[a, b]| view::may_be(a, channels) || view::may_be(b, channels))
         };
-        let Some(index) = spec.outputs.iter().position(|t| fits(&t.shape)) else {
+        let Some((index, tensor)) = spec.outputs.iter().enumerate().find(|(_, t)| fits(&t.shape)) else {
             return Err(this.explain(output.class_offset, spec));
         };
-        let tensor = spec.outputs.get(index).ok_or_else(|| this.explain(output.class_offset, spec))?;
         view::check_float(decoder, tensor)?;
         Ok(Self { output: index, ..this })
     }

@@ -96,11 +96,13 @@ fn raw_ssd_with_the_usual_anchors() {
 fn class_vectors() {
     let r = accepted(&spec(&[1, 3, 224, 224], &[("probabilities", &[1, 1001])]));
     assert_eq!((r.task, r.classes, r.output.activation), (Task::Classify, Some(1001), Some(Activation::None)));
+    assert_eq!(origin(&r, "output.decoder"), Some(Origin::Recognised));
     let r = accepted(&spec(&[1, 3, 224, 224], &[("logits", &[0, 1000])]));
     assert_eq!(
         (r.output.activation, origin(&r, "output.activation")),
         (Some(Activation::Softmax), Some(Origin::Assumed))
     );
+    assert_eq!(origin(&r, "output.decoder"), Some(Origin::Assumed));
 }
 
 #[test]
@@ -122,5 +124,6 @@ fn what_cannot_be_told_names_its_key() {
     let pose = with(spec(&[1, 3, 640, 640], &[("output0", &[1, 56, 8400])]), &[("task", "pose")]);
     assert_eq!(key(&pose), "output.decoder");
     let two = [("author", "Ultralytics"), ("names", "{0: 'a', 1: 'b'}")];
-    assert_eq!(key(&with(spec(&[1, 3, 640, 640], &[boxes]), &two)), "output.decoder");
+    let text = recognise(&with(spec(&[1, 3, 640, 640], &[boxes]), &two)).unwrap_err().to_string();
+    assert!(text.contains("yolov8 is [1, 4 + classes, 8400]") && text.contains("`names` list 2 labels"), "{text}");
 }
