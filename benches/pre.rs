@@ -35,7 +35,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut rest = bytes.as_slice();
     for plane in 0..format.planes() {
         let stride = format.row_bytes(plane, info.width);
-        let (data, next) = rest.split_at_checked(stride * format.rows(plane, info.height)).ok_or("the file is short")?;
+        let (data, next) =
+            rest.split_at_checked(stride * format.rows(plane, info.height)).ok_or("the file is short")?;
         planes.push((data, stride));
         rest = next;
     }

@@ -103,8 +103,7 @@ impl Model {
                 let known = post::recognise(lanes.engine().spec())
                     .map_err(|source| ModelError::Contract { model: model.clone(), source })?;
                 let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
-                let bundle =
-                    Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
+                let bundle = Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
                 Self::finish(bundle, &digest, lanes, model)
             }
         }

@@ -81,7 +81,8 @@ impl Stats {
     }
 
     pub(super) fn snapshot(&self, in_flight: usize) -> Snapshot {
-        let times = |h: &Histogram| Times { median_ns: h.quantile_ns(0.5), p99_ns: h.quantile_ns(0.99), max_ns: h.max_ns() };
+        let times =
+            |h: &Histogram| Times { median_ns: h.quantile_ns(0.5), p99_ns: h.quantile_ns(0.99), max_ns: h.max_ns() };
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
         let (fresh, held, absent) = (get(&self.fresh), get(&self.held), get(&self.absent));
         Snapshot {

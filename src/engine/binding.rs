@@ -81,7 +81,13 @@ impl Binding {
         let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)
             .map_err(|e| e.to_string())?;
         let fixed = spec.outputs.iter().map(|o| o.shape.iter().all(Option::is_some)).collect();
-        places = io.inputs.iter_mut().chain(&mut io.outputs).map(|t| bytes(&mut t.data)).map(|(p, n)| (p.cast_const(), n)).collect();
+        places = io
+            .inputs
+            .iter_mut()
+            .chain(&mut io.outputs)
+            .map(|t| bytes(&mut t.data))
+            .map(|(p, n)| (p.cast_const(), n))
+            .collect();
         let mut binding = Self { inputs: Vec::new(), outputs: Vec::new(), fixed, places, ran: false };
         for tensor in &mut io.inputs {
             binding.inputs.push(value_over(&memory, tensor)?);
@@ -95,7 +101,8 @@ impl Binding {
 
     fn same_places(&self, io: &mut Io) -> bool {
         let tensors = io.inputs.len() + io.outputs.len();
-        let dynamic = |i: usize| i >= self.inputs.len() && !self.fixed.get(i - self.inputs.len()).copied().unwrap_or(false);
+        let dynamic =
+            |i: usize| i >= self.inputs.len() && !self.fixed.get(i - self.inputs.len()).copied().unwrap_or(false);
         self.places.len() == tensors
             && io.inputs.iter_mut().chain(&mut io.outputs).enumerate().all(|(i, t)| {
                 let (place, len) = bytes(&mut t.data);
@@ -165,7 +172,9 @@ fn copy_out(value: *mut OrtValue, tensor: &mut Tensor) -> Result<(), String> {
         check((api.GetTensorTypeAndShape)(value, &mut info))?;
         let shape = check((api.GetTensorElementType)(info, &mut dtype))
             .and_then(|()| check((api.GetDimensionsCount)(info, &mut rank)))
-            .and_then(|()| if rank > dims.len() { Err(format!("output {:?} has {rank} dimensions", tensor.name)) } else { Ok(()) })
+            .and_then(|()| {
+                if rank > dims.len() { Err(format!("output {:?} has {rank} dimensions", tensor.name)) } else { Ok(()) }
+            })
             .and_then(|()| check((api.GetDimensions)(info, dims.as_mut_ptr(), rank)));
         (api.ReleaseTensorTypeAndShapeInfo)(info);
         shape?;

@@ -142,7 +142,9 @@ fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuild
         .with_intra_op_spinning(false)
         .map_err(|e| fail(&e))?
         .with_execution_providers([provider])
-        .map_err(|e| EngineError::Provider(format!("provider {:?} cannot start: {}", options.provider, first_line(&e))))?;
+        .map_err(|e| {
+            EngineError::Provider(format!("provider {:?} cannot start: {}", options.provider, first_line(&e)))
+        })?;
     if cpu { Ok(builder) } else { builder.with_disable_cpu_fallback().map_err(|e| fail(&e)) }
 }
 
@@ -192,7 +194,9 @@ fn tensor_spec(kind: &str, outlet: &ort::value::Outlet) -> Result<TensorSpec, En
         return Err(EngineError::Model(format!("{kind} {name:?} is no tensor")));
     };
     let dtype = data_type(*ty).ok_or_else(|| {
-        EngineError::Model(format!("{kind} {name:?} has elements of type {ty:?}; f32, f16, u8, i8, i32, i64 can be used"))
+        EngineError::Model(format!(
+            "{kind} {name:?} has elements of type {ty:?}; f32, f16, u8, i8, i32, i64 can be used"
+        ))
     })?;
     let shape = shape.iter().map(|d| usize::try_from(*d).ok()).collect();
     Ok(TensorSpec { name: name.to_owned(), dtype, shape })

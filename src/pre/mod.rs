@@ -169,7 +169,13 @@ impl Preprocessor {
         }
     }
 
-    fn fill_padded<T: Element>(&mut self, frame: &FrameView<'_>, geometry: &Geometry, out: &mut [T], border: &mut Border) {
+    fn fill_padded<T: Element>(
+        &mut self,
+        frame: &FrameView<'_>,
+        geometry: &Geometry,
+        out: &mut [T],
+        border: &mut Border,
+    ) {
         border.paint(&self.input, geometry, out);
         self.fill_rows(frame, geometry, out);
     }

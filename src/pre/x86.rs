@@ -164,7 +164,9 @@ fn across(rows: &[Vec<i16>; 3], axes: [Option<&Axis>; 3], color: &ColorMap, out:
     let [a, b, c] = rows;
     let [x, y, z] = out;
     match (axes, color.outputs) {
-        ([Some(i), Some(j), Some(k)], 3) => emit([Taps::new(a, i), Taps::new(b, j), Taps::new(c, k)], &color.maps, [x, y, z]),
+        ([Some(i), Some(j), Some(k)], 3) => {
+            emit([Taps::new(a, i), Taps::new(b, j), Taps::new(c, k)], &color.maps, [x, y, z])
+        }
         ([Some(i), Some(j), Some(k)], _) => emit([Taps::new(a, i), Taps::new(b, j), Taps::new(c, k)], &color.maps, [x]),
         ([Some(i), ..], 3) => emit([Taps::new(a, i)], &color.maps, [x, y, z]),
         ([Some(i), ..], _) => emit([Taps::new(a, i)], &color.maps, [x]),
@@ -215,7 +217,9 @@ impl Broadcast {
 #[target_feature(enable = "avx2,fma")]
 fn emit<const IN: usize, const OUT: usize>(taps: [Taps<'_>; IN], maps: &[ChannelMap; 3], out: [&mut [f32]; OUT]) {
     let width = out[0].len();
-    assert!(taps.iter().all(|t| t.index.len() >= width.next_multiple_of(LANES)) && out.iter().all(|o| o.len() == width));
+    assert!(
+        taps.iter().all(|t| t.index.len() >= width.next_multiple_of(LANES)) && out.iter().all(|o| o.len() == width)
+    );
     let mut broadcast = [Broadcast::new(&maps[0]); OUT];
     for (to, from) in broadcast.iter_mut().zip(maps) {
         *to = Broadcast::new(from);
@@ -244,7 +248,11 @@ fn emit<const IN: usize, const OUT: usize>(taps: [Taps<'_>; IN], maps: &[Channel
 /// Eight pixels of each output channel, from `x` on; the tables reach at least to `x + 8`.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn pixels<const IN: usize, const OUT: usize>(taps: &[Taps<'_>; IN], maps: &[Broadcast; OUT], x: usize) -> [__m256; OUT] {
+fn pixels<const IN: usize, const OUT: usize>(
+    taps: &[Taps<'_>; IN],
+    maps: &[Broadcast; OUT],
+    x: usize,
+) -> [__m256; OUT] {
     let mut samples = [_mm256_setzero_ps(); IN];
     for (sample, t) in samples.iter_mut().zip(taps) {
         // SAFETY: `emit` has checked that the tables reach to `x + 8`; every index and its right neighbour are in

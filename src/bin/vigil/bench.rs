@@ -256,7 +256,9 @@ fn material(arguments: &Arguments) -> Result<Material, Failure> {
         }
         None => {
             let (width, height) = arguments.size;
-            format!("videotestsrc num-buffers={LOOP} pattern=ball ! video/x-raw,width={width},height={height} ! videoconvert")
+            format!(
+                "videotestsrc num-buffers={LOOP} pattern=ball ! video/x-raw,width={width},height={height} ! videoconvert"
+            )
         }
     };
     let line = format!("{line} ! video/x-raw,format={} ! fakesink name=end sync=false", arguments.format);
@@ -299,7 +301,8 @@ fn report(
 ) -> Value {
     let of = |turns: &[Turn], pick: fn(&Turn) -> f64| median(turns.iter().map(pick).collect());
     let stage = |name: &str| {
-        let field = |kind: &str| stats.and_then(|s| s.get::<u64>(format!("{name}-{kind}")).ok()).map(|ns| ns as f64 / 1e6);
+        let field =
+            |kind: &str| stats.and_then(|s| s.get::<u64>(format!("{name}-{kind}")).ok()).map(|ns| ns as f64 / 1e6);
         json!({ "median_ms": field("median"), "p99_ms": field("p99") })
     };
     let ratios: Vec<f64> = bare.iter().zip(piped).map(|(b, p)| p.fps / b.fps).collect();
@@ -323,7 +326,8 @@ fn report(
 
 fn print_report(report: &Value) {
     let number = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
-    let text = |path: &str| report.pointer(path).map(|v| v.to_string().trim_matches('"').to_owned()).unwrap_or_default();
+    let text =
+        |path: &str| report.pointer(path).map(|v| v.to_string().trim_matches('"').to_owned()).unwrap_or_default();
     println!("model     {}, {} threads, {} lanes", text("/model"), text("/threads"), text("/lanes"));
     println!("input     {}: {}", text("/input"), text("/caps"));
     println!("          {} rounds of {} frames each, medians", text("/rounds"), text("/frames"));

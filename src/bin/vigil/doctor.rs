@@ -101,9 +101,11 @@ fn gstreamer() -> Finding {
             let (major, minor, micro, _) = gst::version();
             Finding::good("GStreamer", format!("{major}.{minor}.{micro}"))
         }
-        Err(error) => {
-            Finding::bad("GStreamer", format!("cannot start: {error}"), "install GStreamer 1.20 or later: scripts/setup")
-        }
+        Err(error) => Finding::bad(
+            "GStreamer",
+            format!("cannot start: {error}"),
+            "install GStreamer 1.20 or later: scripts/setup",
+        ),
     }
 }
 
@@ -164,7 +166,9 @@ fn bundles() -> Vec<Finding> {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         let mut files: Vec<_> = entries.flatten().map(|e| e.path()).collect();
         files.sort();
-        for path in files.iter().filter(|p| p.join("bundle.toml").is_file() || p.extension().is_some_and(|e| e == "vigil")) {
+        for path in
+            files.iter().filter(|p| p.join("bundle.toml").is_file() || p.extension().is_some_and(|e| e == "vigil"))
+        {
             found.push(match Bundle::open(path) {
                 Ok(b) => Finding::good("bundle", format!("{} {} at {}", b.name, b.release, path.display())),
                 Err(error) => Finding::bad("bundle", error.to_string(), "mend it, or remove it"),
@@ -174,7 +178,11 @@ fn bundles() -> Vec<Finding> {
     if found.is_empty() {
         let folders: Vec<_> = paths::bundle_dirs().iter().map(|p| p.display().to_string()).collect();
         let text = format!("none in {}", folders.join(", "));
-        found.push(Finding::note("bundles", text, "scripts/setup installs the bundle people; vigil bundle new makes one"));
+        found.push(Finding::note(
+            "bundles",
+            text,
+            "scripts/setup installs the bundle people; vigil bundle new makes one",
+        ));
     }
     found
 }

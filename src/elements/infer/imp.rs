@@ -63,7 +63,9 @@ fn forward_runtime_log(severity: Severity, message: &str) {
 fn load_error(error: &ModelError) -> gst::ErrorMessage {
     match error {
         ModelError::Bundle(_) => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
-        ModelError::Contract { .. } | ModelError::Labels { .. } => gst::error_msg!(gst::ResourceError::Settings, ("{error}")),
+        ModelError::Contract { .. } | ModelError::Labels { .. } => {
+            gst::error_msg!(gst::ResourceError::Settings, ("{error}"))
+        }
         ModelError::Engine { .. } | ModelError::NoProvider { .. } => {
             gst::error_msg!(gst::LibraryError::Init, ("{error}"))
         }
@@ -209,7 +211,8 @@ impl Infer {
     /// A fatal answer of downstream after the last frame finds no frame to travel back with.
     fn report_flow_at_eos(&self) {
         let flow = *lock(&self.flow);
-        if let Some(error @ (gst::FlowError::NotLinked | gst::FlowError::Error | gst::FlowError::NotNegotiated)) = flow {
+        if let Some(error @ (gst::FlowError::NotLinked | gst::FlowError::Error | gst::FlowError::NotNegotiated)) = flow
+        {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Failed,

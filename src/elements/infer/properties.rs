@@ -203,7 +203,11 @@ fn frame_specs() -> Vec<glib::ParamSpec> {
             .blurb("What to do with a frame while max-in-flight frames are in the engine")
             .mutable_playing()
             .build(),
-        threshold("confidence", "Confidence", "Lowest confidence of an object, 0..1, for all classes (-1 = the bundle's)"),
+        threshold(
+            "confidence",
+            "Confidence",
+            "Lowest confidence of an object, 0..1, for all classes (-1 = the bundle's)",
+        ),
         threshold("iou", "IoU", "Overlap over which two boxes of a class are one object, 0..1 (-1 = the bundle's)"),
         glib::ParamSpecInt::builder("max-objects")
             .nick("Maximum objects")
