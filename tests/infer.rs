@@ -342,7 +342,6 @@ fn an_element_starts_again_after_it_failed() {
 fn latency_is_reported_to_live_sinks() {
     let caps = caps(VideoFormat::Rgb, 32, 32);
     let (mut harness, _) = start("red", &caps, &[]);
-    harness.set_live(true);
     harness.push(frame(&caps, RED, 0)).unwrap();
     harness.pull().unwrap();
     assert!(harness.query_latency().unwrap() > gst::ClockTime::ZERO);
