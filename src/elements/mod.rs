@@ -2,6 +2,7 @@
 //!
 //! A skin holds properties, pads, caps and messages; what it does lives in a domain module.
 
+pub mod export;
 pub mod infer;
 
 /// Registers all elements, in the order in which data flows through them.
@@ -9,5 +10,6 @@ pub mod infer;
 /// # Errors
 /// If GStreamer refuses a registration.
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    infer::register(plugin)
+    infer::register(plugin)?;
+    export::register(plugin)
 }

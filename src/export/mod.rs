@@ -15,4 +15,4 @@ pub mod writer;
 pub use record::{Context, Record};
 pub use sink::{Now, Sink, SinkError};
 pub use uri::SinkUri;
-pub use writer::{Exporter, Stats};
+pub use writer::{Drained, Exporter, Stats};

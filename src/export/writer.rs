@@ -120,10 +120,21 @@ impl Shared {
     }
 }
 
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// All is written and finished.
+    Complete,
+    /// The sink failed; what it did not take is still queued.
+    Failed,
+    /// The sink did not answer in time.
+    TimedOut,
+}
+
 /// A running export.
 pub struct Exporter {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Exporter {
@@ -157,7 +168,7 @@ impl Exporter {
                 let _ = catch_unwind(AssertUnwindSafe(|| report(Change { degraded: true, text, stats: own.stats() })));
             }
         })?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Queues `line`; drops the oldest one where the queue is full. Never waits for the sink.
@@ -182,9 +193,9 @@ impl Exporter {
         self.shared.stats()
     }
 
-    /// Waits, at most for `limit`, until all that was pushed is written and the sink has finished it; `true` if so. A
-    /// sink that fails is tried once more, at once, and not waited for any longer: its lines stay queued.
-    pub fn drain(&self, limit: Duration) -> bool {
+    /// Waits, at most for `limit`, until all that was pushed is written and the sink has finished it. A sink that fails
+    /// is tried once more, at once, and not waited for any longer: its lines stay queued.
+    pub fn drain(&self, limit: Duration) -> Drained {
         let mut queue = self.shared.lock();
         queue.drains_wanted += 1;
         let ours = queue.drains_wanted;
@@ -194,22 +205,23 @@ impl Exporter {
             .done
             .wait_timeout_while(queue, limit, |q| q.drains_done < ours && !q.ended)
             .unwrap_or_else(PoisonError::into_inner);
-        queue.drains_done >= ours && queue.drained
+        match (queue.drains_done >= ours, queue.drained) {
+            (true, true) => Drained::Complete,
+            (true, false) => Drained::Failed,
+            (false, _) if queue.ended => Drained::Failed,
+            (false, _) => Drained::TimedOut,
+        }
     }
 
     /// Drains as [`Exporter::drain`] does, then ends the thread; lines that are left are dropped and counted. A thread
     /// that hangs in its sink is left to itself.
-    pub fn stop(mut self, limit: Duration) -> Stats {
-        let drained_or_failed = {
-            self.drain(limit);
-            let queue = self.shared.lock();
-            queue.drains_done == queue.drains_wanted || queue.ended
-        };
-        self.end(drained_or_failed);
+    pub fn stop(&self, limit: Duration) -> Stats {
+        let drained = self.drain(limit);
+        self.end(drained != Drained::TimedOut);
         self.stats()
     }
 
-    fn end(&mut self, wait: bool) {
+    fn end(&self, wait: bool) {
         let mut queue = self.shared.lock();
         queue.stop = true;
         if !wait {
@@ -219,7 +231,8 @@ impl Exporter {
         }
         drop(queue);
         self.shared.work.notify_one();
-        if let Some(thread) = self.thread.take().filter(|_| wait) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|_| wait) {
             // The thread catches its own panics.
             let _ = thread.join();
         }
@@ -228,9 +241,7 @@ impl Exporter {
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.end(false);
-        }
+        self.end(false);
     }
 }
 

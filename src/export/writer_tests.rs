@@ -87,7 +87,7 @@ fn all_lines_arrive_in_order_before_drain_returns() {
     for i in 0..500 {
         b.exporter.push(line(i));
     }
-    assert!(b.exporter.drain(LONG));
+    assert_eq!(b.exporter.drain(LONG), Drained::Complete);
     let expected: Vec<String> = (0..500).map(|i| format!("{i}\n")).collect();
     assert_eq!(b.log.lock().unwrap().lines, expected);
     assert_eq!(b.log.lock().unwrap().finishes, 1);
@@ -111,7 +111,7 @@ fn a_full_queue_loses_its_oldest_and_says_so() {
     for _ in 0..3 {
         b.permits.send(()).unwrap();
     }
-    assert!(b.exporter.drain(LONG));
+    assert_eq!(b.exporter.drain(LONG), Drained::Complete);
     assert_eq!(b.log.lock().unwrap().lines, ["0\n", "3\n", "4\n"]);
     let change = b.changes.recv().unwrap();
     assert!(change.degraded && change.text.contains("queue is full"), "{change:?}");
@@ -129,12 +129,12 @@ fn a_failing_sink_gets_the_same_line_again() {
     let change = b.changes.recv().unwrap();
     assert!(change.degraded && change.text.contains("no space left"), "{change:?}");
     // Each drain tries once, at once, and gives up.
-    assert!(!b.exporter.drain(LONG));
-    assert!(!b.exporter.drain(LONG));
+    assert_eq!(b.exporter.drain(LONG), Drained::Failed);
+    assert_eq!(b.exporter.drain(LONG), Drained::Failed);
     assert_eq!(b.exporter.stats(), Stats { errors: 3, ..Stats::default() });
     assert!(b.changes.try_recv().is_err(), "degraded is told once");
     b.log.lock().unwrap().failing = false;
-    assert!(b.exporter.drain(LONG));
+    assert_eq!(b.exporter.drain(LONG), Drained::Complete);
     assert_eq!(b.log.lock().unwrap().lines, ["0\n", "1\n"]);
     let change = b.changes.recv().unwrap();
     assert_eq!((change.degraded, change.stats.written, change.stats.dropped), (false, 2, 0));
@@ -152,7 +152,7 @@ fn a_failing_sink_is_tried_again_when_its_time_has_come() {
     // The push wakes the thread, which looks at the clock.
     b.exporter.push(line(1));
     assert!(!b.changes.recv().unwrap().degraded);
-    assert!(b.exporter.drain(LONG));
+    assert_eq!(b.exporter.drain(LONG), Drained::Complete);
     assert_eq!(b.log.lock().unwrap().lines, ["0\n", "1\n"]);
     b.exporter.stop(LONG);
 }
@@ -174,6 +174,7 @@ fn stop_leaves_a_hanging_sink_behind() {
     b.exporter.push(line(0));
     b.entered.recv().unwrap();
     b.exporter.push(line(1));
+    assert_eq!(b.exporter.drain(Duration::ZERO), Drained::TimedOut);
     let stats = b.exporter.stop(Duration::ZERO);
     assert_eq!((stats.written, stats.dropped), (0, 1));
     drop(b.permits);
@@ -187,7 +188,7 @@ fn a_panic_in_a_sink_ends_the_export_and_nothing_else() {
     let change = b.changes.recv().unwrap();
     assert!(change.degraded && change.text.contains("panicked"), "{change:?}");
     b.exporter.push(line(1));
-    assert!(!b.exporter.drain(LONG));
+    assert_eq!(b.exporter.drain(LONG), Drained::Failed);
     assert_eq!(b.exporter.stop(LONG).dropped, 2);
 }
 
