@@ -3,6 +3,7 @@
 usage: mot_eval.py GT RESULT [GT RESULT ...]
 """
 
+import pathlib
 import sys
 
 import motmetrics as mm
@@ -18,7 +19,7 @@ def main(arguments):
         truth = mm.io.loadtxt(truth_path, fmt="mot15-2D", min_confidence=1)
         result = mm.io.loadtxt(result_path, fmt="mot15-2D")
         accumulators.append(mm.utils.compare_to_groundtruth(truth, result, "iou", distth=0.5))
-        names.append(result_path)
+        names.append(pathlib.Path(result_path).stem)
     summary = mm.metrics.create().compute_many(accumulators, metrics=METRICS, names=names)
     print(mm.io.render_summary(summary, formatters={"mota": "{:.3f}".format, "idf1": "{:.3f}".format}))
 

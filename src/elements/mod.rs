@@ -4,6 +4,7 @@
 
 pub mod export;
 pub mod infer;
+pub mod track;
 
 /// Registers all elements, in the order in which data flows through them.
 ///
@@ -11,5 +12,6 @@ pub mod infer;
 /// If GStreamer refuses a registration.
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     infer::register(plugin)?;
+    track::register(plugin)?;
     export::register(plugin)
 }

@@ -3,11 +3,11 @@
 use crate::result::BBox;
 
 /// Measurement noise of a detector's boxes: standard deviation relative to the box's size.
-const MEASUREMENT: f64 = 0.05;
+const MEASUREMENT: f64 = 0.06;
 /// Spectral density of the white-noise acceleration of the centre, box sizes² per second³.
-const CENTRE_ACCELERATION: f64 = 1.0;
+const CENTRE_ACCELERATION: f64 = 0.2;
 /// The same for width and height.
-const SIZE_ACCELERATION: f64 = 0.1;
+const SIZE_ACCELERATION: f64 = 0.01;
 /// Variance of a new track's centre velocity, box sizes² per second².
 const CENTRE_VELOCITY: f64 = 2.0;
 /// The same for width and height.
@@ -106,6 +106,11 @@ impl Motion {
     pub fn bbox(&self) -> BBox {
         let (w, h) = (self.w.x, self.h.x);
         BBox { x: (self.cx.x - w / 2.0) as f32, y: (self.cy.x - h / 2.0) as f32, w: w as f32, h: h as f32 }
+    }
+
+    /// How sure the place is: standard deviation of the centre, in box sizes.
+    pub fn spread(&self) -> f32 {
+        (self.cx.xx.max(self.cy.xx) / size2(self.w.x, self.h.x)).sqrt() as f32
     }
 
     /// Speed of the centre, frame heights per second.

@@ -7,12 +7,14 @@
 //! Everything is in time, not in frames: frames may come at any rate, be skipped, or be missing.
 //!
 //! Sources: Bewley et al., *Simple Online and Realtime Tracking*, ICIP 2016 (motion and overlap); Zhang et al.,
-//! *ByteTrack*, ECCV 2022 (two stages by confidence); Cao et al., *Observation-Centric SORT*, CVPR 2023 (re-update
-//! after a gap).
+//! *ByteTrack*, ECCV 2022 (two stages by confidence); Yang et al., *Hard to Track Objects with Irregular Motions and
+//! Similar Appearances?*, WACV 2023 (boxes that grow before they are compared).
 
 mod assignment;
 mod association;
 mod kalman;
+#[cfg(test)]
+mod tests;
 mod track;
 mod tracker;
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::kalman::Motion;
 use crate::result::{BBox, Mask, Object, Track, TrackState};
 
+/// Mean confidence of the matches that confirm an identity in the fewest frames.
+const CONFIRMING: f32 = 0.75;
+
 /// One identity.
 #[derive(Debug)]
 pub struct Identity {
@@ -12,18 +15,16 @@ pub struct Identity {
     pub id: u64,
     /// Belief about the box at the time of the last analysed frame, in frame heights.
     pub motion: Motion,
-    /// Belief right after the last match.
-    matched: Motion,
-    /// The box of the last match, in frame heights.
-    pub observed: BBox,
     /// The object of the last match; its box is not kept up to date.
     seen: Object,
     /// Tracker clock at the first match, nanoseconds.
     born_ns: u64,
     /// Tracker clock at the last match, nanoseconds.
-    pub seen_ns: u64,
+    seen_ns: u64,
     /// Matches so far.
-    pub hits: u32,
+    hits: u32,
+    /// Sum of the confidences of all matches.
+    evidence: f32,
     /// Analysed frames since the last match.
     pub missed: u32,
     /// Whether it has been seen often enough.
@@ -33,16 +34,14 @@ pub struct Identity {
 impl Identity {
     /// An identity that begins with `object`, whose box in frame heights is `bbox`.
     pub fn new(id: u64, now_ns: u64, bbox: BBox, object: &Object) -> Self {
-        let motion = Motion::new(bbox);
         Self {
             id,
-            motion,
-            matched: motion,
-            observed: bbox,
+            motion: Motion::new(bbox),
             seen: object.clone(),
             born_ns: now_ns,
             seen_ns: now_ns,
             hits: 1,
+            evidence: object.confidence,
             missed: 0,
             confirmed: false,
         }
@@ -55,30 +54,31 @@ impl Identity {
 
     /// Takes in a match at `now_ns`; `motion` has been advanced to that time.
     pub fn hit(&mut self, now_ns: u64, bbox: BBox, object: &Object) {
-        if self.missed > 0 {
-            self.replay(now_ns, bbox);
-        }
         self.motion.correct(bbox);
-        self.matched = self.motion;
-        self.observed = bbox;
         self.seen_ns = now_ns;
         self.hits = self.hits.saturating_add(1);
+        self.evidence += object.confidence;
         self.missed = 0;
         copy(&mut self.seen, object);
     }
 
-    /// After frames on which it was missed: walks the filter again along the straight line from the last box to this
-    /// one (OC-SORT's observation-centric re-update), so that errors of the blind prediction do not stay.
-    fn replay(&mut self, now_ns: u64, bbox: BBox) {
-        let steps = self.missed.min(REPLAY_STEPS) + 1;
-        let dt = seconds(now_ns.saturating_sub(self.seen_ns)) / f64::from(steps);
-        self.motion = self.matched;
-        for step in 1..=steps {
-            self.motion.advance(dt);
-            if step < steps {
-                self.motion.correct(between(self.observed, bbox, step as f32 / steps as f32));
-            }
-        }
+    /// Confirms the identity if it was matched `min_hits` times with confidences of [`CONFIRMING`] on average, or more
+    /// often with less; says whether it was confirmed by this call.
+    pub fn settle(&mut self, min_hits: u32) -> bool {
+        let enough = min_hits <= 1 || (self.hits >= min_hits && self.evidence >= CONFIRMING * min_hits as f32);
+        let settled = enough && !self.confirmed;
+        self.confirmed |= enough;
+        settled
+    }
+
+    /// How a match with it is to be reported.
+    pub fn state(&self) -> TrackState {
+        if self.confirmed { TrackState::Confirmed } else { TrackState::Tentative }
+    }
+
+    /// How long it has not been seen at `now_ns`.
+    pub fn unseen(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.seen_ns)
     }
 
     /// The identity as it stands at `now_ns` on the tracker's clock, for a frame `aspect` times as wide as high.
@@ -88,7 +88,7 @@ impl Identity {
             id: self.id,
             state,
             age_ns: now_ns.saturating_sub(self.born_ns),
-            unseen_ns: now_ns.saturating_sub(self.seen_ns),
+            unseen_ns: self.unseen(now_ns),
             velocity: (vx / aspect, vy),
         }
     }
@@ -116,23 +116,12 @@ impl Identity {
     /// Stretches the horizontal axis by `k`, for a frame whose shape changed.
     pub fn stretch(&mut self, k: f32) {
         self.motion.stretch(f64::from(k));
-        self.matched.stretch(f64::from(k));
-        self.observed.x *= k;
-        self.observed.w *= k;
     }
 }
-
-/// More virtual steps than this add nothing to the filter.
-const REPLAY_STEPS: u32 = 32;
 
 /// Nanoseconds to seconds.
 pub fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-fn between(a: BBox, b: BBox, t: f32) -> BBox {
-    let mix = |p: f32, q: f32| p + (q - p) * t;
-    BBox { x: mix(a.x, b.x), y: mix(a.y, b.y), w: mix(a.w, b.w), h: mix(a.h, b.h) }
 }
 
 /// `to = from.clone()`, into the memory that `to` has.

@@ -2,7 +2,7 @@
 
 use super::association::{Association, Candidate, Seeker, Stage};
 use super::track::{Identity, seconds};
-use crate::result::{BBox, Object, TrackState};
+use crate::result::{BBox, Object};
 
 /// What a [`Tracker`] does. Times are nanoseconds of running time, confidences and overlaps 0..1.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +12,9 @@ pub struct TrackerConfig {
     /// Objects from this confidence on, but below `high_confidence`, may continue an identity and never start one.
     /// Objects below it are left without identity.
     pub low_confidence: f32,
-    /// Frames on which an object must be seen, one after the other, before its identity counts as confirmed; at least 1.
+    /// Analysed frames, one after the other, on which an object must be seen before its identity counts as confirmed;
+    /// more where its confidence is below 0.75 on average. 1 confirms at once. What the first frame shows is
+    /// confirmed at once too, as there is nothing before it to go by.
     pub min_hits: u32,
     /// How long an identity is kept without being seen. Must be longer than the time between two analysed frames.
     pub max_lost_ns: u64,
@@ -25,9 +27,9 @@ pub struct TrackerConfig {
 impl Default for TrackerConfig {
     fn default() -> Self {
         Self {
-            high_confidence: 0.4,
+            high_confidence: 0.3,
             low_confidence: 0.1,
-            min_hits: 3,
+            min_hits: 2,
             max_lost_ns: 2_000_000_000,
             coast_ns: 0,
             class_aware: true,
@@ -50,24 +52,27 @@ pub struct Counts {
     pub established: u64,
 }
 
-/// Overlap that a confident object must have with a track's prediction.
-const HIGH_IOU: f32 = 0.2;
+/// Overlap that an object must have with a track's prediction.
+const MIN_OVERLAP: f32 = 0.25;
 /// The same for an object of low confidence: stricter, because it may be background.
-const LOW_IOU: f32 = 0.5;
-/// The same for a track that is not confirmed yet.
-const TENTATIVE_IOU: f32 = 0.3;
-/// Overlap from which two tracks are held to be one object.
+const MIN_OVERLAP_LOW: f32 = 0.5;
+/// Boxes grow by the uncertainty of the prediction before they are compared, but by no more than this many sizes.
+const MOST_BUFFER: f32 = 1.0;
+/// Overlap from which a second box is held to be on the same object.
 const SAME_IOU: f32 = 0.85;
 /// Boxes with a coordinate beyond this many frames are no objects.
 const FAR: f32 = 16.0;
 
 /// Follows objects through a stream; see the [module](crate::tracking).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tracker {
     config: TrackerConfig,
     tracks: Vec<Identity>,
     association: Association,
     seekers: Vec<Seeker>,
+    newcomers: Vec<Candidate>,
+    /// Whether a frame was analysed since the start or the last reset.
+    begun: bool,
     created: u64,
     established: u64,
     /// Time of the last frame, as the caller gave it.
@@ -83,7 +88,20 @@ pub struct Tracker {
 impl Tracker {
     /// A tracker that has seen nothing.
     pub fn new(config: TrackerConfig) -> Self {
-        Self { config, aspect: 1.0, ..Self::default() }
+        Self {
+            config,
+            tracks: Vec::new(),
+            association: Association::default(),
+            seekers: Vec::new(),
+            newcomers: Vec::new(),
+            begun: false,
+            created: 0,
+            established: 0,
+            last_ns: None,
+            clock_ns: 0,
+            analysed_ns: 0,
+            aspect: 1.0,
+        }
     }
 
     /// Changes the rules from the next frame on; identities stay.
@@ -95,6 +113,7 @@ impl Tracker {
     pub fn reset(&mut self) {
         self.tracks.clear();
         self.last_ns = None;
+        self.begun = false;
     }
 
     /// How many identities there are.
@@ -124,8 +143,8 @@ impl Tracker {
         self.associate(objects);
         self.start(objects);
         self.tracks.retain(|t| t.confirmed || t.missed == 0);
-        self.drop_doubles();
         self.coast(objects);
+        self.begun = true;
     }
 
     /// A frame at `now_ns` that was not analysed: replaces `objects` by the predictions of all confirmed identities
@@ -135,8 +154,7 @@ impl Tracker {
         objects.clear();
         let dt = seconds(self.clock_ns - self.analysed_ns);
         for track in &self.tracks {
-            let shown = self.analysed_ns - track.seen_ns <= self.config.coast_ns;
-            if !track.confirmed || !shown {
+            if !track.confirmed || track.unseen(self.analysed_ns) > self.config.coast_ns {
                 continue;
             }
             let mut motion = track.motion;
@@ -152,9 +170,9 @@ impl Tracker {
         if last.saturating_sub(now_ns) > self.config.max_lost_ns {
             self.tracks.clear();
         }
-        self.clock_ns += now_ns.saturating_sub(last);
+        self.clock_ns = self.clock_ns.saturating_add(now_ns.saturating_sub(last));
         let (clock, longest) = (self.clock_ns, self.config.max_lost_ns);
-        self.tracks.retain(|t| clock - t.seen_ns <= longest);
+        self.tracks.retain(|t| t.unseen(clock) <= longest);
         let aspect = frame.0.max(1) as f32 / frame.1.max(1) as f32;
         if aspect != self.aspect {
             let k = aspect / self.aspect;
@@ -169,20 +187,25 @@ impl Tracker {
         let high = (self.config.high_confidence, f32::INFINITY);
         let low = (self.config.low_confidence, self.config.high_confidence);
         let class_aware = self.config.class_aware;
-        let stage = |confidence, min_iou| Stage { confidence, min_iou, buffer: 0.0, class_aware };
+        let stage = |confidence, min_overlap| Stage { confidence, min_overlap, class_aware };
         self.seek(|t| t.confirmed);
-        self.stage(&stage(high, HIGH_IOU), objects);
+        self.stage(&stage(high, MIN_OVERLAP), objects);
         let tracks = &self.tracks;
         self.seekers.retain(|s| tracks[s.track].missed == 1);
-        self.stage(&stage(low, LOW_IOU), objects);
+        self.stage(&stage(low, MIN_OVERLAP_LOW), objects);
         self.seek(|t| !t.confirmed);
-        self.stage(&stage(high, TENTATIVE_IOU), objects);
+        self.stage(&stage(high, MIN_OVERLAP), objects);
     }
 
     fn seek(&mut self, which: impl Fn(&Identity) -> bool) {
         self.seekers.clear();
         let chosen = self.tracks.iter().enumerate().filter(|(_, t)| which(t));
-        self.seekers.extend(chosen.map(|(track, t)| Seeker { track, bbox: t.motion.bbox(), class_id: t.class_id() }));
+        self.seekers.extend(chosen.map(|(track, t)| Seeker {
+            track,
+            bbox: t.motion.bbox(),
+            class_id: t.class_id(),
+            buffer: t.motion.spread().min(MOST_BUFFER),
+        }));
     }
 
     fn stage(&mut self, stage: &Stage, objects: &mut [Object]) {
@@ -191,51 +214,39 @@ impl Tracker {
         association.run(stage, seekers, |seeker, candidate| {
             let (track, object) = (&mut tracks[seeker.track], &mut objects[candidate.object]);
             track.hit(now_ns, candidate.bbox, object);
-            if !track.confirmed && track.hits >= min_hits {
-                track.confirmed = true;
-                *established += 1;
-            }
-            let state = if track.confirmed { TrackState::Confirmed } else { TrackState::Tentative };
-            object.track = Some(track.report(now_ns, state, &track.motion, aspect));
+            *established += u64::from(track.settle(min_hits));
+            object.track = Some(track.report(now_ns, track.state(), &track.motion, aspect));
         });
     }
 
-    /// Starts an identity for every confident object that has none.
+    /// Starts an identity for every confident object that has none, unless it is a second box on an object that has.
     fn start(&mut self, objects: &mut [Object]) {
-        let free = |c: &&Candidate| !c.taken && c.confidence >= self.config.high_confidence;
-        // Most confident first, as they stand in the result, so that numbers do not depend on positions.
-        let mut order: Vec<Candidate> = self.association.candidates().iter().filter(free).copied().collect();
-        order.sort_by_key(|c| c.object);
-        for candidate in order {
-            let Some(object) = objects.get_mut(candidate.object) else { continue };
+        let Self { association, newcomers, config, .. } = self;
+        let free = |c: &&Candidate| {
+            let confident = !c.taken && c.confidence >= config.high_confidence;
+            confident && !association.covered(c.bbox, c.class_id, SAME_IOU)
+        };
+        newcomers.clear();
+        newcomers.extend(association.candidates().iter().filter(free));
+        // In the order of the result (most confident first), so that numbers do not depend on places.
+        newcomers.sort_unstable_by_key(|c| c.object);
+        // ByteTrack's rule for the first frame: all that is there is taken as real.
+        let min_hits = if self.begun { self.config.min_hits } else { 1 };
+        for candidate in &self.newcomers {
+            let object = &mut objects[candidate.object];
             self.created += 1;
             let mut track = Identity::new(self.created, self.clock_ns, candidate.bbox, object);
-            track.confirmed = self.config.min_hits <= 1;
-            self.established += u64::from(track.confirmed);
-            let state = if track.confirmed { TrackState::Confirmed } else { TrackState::Tentative };
-            object.track = Some(track.report(self.clock_ns, state, &track.motion, self.aspect));
+            self.established += u64::from(track.settle(min_hits));
+            object.track = Some(track.report(self.clock_ns, track.state(), &track.motion, self.aspect));
             self.tracks.push(track);
         }
-    }
-
-    /// Drops lost tracks that lie on a seen one of the same class: they are its past.
-    fn drop_doubles(&mut self) {
-        let tracks = &self.tracks;
-        let double = |lost: &Identity| {
-            let b = lost.motion.bbox();
-            let same = |t: &Identity| t.missed == 0 && t.class_id() == lost.class_id();
-            lost.missed > 0 && tracks.iter().any(|t| same(t) && t.motion.bbox().iou(&b) > SAME_IOU)
-        };
-        let keep: Vec<bool> = tracks.iter().map(|t| !double(t)).collect();
-        let mut keep = keep.into_iter();
-        self.tracks.retain(|_| keep.next().unwrap_or(true));
     }
 
     /// Appends the predictions of identities that this frame does not show but a recent one did.
     fn coast(&self, objects: &mut Vec<Object>) {
         let found = objects.len();
         for track in &self.tracks {
-            if track.confirmed && track.missed > 0 && self.clock_ns - track.seen_ns <= self.config.coast_ns {
+            if track.confirmed && track.missed > 0 && track.unseen(self.clock_ns) <= self.config.coast_ns {
                 objects.extend(track.predicted(self.clock_ns, &track.motion, self.aspect));
             }
         }

@@ -1,0 +1,232 @@
+//! `vigiltrack` in a harness: results go in on buffers, identities come out.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Once};
+
+use gst::prelude::*;
+use gst_check::Harness;
+use gst_video::VideoRegionOfInterestMeta as Roi;
+use gstvigil::meta;
+use gstvigil::result::{AbsentReason, BBox, FrameResult, Freshness, Object, TrackState};
+
+const CAPS: &str = "video/x-raw,format=GRAY8,width=64,height=32,framerate=25/1";
+const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+
+fn harness() -> Harness {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().unwrap();
+        gstvigil::plugin::plugin_register_static().unwrap();
+    });
+    let mut h = Harness::new("vigiltrack");
+    h.set_src_caps_str(CAPS);
+    h
+}
+
+fn objects(xs: &[f32]) -> Vec<Object> {
+    let object = |(i, x): (usize, &f32)| {
+        let bbox = BBox { x: *x, y: 0.3, w: 0.1, h: 0.4 };
+        Object::new(i as u32, 0, "person".into(), 0.9 - 0.01 * i as f32, bbox)
+    };
+    xs.iter().enumerate().map(object).collect()
+}
+
+fn result(freshness: Freshness, objects: Vec<Object>) -> FrameResult {
+    FrameResult {
+        frame: 0,
+        pts_ns: None,
+        running_time_ns: None,
+        utc_ns: 0,
+        width: 64,
+        height: 32,
+        model: None,
+        freshness,
+        objects,
+        classes: Vec::new(),
+    }
+}
+
+fn buffer(pts: Option<gst::ClockTime>) -> gst::Buffer {
+    let mut buffer = gst::Buffer::from_slice([7u8; 64 * 32]);
+    buffer.get_mut().unwrap().set_pts(pts);
+    buffer
+}
+
+fn run(h: &mut Harness, pts: Option<gst::ClockTime>, result: FrameResult) -> (gst::Buffer, Arc<FrameResult>) {
+    let mut buffer = buffer(pts);
+    meta::set(buffer.get_mut().unwrap(), Arc::new(result), true);
+    let out = h.push_and_pull(buffer).unwrap();
+    let result = meta::get(&out).unwrap();
+    (out, result)
+}
+
+fn fresh(h: &mut Harness, pts: Option<gst::ClockTime>, xs: &[f32]) -> Vec<u64> {
+    let (_, result) = run(h, pts, result(Freshness::Fresh, objects(xs)));
+    assert_eq!(result.freshness, Freshness::Fresh);
+    ids(&result)
+}
+
+fn ids(result: &FrameResult) -> Vec<u64> {
+    result.objects.iter().map(|o| o.track.map_or(0, |t| t.id)).collect()
+}
+
+fn stat(h: &Harness, name: &str) -> u64 {
+    h.element().unwrap().property::<gst::Structure>("stats").get(name).unwrap()
+}
+
+#[test]
+fn identities_last_across_buffers() {
+    let mut h = harness();
+    for i in 0..20u64 {
+        let way = i as f32 * 0.01;
+        assert_eq!(fresh(&mut h, Some(FRAME * i), &[0.1 + way, 0.8 - way]), [1, 2], "frame {i}");
+    }
+    assert_eq!([stat(&h, "created"), stat(&h, "established"), stat(&h, "live")], [2, 2, 2]);
+    assert_eq!([stat(&h, "updated"), stat(&h, "predicted"), stat(&h, "untouched")], [20, 0, 0]);
+}
+
+#[test]
+fn frames_that_were_not_analysed_are_predicted() {
+    let mut h = harness();
+    // 0.01 frame widths per frame.
+    for i in 0..10u64 {
+        fresh(&mut h, Some(FRAME * i), &[0.1 + 0.01 * i as f32]);
+    }
+    let skipped = [Freshness::Held { age_ns: 5 }, Freshness::Absent(AbsentReason::Skipped)];
+    for (i, freshness) in (10u64..).zip(skipped) {
+        let (_, result) = run(&mut h, Some(FRAME * i), result(freshness, objects(&[0.19])));
+        assert_eq!(ids(&result), [1]);
+        assert_eq!(result.freshness, Freshness::Held { age_ns: (FRAME * (i - 9)).nseconds() });
+        let o = &result.objects[0];
+        assert_eq!(o.track.unwrap().state, TrackState::Predicted);
+        assert!((o.bbox.x - (0.1 + 0.01 * i as f32)).abs() < 0.003, "{:?} at frame {i}", o.bbox);
+    }
+    assert_eq!(fresh(&mut h, Some(FRAME * 12), &[0.22]), [1]);
+    assert_eq!([stat(&h, "updated"), stat(&h, "predicted")], [11, 2]);
+}
+
+#[test]
+fn nothing_is_made_up() {
+    let mut h = harness();
+    // Skipped before anything was analysed, and not analysed because of a failure.
+    for (i, reason) in (0u64..).zip([AbsentReason::Skipped, AbsentReason::EngineError]) {
+        let (_, result) = run(&mut h, Some(FRAME * i), result(Freshness::Absent(reason), Vec::new()));
+        assert_eq!(result.freshness, Freshness::Absent(reason));
+    }
+    fresh(&mut h, Some(FRAME * 2), &[0.1]);
+    let failed = result(Freshness::Absent(AbsentReason::EngineError), Vec::new());
+    let (_, after) = run(&mut h, Some(FRAME * 3), failed.clone());
+    assert_eq!(*after, failed);
+    assert_eq!(fresh(&mut h, Some(FRAME * 4), &[0.1]), [1]);
+}
+
+#[test]
+fn without_result_the_buffer_passes_untouched() {
+    let mut h = harness();
+    let buffer = buffer(Some(FRAME));
+    let memory = buffer.peek_memory(0).as_ptr();
+    let out = h.push_and_pull(buffer).unwrap();
+    assert!(meta::get(&out).is_none());
+    assert_eq!(out.peek_memory(0).as_ptr(), memory);
+    assert_eq!(out.pts(), Some(FRAME));
+    assert_eq!(stat(&h, "untouched"), 1);
+}
+
+#[test]
+fn pixels_of_a_shared_buffer_are_not_copied() {
+    let mut h = harness();
+    let mut buffer = buffer(Some(FRAME));
+    meta::set(buffer.get_mut().unwrap(), Arc::new(result(Freshness::Fresh, objects(&[0.1]))), false);
+    let other = buffer.clone();
+    let out = h.push_and_pull(buffer).unwrap();
+    assert_eq!(out.peek_memory(0).as_ptr(), other.peek_memory(0).as_ptr());
+    assert_eq!(ids(&meta::get(&out).unwrap()), [1]);
+    assert_eq!(ids(&meta::get(&other).unwrap()), [0], "the other owner's result changed");
+}
+
+#[test]
+fn mirror_follows_the_result() {
+    let mut h = harness();
+    let rois = |b: &gst::Buffer| {
+        let id = |m: gst::MetaRef<Roi>| m.params().next().unwrap().get::<u64>("object_id").ok();
+        b.iter_meta::<Roi>().map(id).collect::<Vec<_>>()
+    };
+    let (out, _) = run(&mut h, Some(FRAME), result(Freshness::Fresh, objects(&[0.1, 0.5])));
+    assert_eq!(rois(&out), [Some(1), Some(2)]);
+    // A held result of an older frame is replaced, and so is its mirror.
+    let (out, _) = run(&mut h, Some(FRAME * 2), result(Freshness::Held { age_ns: 1 }, objects(&[0.1, 0.3, 0.5])));
+    assert_eq!(rois(&out), [Some(1), Some(2)]);
+    h.element().unwrap().set_property("mirror-roi", false);
+    let (out, _) = run(&mut h, Some(FRAME * 3), result(Freshness::Fresh, objects(&[0.1, 0.5])));
+    assert_eq!(rois(&out), []);
+}
+
+#[test]
+fn flush_and_new_stream_end_identities() {
+    let mut h = harness();
+    assert_eq!(fresh(&mut h, Some(FRAME), &[0.1]), [1]);
+    h.push_event(gst::event::FlushStart::new());
+    h.push_event(gst::event::FlushStop::new(true));
+    h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    let (_, skipped) = run(&mut h, Some(FRAME), result(Freshness::Absent(AbsentReason::Skipped), Vec::new()));
+    assert_eq!(skipped.freshness, Freshness::Absent(AbsentReason::Skipped));
+    assert_eq!(fresh(&mut h, Some(FRAME * 2), &[0.1]), [2]);
+    h.push_event(gst::event::StreamStart::new("another"));
+    h.push_event(gst::event::Caps::new(&CAPS.parse::<gst::Caps>().unwrap()));
+    h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    assert_eq!(fresh(&mut h, Some(FRAME * 3), &[0.1]), [3]);
+}
+
+#[test]
+fn time_is_running_time() {
+    let mut h = harness();
+    assert_eq!(fresh(&mut h, Some(gst::ClockTime::ZERO), &[0.1]), [1]);
+    // A segment that begins an hour later in the stream, but follows at once in running time.
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_start(gst::ClockTime::from_seconds(3600));
+    segment.set_base(FRAME);
+    h.push_event(gst::event::Segment::new(&segment));
+    let (_, result) = run(&mut h, Some(gst::ClockTime::from_seconds(3600)), result(Freshness::Fresh, objects(&[0.1])));
+    assert_eq!(ids(&result), [1]);
+    assert_eq!(result.objects[0].track.unwrap().age_ns, FRAME.nseconds());
+}
+
+#[test]
+fn frames_without_pts_follow_at_the_frame_rate() {
+    let mut h = harness();
+    let age = |h: &mut Harness, pts| {
+        let (_, result) = run(h, pts, result(Freshness::Fresh, objects(&[0.1])));
+        assert_eq!(ids(&result), [1]);
+        result.objects[0].track.unwrap().age_ns / FRAME.nseconds()
+    };
+    assert_eq!(age(&mut h, Some(FRAME)), 0);
+    assert_eq!(age(&mut h, None), 1);
+    assert_eq!(age(&mut h, None), 2);
+    // A gap of a second, then frames go on after it.
+    h.push_event(gst::event::Gap::builder(FRAME * 4).duration(FRAME * 25).build());
+    assert_eq!(age(&mut h, None), 28);
+}
+
+#[test]
+fn settings_change_while_playing() {
+    let mut h = harness();
+    let element = h.element().unwrap();
+    fresh(&mut h, Some(FRAME), &[0.1]);
+    element.set_property("max-lost-time", FRAME.nseconds());
+    assert_eq!(fresh(&mut h, Some(FRAME * 3), &[0.1]), [2]);
+    assert_eq!(fresh(&mut h, Some(FRAME * 4), &[0.1]), [2]);
+    element.set_property("high-confidence", 0.95f32);
+    assert_eq!(fresh(&mut h, Some(FRAME * 5), &[0.1]), [2], "low confidence continues an identity");
+    assert_eq!(fresh(&mut h, Some(FRAME * 6), &[0.6]), [0], "low confidence starts none");
+    let back: (f32, u64) = (element.property("high-confidence"), element.property("max-lost-time"));
+    assert_eq!(back, (0.95, FRAME.nseconds()));
+}
+
+#[test]
+fn caps_may_be_of_any_kind() {
+    let mut h = harness();
+    h.set_src_caps_str("video/x-raw(memory:DMABuf),format=DMA_DRM,width=64,height=32,framerate=0/1");
+    assert_eq!(fresh(&mut h, Some(FRAME), &[0.1]), [1]);
+    assert_eq!(fresh(&mut h, None, &[0.1]), [1]);
+}
