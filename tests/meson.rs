@@ -23,7 +23,7 @@ fn installed_plugin_is_found_by_gstreamer() -> Result<(), Box<dyn Error>> {
     let temp = tempfile::tempdir()?;
     let (build, dest) = (temp.path().join("build"), temp.path().join("dest"));
     run(Command::new("meson")
-        .args(["setup", "--prefix=/usr", "-Dprofile=dev", "-Dcargo-args=--offline,--tests"])
+        .args(["setup", "--prefix=/usr", "-Dprofile=dev", "-Dcargo-args=--offline,--test,meson"])
         .arg(format!("-Dtarget-dir={}", target.display()))
         .args([&build, source]))?;
     run(Command::new("meson").arg("compile").arg("-C").arg(&build))?;
