@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine with a Rust toolchain: make demo, make test.
+
+VIGIL_HOME ?= $(or $(XDG_DATA_HOME),$(HOME)/.local/share)/vigil
+export VIGIL_HOME
+# The set-up's cargo-nextest, where the machine had none.
+export PATH := $(PATH):$(VIGIL_HOME)/tools/bin
+
+FUZZ_SECONDS ?= 20
+FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+.PHONY: help demo test build setup lint docs-check bench fuzz clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: build ## Install what is missing, build, run the demo: out/demo.mp4, out/demo.jsonl
+	@scripts/demo
+
+test: setup ## Install what is missing, run every test
+	cargo nextest run
+
+build: setup ## Build the plugin and the command, optimised: target/release
+	cargo build --release --lib --bins
+
+setup: ## Install what is missing: packages, runtime, detector, clip
+	@scripts/setup
+
+lint: ## Check format and lints
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+docs-check: ## Check the API docs and the links between pages
+	@scripts/check-docs
+
+bench: setup ## Run the benchmarks
+	cargo bench
+
+fuzz: ## Fuzz each target for FUZZ_SECONDS (needs a nightly toolchain and cargo-fuzz)
+	@for target in $(FUZZ_TARGETS); do cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+clean: ## Remove what was built and what the demo wrote
+	cargo clean
+	rm -rf out
