@@ -15,6 +15,7 @@ use gstvigil::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat
 use gstvigil::pre::{Border, Preprocessor};
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // Cargo adds `--bench`.
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let [format, width, height, input_width, input_height, dtype, layout, color, file] = args.as_slice() else {
         return Ok(());

@@ -1,6 +1,6 @@
 """Times Vigil's pre-processing against OpenCV on one thread, interleaved, and compares the tensors.
 
-Usage: bench-pre.py BENCH_BINARY WORK_FOLDER [--rounds N] [--runs N] [--json]. Run it through scripts/bench-pre.
+Run it through scripts/bench-pre, which sets it up.
 """
 
 import argparse
@@ -9,13 +9,24 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 import cv2
 import numpy as np
 
-WIDTH, HEIGHT, SIDE = 1920, 1080, 640
-
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--frame", default="1920x1080", help="the frame's size, even; default %(default)s")
+parser.add_argument("--input", type=int, default=640, help="side of the model's input, default %(default)s")
+parser.add_argument("--rounds", type=int, default=15, help="rounds; each times Vigil, then OpenCV; default %(default)s")
+parser.add_argument("--runs", type=int, default=10, help="runs of each in a round; default %(default)s")
+parser.add_argument("--json", action="store_true", help="one JSON array instead of the table")
+OPTIONS = parser.parse_args()
+WIDTH, HEIGHT = (int(n) for n in OPTIONS.frame.split("x"))
+SIDE = OPTIONS.input
+SCALE = min(SIDE / WIDTH, SIDE / HEIGHT)
+BENCH = ["cargo", "bench", "--quiet", "--bench", "pre", "--"]
+SMALL = (round(WIDTH * SCALE), round(HEIGHT * SCALE))
 
 def rgb_picture():
     """A picture with gradients and edges, blurred a little as a lens does; no noise that chroma would smear."""
@@ -33,11 +44,15 @@ def i420_to_nv12(i420):
     return np.concatenate([luma, np.stack([u, v], axis=-1).reshape(-1)])
 
 
+def padded(small):
+    """The small picture in the middle of the square, as Ultralytics' LetterBox places it."""
+    left, top = (SIDE - SMALL[0]) // 2, (SIDE - SMALL[1]) // 2
+    right, bottom = SIDE - SMALL[0] - left, SIDE - SMALL[1] - top
+    return cv2.copyMakeBorder(small, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+
+
 def letterboxed(rgb):
-    """640x360 in the middle of 640x640, as Ultralytics' LetterBox does it."""
-    resized = cv2.resize(rgb, (SIDE, SIDE * HEIGHT // WIDTH), interpolation=cv2.INTER_LINEAR)
-    border = (SIDE - resized.shape[0]) // 2
-    return cv2.copyMakeBorder(resized, border, border, 0, 0, cv2.BORDER_CONSTANT, value=(114, 114, 114))
+    return padded(cv2.resize(rgb, SMALL, interpolation=cv2.INTER_LINEAR))
 
 
 def blob(rgb):
@@ -55,19 +70,14 @@ def opencv_cases(rgb):
     gray = np.ascontiguousarray(luma)
 
     def planes_first():
-        small = (SIDE, SIDE * HEIGHT // WIDTH)
-        y, uv = cv2.resize(luma, small), cv2.resize(chroma, (small[0] // 2, small[1] // 2))
-        small_rgb = cv2.cvtColorTwoPlane(y, uv, cv2.COLOR_YUV2RGB_NV12)
-        border = (SIDE - small[1]) // 2
-        return cv2.dnn.blobFromImage(
-            cv2.copyMakeBorder(small_rgb, border, border, 0, 0, cv2.BORDER_CONSTANT, value=(114, 114, 114)), 1 / 255.0
-        )
+        y, uv = cv2.resize(luma, SMALL), cv2.resize(chroma, (SMALL[0] // 2, SMALL[1] // 2))
+        return cv2.dnn.blobFromImage(padded(cv2.cvtColorTwoPlane(y, uv, cv2.COLOR_YUV2RGB_NV12)), 1 / 255.0)
 
     from_nv12 = lambda: blob(cv2.cvtColor(pairs, cv2.COLOR_YUV2RGB_NV12))
     to_u8 = lambda: letterboxed(cv2.cvtColor(pairs, cv2.COLOR_YUV2RGB_NV12))
     cases = [
         ("nv12 -> f32 nchw", "nv12 f32 nchw rgb", nv12, from_nv12),
-        ("nv12, planes resized first by OpenCV", "nv12 f32 nchw rgb", nv12, planes_first),
+        ("nv12; OpenCV resizes the planes first", "nv12 f32 nchw rgb", nv12, planes_first),
         ("nv12 -> f16 nchw", "nv12 f16 nchw rgb", nv12, lambda: from_nv12().astype(np.float16)),
         ("nv12 -> u8 nhwc", "nv12 u8 nhwc rgb", nv12, to_u8),
         ("i420 -> f32 nchw", "i420 f32 nchw rgb", i420, lambda: blob(cv2.cvtColor(planar, cv2.COLOR_YUV2RGB_I420))),
@@ -81,6 +91,8 @@ def opencv_cases(rgb):
         packed = yuy2.reshape(HEIGHT, WIDTH, 2)
         from_yuy2 = lambda: blob(cv2.cvtColor(packed, cv2.COLOR_YUV2RGB_YUY2))
         cases.insert(5, ("yuy2 -> f32 nchw", "yuy2 f32 nchw rgb", yuy2, from_yuy2))
+    if SMALL[0] % 2 or SMALL[1] % 2:
+        cases = [case for case in cases if case[3] is not planes_first]
     return cases
 
 
@@ -93,19 +105,20 @@ def time_opencv(job, runs):
     return times
 
 
-def measure(binary, folder, case, rounds, runs):
+def measure(case, folder):
+    runs = OPTIONS.runs
     name, arguments, frame, job = case
     file = folder / "frame.raw"
     file.write_bytes(frame.tobytes())
     pixel, dtype, layout, color = arguments.split()
-    command = [binary, pixel, str(WIDTH), str(HEIGHT), str(SIDE), str(SIDE), dtype, layout, color, str(file)]
+    command = [*BENCH, pixel, str(WIDTH), str(HEIGHT), str(SIDE), str(SIDE), dtype, layout, color, str(file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         ask = lambda: child.stdin.write(f"{runs}\n") and child.stdin.flush() or child.stdout.readline().split()
         ask()
         if job:
             time_opencv(job, runs)
         ours, theirs = [], []
-        for _ in range(rounds):
+        for _ in range(OPTIONS.rounds):
             ours += [int(t) for t in ask()]
             theirs += time_opencv(job, runs) if job else []
         child.stdin.close()
@@ -123,16 +136,10 @@ def measure(binary, folder, case, rounds, runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("binary")
-    parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--rounds", type=int, default=15, help="rounds; each times Vigil, then OpenCV")
-    parser.add_argument("--runs", type=int, default=10, help="runs of each in a round")
-    parser.add_argument("--json", action="store_true", help="one JSON array instead of the table")
-    options = parser.parse_args()
     cv2.setNumThreads(1)
-    results = [measure(options.binary, options.folder, c, options.rounds, options.runs) for c in opencv_cases(rgb_picture())]
-    if options.json:
+    with tempfile.TemporaryDirectory() as folder:
+        results = [measure(case, pathlib.Path(folder)) for case in opencv_cases(rgb_picture())]
+    if OPTIONS.json:
         print(json.dumps(results, indent=2))
         return
     print(f"{WIDTH}x{HEIGHT} to {SIDE}x{SIDE}, letterboxed; one thread each; OpenCV {cv2.__version__}; median (least) ms;")

@@ -4,7 +4,7 @@
 pub(super) const WEIGHT_BITS: u32 = 14;
 
 /// Vector code reads the tables in steps of this many entries.
-pub(super) const LANES: usize = 16;
+pub(super) const LANES: usize = 8;
 
 /// Bilinear taps along one axis of a plane.
 #[derive(Debug, Default)]
@@ -77,7 +77,6 @@ impl Axis {
     }
 
     /// Left neighbours from the first used position (each `< span`), and packed weights; equally long.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn tables(&self) -> (&[i32], &[i32]) {
         (&self.index, &self.packed)
     }

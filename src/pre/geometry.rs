@@ -61,3 +61,54 @@ impl Geometry {
         BBox::from_corners(x1, y1, x2, y2)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::contract::{Color, Layout};
+
+    fn input(resize: Resize, align: Align) -> InputContract {
+        InputContract {
+            layout: Layout::Nchw,
+            width: 640,
+            height: 640,
+            color: Color::Rgb,
+            resize,
+            align,
+            pad: 114,
+            mean: [0.0; 3],
+            std: [1.0; 3],
+        }
+    }
+
+    #[test]
+    fn letterbox_keeps_the_ratio_and_its_boxes_find_the_way_back() {
+        let g = Geometry::new(&input(Resize::Letterbox, Align::Center), 1920, 1080, None);
+        assert_eq!((g.source, g.target), ((0.0, 0.0, 1920.0, 1080.0), (0, 140, 640, 360)));
+        let whole = g.to_frame(BBox { x: 0.0, y: 140.0, w: 640.0, h: 360.0 });
+        assert_eq!(whole, BBox { x: 0.0, y: 0.0, w: 1.0, h: 1.0 });
+        let g = Geometry::new(&input(Resize::Letterbox, Align::TopLeft), 1080, 1920, None);
+        assert_eq!(g.target, (0, 0, 360, 640));
+    }
+
+    #[test]
+    fn the_odd_pixel_of_padding_is_below() {
+        // 640 * 479 / 640 = 479 rows leave 161.
+        let g = Geometry::new(&input(Resize::Letterbox, Align::Center), 640, 479, None);
+        assert_eq!(g.target, (0, 80, 640, 479));
+    }
+
+    #[test]
+    fn crop_cuts_the_longer_side_evenly() {
+        let g = Geometry::new(&input(Resize::Crop, Align::Center), 1920, 1080, None);
+        assert_eq!((g.source, g.target), ((420.0, 0.0, 1080.0, 1080.0), (0, 0, 640, 640)));
+        assert_eq!(g.point_to_frame(320.0, 320.0), (0.5, 0.5));
+    }
+
+    #[test]
+    fn a_region_is_clipped_and_never_empty() {
+        let region = BBox { x: 0.5, y: 1.5, w: 0.9, h: -1.0 };
+        let g = Geometry::new(&input(Resize::Stretch, Align::Center), 100, 50, Some(region));
+        assert_eq!(g.source, (50.0, 50.0, 50.0, 1.0));
+    }
+}

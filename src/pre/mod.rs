@@ -1,14 +1,16 @@
 //! Frame → tensor in one pass: crop, resize, colour, normalisation and layout, with no picture in between.
 //!
-//! Each row of the model's input is made from the frame's planes by a [`Renderer`](render::Renderer): every stored
-//! channel is sampled bilinearly where it lies (chroma stays at its own resolution), and the samples become the
-//! model's channels by one affine map, a clamp to 0..255 and `(value - mean) / std`.
+//! Each row of the model's input is made from the frame's planes by one of two renderers, AVX2 or plain Rust: every
+//! stored channel is sampled bilinearly where it lies (chroma stays at its own resolution), and the samples become
+//! the model's channels by one affine map, a clamp to 0..255 and `(value - mean) / std`.
 //!
 //! Sampling equals OpenCV's `INTER_LINEAR`: pixel centres at half-integers, edges repeated, no averaging when the
 //! picture shrinks, because the training frameworks prepare their pictures this way. Chroma of subsampled formats is
 //! taken to lie in the middle of the pixels that share it, as OpenCV and JPEG have it. A region is sampled from the
 //! whole frame: at its edge the neighbours outside it count, the frame's own edge is repeated.
 
+// Only vector code reads some of the tables.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod axis;
 mod color;
 pub mod geometry;
@@ -124,16 +126,11 @@ impl Preprocessor {
             self.planned_for = Some((info, geometry));
         }
         match &mut out.data {
-            TensorData::F32(v) => {
-                border.paint(&self.input, &geometry, v);
-                match self.input.layout {
-                    Layout::Nchw => self.fill_planes(frame, &geometry, v),
-                    Layout::Nhwc => self.fill_rows(frame, &geometry, v),
-                }
-            }
-            TensorData::F16(v) => self.fill_padded(frame, &geometry, v, border),
-            TensorData::U8(v) => self.fill_padded(frame, &geometry, v, border),
-            TensorData::I8(v) => self.fill_padded(frame, &geometry, v, border),
+            TensorData::F32(v) if self.input.layout == Layout::Nchw => self.fill_planes(frame, &geometry, v, border),
+            TensorData::F32(v) => self.fill_rows(frame, &geometry, v, border),
+            TensorData::F16(v) => self.fill_rows(frame, &geometry, v, border),
+            TensorData::U8(v) => self.fill_rows(frame, &geometry, v, border),
+            TensorData::I8(v) => self.fill_rows(frame, &geometry, v, border),
             TensorData::I32(_) | TensorData::I64(_) => return Err(PreError::DataType(out.data.dtype())),
         }
         Ok(geometry)
@@ -155,7 +152,8 @@ impl Preprocessor {
     }
 
     /// Planar f32: rows are rendered where they belong.
-    fn fill_planes(&mut self, frame: &FrameView<'_>, geometry: &Geometry, out: &mut [f32]) {
+    fn fill_planes(&mut self, frame: &FrameView<'_>, geometry: &Geometry, out: &mut [f32], border: &mut Border) {
+        border.paint(&self.input, geometry, out);
         let (width, height) = (self.input.width as usize, self.input.height as usize);
         let (tx, ty, tw, th) = geometry.target;
         let mut planes: [&mut [f32]; 3] = Default::default();
@@ -169,7 +167,8 @@ impl Preprocessor {
         }
     }
 
-    fn fill_padded<T: Element>(
+    /// Any type and layout: rows are rendered aside, then converted.
+    fn fill_rows<T: Element>(
         &mut self,
         frame: &FrameView<'_>,
         geometry: &Geometry,
@@ -177,11 +176,6 @@ impl Preprocessor {
         border: &mut Border,
     ) {
         border.paint(&self.input, geometry, out);
-        self.fill_rows(frame, geometry, out);
-    }
-
-    /// Any type and layout: rows are rendered aside, then converted.
-    fn fill_rows<T: Element>(&mut self, frame: &FrameView<'_>, geometry: &Geometry, out: &mut [T]) {
         let (width, height) = (self.input.width as usize, self.input.height as usize);
         let (tx, ty, tw, th) = geometry.target;
         let (tx, tw) = (tx as usize, tw as usize);
