@@ -101,8 +101,20 @@ pub fn unpack(mut reader: impl BufRead, limits: &Limits) -> Result<BTreeMap<Stri
     }
     let mut decoder = zstd::Decoder::with_buffer(reader).map_err(ArchiveError::Io)?.single_frame();
     decoder.window_log_max(limits.window_log).map_err(ArchiveError::Io)?;
+    let files = untar(&mut decoder, limits)?;
+    match decoder.finish().fill_buf() {
+        Ok([]) => Ok(files),
+        Ok(_) => Err(ArchiveError::TrailingGarbage),
+        Err(e) => Err(ArchiveError::Io(e)),
+    }
+}
 
-    let mut tar = tar::Archive::new(Capped { inner: decoder, left: limits.bytes });
+/// Reads the tar stream inside an archive; [`unpack`] for one that is not compressed.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn untar(reader: impl Read, limits: &Limits) -> Result<BTreeMap<String, Vec<u8>>, ArchiveError> {
+    let mut tar = tar::Archive::new(Capped { inner: reader, left: limits.bytes });
     let explain = |e: io::Error| explain(&e, limits);
     let mut files = BTreeMap::new();
     let mut entries = 0;
@@ -163,28 +175,19 @@ fn checked_path(bytes: &[u8]) -> Result<String, ArchiveError> {
     Ok(name.to_owned())
 }
 
-/// After tar's first block of zeros: at least one more, then nothing in the frame, then nothing in the file.
-fn check_end<R: BufRead>(mut rest: Capped<zstd::Decoder<'_, R>>, limits: &Limits) -> Result<(), ArchiveError> {
+/// After tar's first block of zeros: at least one more, then nothing but zeros.
+fn check_end(mut rest: impl Read, limits: &Limits) -> Result<(), ArchiveError> {
     let mut buffer = [0; 4096];
     let mut zeros = 0;
     loop {
         let n = rest.read(&mut buffer).map_err(|e| explain(&e, limits))?;
         if n == 0 {
-            break;
+            return if zeros == 0 { Err(ArchiveError::Truncated) } else { Ok(()) };
         }
         if buffer.iter().take(n).any(|b| *b != 0) {
             return Err(ArchiveError::TrailingGarbage);
         }
         zeros += n;
-    }
-    if zeros == 0 {
-        return Err(ArchiveError::Truncated);
-    }
-    let mut inner = rest.inner.finish();
-    match inner.fill_buf() {
-        Ok([]) => Ok(()),
-        Ok(_) => Err(ArchiveError::TrailingGarbage),
-        Err(e) => Err(ArchiveError::Io(e)),
     }
 }
 

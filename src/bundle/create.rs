@@ -207,9 +207,9 @@ fn write_folder(dir: &Path, model: &[u8], draft: &Draft) -> Result<(), BundleErr
     Bundle::open(dir).map(drop)
 }
 
-/// A TOML string.
+/// A TOML basic string: a JSON string is one (toml's own writer may choose a multi-line string, which no key can be).
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    serde_json::Value::from(text).to_string()
 }
 
 /// A TOML number: the shortest that reads back as the same `f32`.

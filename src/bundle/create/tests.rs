@@ -1,1 +1,120 @@
+use proptest::prelude::*;
 
+use super::super::contract::{Activation, Align, AnchorConfig, Color, Layout};
+use super::*;
+
+fn draft() -> Draft {
+    let input = InputContract {
+        layout: Layout::Nchw,
+        width: 640,
+        height: 384,
+        color: Color::Rgb,
+        resize: Resize::Letterbox,
+        align: Align::Center,
+        pad: 114,
+        mean: [0.0; 3],
+        std: [255.0; 3],
+    };
+    Draft {
+        name: "people".into(),
+        release: "1".into(),
+        license: None,
+        task: Task::Detect,
+        labels: ["person", "it's \"it\""].map(Into::into).into(),
+        input,
+        output: OutputContract::new(DecoderKind::Yolov8),
+        precision: Some(Precision::Fp32),
+        known: [("input.size", Known::Read), ("output.decoder", Known::Recognised)].map(|(k, v)| (k.into(), v)).into(),
+    }
+}
+
+fn model(dir: &Path) -> PathBuf {
+    let path = dir.join("m.onnx");
+    fs::write(&path, onnx_file::TINY).unwrap();
+    path
+}
+
+#[test]
+fn a_new_bundle_opens_and_says_what_the_draft_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let draft = draft();
+    let out = dir.path().join("deep/people");
+    let bundle = write_new(&model(dir.path()), &draft, &out).unwrap();
+    assert_eq!(bundle.origin, out);
+    assert_eq!((&bundle.name, &bundle.release, bundle.task), (&draft.name, &draft.release, draft.task));
+    assert_eq!((&bundle.input, &bundle.output, &bundle.labels), (&draft.input, &draft.output, &draft.labels));
+    assert_eq!(bundle.files().collect::<Vec<_>>(), ["bundle.toml", "labels.txt", "model.onnx"]);
+    assert_eq!(*bundle.weights(&bundle.variants[0]).unwrap(), *onnx_file::TINY);
+    let text = fs::read_to_string(out.join("bundle.toml")).unwrap();
+    assert!(text.contains("\nsize = [640, 384]\n"), "{text}");
+    assert!(text.contains("\nstd = [255.0, 255.0, 255.0]  # assumed\n"), "{text}");
+    assert_eq!(fs::read_dir(dir.path().join("deep")).unwrap().count(), 1, "nothing is left beside the folder");
+}
+
+#[test]
+fn refusals_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, out) = (model(dir.path()), dir.path().join("out"));
+    let refused = |draft: &Draft, model: &Path| {
+        let text = write_new(model, draft, &out).unwrap_err().to_string();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().filter(|e| e.as_ref().unwrap().path().is_dir()).count(), 0);
+        text
+    };
+    let text = refused(&Draft { labels: Labels::new(), ..draft() }, &model);
+    assert!(text.ends_with("the labels are not known: give a file with one per line (--labels)"), "{text}");
+    let text = refused(&Draft { name: "a b".into(), ..draft() }, &model);
+    assert!(text.contains("`name`: \"a b\" contains ' '"), "{text}");
+    let picture = dir.path().join("p.onnx");
+    fs::write(&picture, b"\x89PNG\r\n").unwrap();
+    assert!(refused(&draft(), &picture).contains("not an ONNX model: it is a PNG picture"));
+
+    fs::write(&out, "mine").unwrap();
+    let text = write_new(&model, &draft(), &out).unwrap_err().to_string();
+    assert!(text.ends_with("exists already; name another folder with -o, or remove it first"), "{text}");
+    assert_eq!(fs::read_to_string(&out).unwrap(), "mine");
+}
+
+fn anchors() -> impl Strategy<Value = AnchorConfig> {
+    (prop::collection::vec(1u32..80, 1..6), 0.01f32..0.5, any::<bool>(), any::<bool>()).prop_map(
+        |(feature_maps, min_scale, reduce_lowest, interpolated_scale)| AnchorConfig {
+            feature_maps,
+            min_scale,
+            max_scale: min_scale * 2.0,
+            aspect_ratios: vec![1.0, 2.0, 1.0 / 3.0],
+            reduce_lowest,
+            interpolated_scale,
+            box_scales: [10.0, 10.0, 5.0, 1e-3],
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_written_manifest_reads_back_equal(
+        (width, height) in (1u32..=8192, 1u32..=8192),
+        (gray, nhwc, stretch, pad) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<u8>()),
+        (mean, std) in (-300f32..300.0, 0.001f32..300.0),
+        (confidence, iou, class) in (0f32..=1.0, 0f32..=1.0, 0f32..=1.0),
+        (max_objects, class_agnostic, class_offset) in (1usize..=10_000, any::<bool>(), 0u32..=1000),
+        anchors in prop::option::of(anchors()),
+    ) {
+        let mut draft = draft();
+        let input = &mut draft.input;
+        (input.width, input.height) = (width, height);
+        if gray { input.color = Color::Gray }
+        if nhwc { input.layout = Layout::Nhwc }
+        if stretch { input.resize = Resize::Stretch } else { input.pad = pad }
+        (input.mean, input.std) = ([mean; 3], [std; 3]);
+        let decoder = if anchors.is_some() { DecoderKind::SsdAnchors } else { DecoderKind::Yolox };
+        draft.output = OutputContract {
+            confidence, iou, max_objects, class_agnostic, class_offset, anchors,
+            per_class: vec![(1, class)],
+            activation: Some(Activation::Sigmoid),
+            ..OutputContract::new(decoder)
+        };
+        let text = draft.manifest("a.onnx", &"0".repeat(64));
+        let read = manifest::parse(text.as_bytes(), "m").unwrap();
+        prop_assert_eq!(&read.input, &draft.input);
+        prop_assert_eq!(read.output(&draft.labels).unwrap(), draft.output);
+    }
+}
