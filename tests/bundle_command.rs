@@ -1,0 +1,71 @@
+//! `vigil bundle`: output and exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// `ir_version = 8` and a graph with the name `g`: the smallest bytes that can be an ONNX model.
+const MODEL: &[u8] = b"\x08\x08\x3a\x03\x12\x01g";
+
+fn vigil(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_vigil")).arg("bundle").args(args).current_dir(dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A temporary folder with a bundle in its folder `b`.
+fn with_bundle() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let bundle = dir.path().join("b");
+    std::fs::create_dir(&bundle).unwrap();
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/bundle/good.toml");
+    let sha256 = gstvigil::bundle::digest::of_bytes(MODEL);
+    let manifest = std::fs::read_to_string(seed).unwrap().replace(&"0123456789abcdef".repeat(4), &sha256);
+    std::fs::write(bundle.join("bundle.toml"), manifest).unwrap();
+    std::fs::write(bundle.join("labels.txt"), "person\ncar\n").unwrap();
+    std::fs::write(bundle.join("model.onnx"), MODEL).unwrap();
+    dir
+}
+
+#[test]
+fn pack_then_show_and_verify() {
+    let dir = with_bundle();
+    let packed = vigil(dir.path(), &["pack", "b"]);
+    assert!(packed.status.success(), "{}", text(&packed.stderr));
+    assert!(text(&packed.stdout).starts_with("people-2026.11.1.vigil  "), "{}", text(&packed.stdout));
+
+    for path in ["b", "people-2026.11.1.vigil"] {
+        let shown = vigil(dir.path(), &["show", path]);
+        assert!(text(&shown.stdout).contains("labels     2: person, car\n"), "{}", text(&shown.stdout));
+        let json: serde_json::Value =
+            serde_json::from_slice(&vigil(dir.path(), &["show", path, "--json"]).stdout).unwrap();
+        assert_eq!(json["output"]["decoder"], "yolov8");
+        let report: serde_json::Value =
+            serde_json::from_slice(&vigil(dir.path(), &["verify", path, "--json"]).stdout).unwrap();
+        assert_eq!((&report["ok"], &report["digest"]), (&true.into(), &json["digest"]));
+    }
+}
+
+#[test]
+fn a_failed_check_is_exit_code_1() {
+    let dir = with_bundle();
+    std::fs::write(dir.path().join("b/model.onnx"), b"something else").unwrap();
+    let verified = vigil(dir.path(), &["verify", "b"]);
+    assert_eq!(verified.status.code(), Some(1));
+    let lines = text(&verified.stdout);
+    assert!(lines.contains("FAIL variant model.onnx  b: model.onnx is not the file that was promised"), "{lines}");
+    assert!(lines.contains("ok   labels"), "{lines}");
+
+    let shown = vigil(dir.path(), &["show", "b"]);
+    assert_eq!((shown.status.code(), shown.stdout.len()), (Some(1), 0));
+    assert!(text(&shown.stderr).contains("b: model.onnx is not the file that was promised"));
+}
+
+#[test]
+fn a_wrong_command_line_is_exit_code_2() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(vigil(dir.path(), &["shwo", "x"]).status.code(), Some(2));
+    assert_eq!(vigil(dir.path(), &["show"]).status.code(), Some(2));
+    assert_eq!(vigil(dir.path(), &["show", "absent"]).status.code(), Some(1));
+}
