@@ -1,4 +1,5 @@
 //! `vigil bundle`: output and exit codes.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::{Command, Output};

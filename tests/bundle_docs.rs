@@ -1,4 +1,5 @@
 //! docs/bundles.md says what the code does: its examples are read, and every key that is known is described.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The corpora of the fuzz targets `bundle` and `archive`, run as plain tests.
 //!
 //! A seed's outcome is part of the test: files named `good*` and `bundle.*` are accepted, all others are refused.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 

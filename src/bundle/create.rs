@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::contract::{DecoderKind, InputContract, Labels, OutputContract, Resize, Task};
 use super::error::BundleError;
 use super::manifest::{self, Precision, word};
+use super::names::check_name;
 use super::{Bundle, digest, onnx_file};
 
 /// How a value of a new bundle was come by.
@@ -76,7 +77,8 @@ impl Draft {
     pub fn values(&self) -> Vec<Value> {
         let mut list = Vec::new();
         let mut put = |key: &'static str, value: String| {
-            let known = self.known.get(key).copied().unwrap_or(Known::Assumed);
+            let known = self.known.get(key).or_else(|| self.known.get(said_with(key))).copied();
+            let known = known.unwrap_or(Known::Assumed);
             list.push(Value { key, value, known });
         };
         put("name", quoted(&self.name));
@@ -181,6 +183,11 @@ pub fn write_new(model: &Path, draft: &Draft, out: &Path) -> Result<Bundle, Bund
     if draft.labels.is_empty() && draft.task != Task::Embed {
         return Err(BundleError::unusable(model, "the labels are not known: give a file with one per line (--labels)"));
     }
+    for (key, name) in [("name", &draft.name), ("release", &draft.release)] {
+        check_name(name).map_err(|why| {
+            BundleError::unusable(model, format!("the {key} \"{name}\" {why}; give another one with --{key}"))
+        })?;
+    }
     let mut partial = out.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
@@ -205,6 +212,15 @@ fn write_folder(dir: &Path, model: &[u8], draft: &Draft) -> Result<(), BundleErr
     }
     write(manifest::FILE_NAME, draft.manifest("model.onnx", &digest::of_bytes(model)).as_bytes())?;
     Bundle::open(dir).map(drop)
+}
+
+/// The key whose finding covers `key` too.
+fn said_with(key: &str) -> &str {
+    match key {
+        "input.align" | "input.pad" => "input.resize",
+        _ if key.starts_with("output.anchors.") => "output.anchors",
+        _ => key,
+    }
 }
 
 /// A TOML basic string: a JSON string is one (toml's own writer may choose a multi-line string, which no key can be).

@@ -107,6 +107,29 @@ mod tests {
         assert_eq!(text(b"hello, this is a text\n"), "its structure is not that of a model");
     }
 
+    /// `models` of the shared test data, where it is at hand.
+    fn real_models() -> Vec<std::path::PathBuf> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+        let root = std::env::var_os("VIGIL_TEST_DATA").map_or(root, Into::into);
+        let Ok(dir) = std::fs::read_dir(root.join("models")) else {
+            eprintln!("no test data: set VIGIL_TEST_DATA to check real models");
+            return Vec::new();
+        };
+        let onnx = |p: &std::path::PathBuf| p.extension().is_some_and(|e| e == "onnx");
+        dir.map(|entry| entry.unwrap().path()).filter(onnx).collect()
+    }
+
+    #[test]
+    fn real_models_pass_whole_and_fail_cut() {
+        for path in real_models() {
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(check(&bytes), Ok(()), "{}", path.display());
+            for part in [1, bytes.len() / 3, bytes.len() / 2] {
+                assert!(check(&bytes[..part]).is_err(), "{} cut to {part}", path.display());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

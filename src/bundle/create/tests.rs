@@ -63,7 +63,12 @@ fn refusals_leave_nothing_behind() {
     let text = refused(&Draft { labels: Labels::new(), ..draft() }, &model);
     assert!(text.ends_with("the labels are not known: give a file with one per line (--labels)"), "{text}");
     let text = refused(&Draft { name: "a b".into(), ..draft() }, &model);
-    assert!(text.contains("`name`: \"a b\" contains ' '"), "{text}");
+    let message =
+        "m.onnx: the name \"a b\" contains ' '; letters, digits and . _ - + are allowed; give another one with --name";
+    assert!(text.ends_with(message), "{text}");
+    let mut wrong = draft();
+    wrong.input.std = [0.0; 3];
+    assert!(refused(&wrong, &model).contains("`input.std`: "));
     let picture = dir.path().join("p.onnx");
     fs::write(&picture, b"\x89PNG\r\n").unwrap();
     assert!(refused(&draft(), &picture).contains("not an ONNX model: it is a PNG picture"));
@@ -72,6 +77,15 @@ fn refusals_leave_nothing_behind() {
     let text = write_new(&model, &draft(), &out).unwrap_err().to_string();
     assert!(text.ends_with("exists already; name another folder with -o, or remove it first"), "{text}");
     assert_eq!(fs::read_to_string(&out).unwrap(), "mine");
+}
+
+#[test]
+fn values_that_come_together_are_known_together() {
+    let mut draft = draft();
+    draft.known.insert("input.resize".into(), Known::Recognised);
+    let known = |key: &str| draft.values().iter().find(|v| v.key == key).unwrap().known;
+    assert_eq!((known("input.resize"), known("input.pad")), (Known::Recognised, Known::Recognised));
+    assert_eq!((known("input.size"), known("input.mean")), (Known::Read, Known::Assumed));
 }
 
 fn anchors() -> impl Strategy<Value = AnchorConfig> {
