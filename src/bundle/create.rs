@@ -218,6 +218,7 @@ fn write_folder(dir: &Path, model: &[u8], draft: &Draft) -> Result<(), BundleErr
 fn said_with(key: &str) -> &str {
     match key {
         "input.align" | "input.pad" => "input.resize",
+        "task" => "output.decoder",
         _ if key.starts_with("output.anchors.") => "output.anchors",
         _ => key,
     }

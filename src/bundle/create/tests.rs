@@ -85,6 +85,7 @@ fn values_that_come_together_are_known_together() {
     draft.known.insert("input.resize".into(), Known::Recognised);
     let known = |key: &str| draft.values().iter().find(|v| v.key == key).unwrap().known;
     assert_eq!((known("input.resize"), known("input.pad")), (Known::Recognised, Known::Recognised));
+    assert_eq!(known("task"), Known::Recognised, "it follows from the decoder");
     assert_eq!((known("input.size"), known("input.mean")), (Known::Read, Known::Assumed));
 }
 
