@@ -3,11 +3,13 @@
 //! A skin holds properties, pads, caps and messages; what it does lives in a domain module.
 
 pub mod infer;
+pub mod overlay;
 
 /// Registers all elements, in the order in which data flows through them.
 ///
 /// # Errors
 /// If GStreamer refuses a registration.
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    infer::register(plugin)
+    infer::register(plugin)?;
+    overlay::register(plugin)
 }
