@@ -198,11 +198,10 @@ fn blend_pairs(
     let [top, bottom] = &*rows;
     let (Some(top), Some(bottom)) = (top.cov.get(lo..end), bottom.cov.get(lo..end)) else { return };
     let bottom = if same { top } else { bottom };
+    // A row below the frame is never covered.
     for pair in pairs.clone() {
         for (y, cov) in [(pair * 2, top), (pair * 2 + 1, bottom)] {
-            if y < info.height as usize {
-                blend_row(frame, info, y, lo..hi, cov, shared, ink);
-            }
+            blend_row(frame, info, y, lo..hi, cov, shared, ink);
         }
     }
     if info.format.planes() > 1 {

@@ -4,6 +4,7 @@
 
 pub mod export;
 pub mod infer;
+pub mod overlay;
 pub mod track;
 
 /// Registers all elements, in the order in which data flows through them.
@@ -13,5 +14,6 @@ pub mod track;
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     infer::register(plugin)?;
     track::register(plugin)?;
+    overlay::register(plugin)?;
     export::register(plugin)
 }

@@ -36,6 +36,7 @@ pub fn data(name: &str) -> Option<PathBuf> {
 
 pub fn caps(format: VideoFormat, width: u32, height: u32) -> gst::Caps {
     init();
+    init();
     VideoInfo::builder(format, width, height).fps(gst::Fraction::new(25, 1)).build().unwrap().to_caps().unwrap()
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the small models that the tests run (needs PyPI onnx; the models are committed).
 
-red.onnx      YOLOv8 layout [1,6,2], classes red and blue, input 32x32. Box 0 is the left half and scores the mean of
+red.onnx      YOLOv8 layout [1,6,21], classes red and blue, input 32x32. Box 0 is the left half and scores the mean of
               red, box 1 is the right half and scores the mean of blue. Metadata as Ultralytics writes it.
 dynamic.onnx  The same with a dynamic batch, and only the boxes that score over 1/10.
 half.onnx     The same in 16-bit floats.
@@ -18,6 +18,7 @@ import onnx
 from onnx import TensorProto as T, helper as h, numpy_helper as nh
 
 SIDE = 32
+CELLS = 16 + 4 + 1
 
 
 def const(name, values, dtype=np.float32):
@@ -44,13 +45,14 @@ LEFT, RIGHT = (8, 16, 16, 32), (24, 16, 16, 32)
 
 
 def detector(boxes, dtype=np.float32):
-    """Nodes for [1, 4 + 2, boxes]: boxes are constants, the last two columns' scores are the means of red and blue."""
-    columns = np.array(boxes, dtype).T[None]
+    """Nodes for [1, 4 + 2, 21], 21 being the grid cells of a 32x32 input. Boxes are constants; the last two that are
+    given score the means of red and blue, those before them .99: only a guard keeps them out. The rest score 0."""
+    columns = np.zeros((1, 4, CELLS), dtype)
+    columns[0, :, :len(boxes)] = np.array(boxes, dtype).T
     n = len(boxes)
-    red = np.zeros((1, 1, n)); red[0, 0, n - 2] = 1
-    blue = np.zeros((1, 1, n)); blue[0, 0, n - 1] = 1
-    # The hopeless boxes score as high as they can: only a guard keeps them out.
-    sure = np.zeros((1, 1, n)); sure[0, 0, :n - 2] = 0.99
+    red = np.zeros((1, 1, CELLS)); red[0, 0, n - 2] = 1
+    blue = np.zeros((1, 1, CELLS)); blue[0, 0, n - 1] = 1
+    sure = np.zeros((1, 1, CELLS)); sure[0, 0, :n - 2] = 0.99
     nodes = [
         h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
         h.make_node("Squeeze", ["pooled", "axis3"], ["means"]),
@@ -68,7 +70,7 @@ def detector(boxes, dtype=np.float32):
 
 
 nodes, inits = detector([LEFT, RIGHT])
-save("red", nodes, inits, ("output0", [1, 6, 2]), meta=ULTRALYTICS)
+save("red", nodes, inits, ("output0", [1, 6, CELLS]), meta=ULTRALYTICS)
 filtering = nodes[:-1] + [
     h.make_node("Concat", ["boxes", "red_row", "blue_row"], ["all"], axis=1),
     h.make_node("Add", ["red_row", "blue_row"], ["best"]),
@@ -79,10 +81,10 @@ filtering = nodes[:-1] + [
 save("dynamic", filtering, inits + [const("tenth", 0.1), const("flat", [-1], np.int64)],
      ("output0", ["batch", 6, "boxes"]), batch="batch", meta=ULTRALYTICS)
 nodes, inits = detector([LEFT, RIGHT], np.float16)
-save("half", nodes, inits, ("output0", [1, 6, 2]), dtype=T.FLOAT16, meta=ULTRALYTICS)
+save("half", nodes, inits, ("output0", [1, 6, CELLS]), dtype=T.FLOAT16, meta=ULTRALYTICS)
 nan, inf = float("nan"), float("inf")
 nodes, inits = detector([(nan, 16, 8, 8), (16, 16, inf, 8), (16, 16, -8, 8), (16, 16, 1e9, 1e9), LEFT, RIGHT])
-save("nan", nodes, inits, ("output0", [1, 6, 6]), meta=ULTRALYTICS)
+save("nan", nodes, inits, ("output0", [1, 6, CELLS]), meta=ULTRALYTICS)
 
 # Gather with an index past the end is an error of the run, not of the load.
 nodes, inits = detector([LEFT, RIGHT])
@@ -95,7 +97,7 @@ nodes = nodes[:-1] + [
     h.make_node("Add", ["blue_row", "zero"], ["blue_safe"]),
     h.make_node("Concat", ["boxes", "red_row", "blue_safe"], ["output0"], axis=1),
 ]
-save("fails", nodes, inits + [const("two", 1.999), const("one_zero", [0.0])], ("output0", [1, 6, 2]), meta=ULTRALYTICS)
+save("fails", nodes, inits + [const("two", 1.999), const("one_zero", [0.0])], ("output0", [1, 6, CELLS]), meta=ULTRALYTICS)
 
 nodes, inits = detector([LEFT, RIGHT])
 nodes = nodes[:-1] + [
@@ -107,7 +109,7 @@ nodes = nodes[:-1] + [
     h.make_node("Cast", ["rows_f"], ["rows"], to=T.INT64),
     h.make_node("Reshape", ["all", "rows"], ["hidden"]),
 ]
-save("liar", nodes, inits + [const("three", np.zeros((1, 3, 2))), const("three_rows", [1, 9, 2]), const("nothing", 0.0)],
+save("liar", nodes, inits + [const("three", np.zeros((1, 3, CELLS))), const("three_rows", [1, 9, CELLS]), const("nothing", 0.0)],
      ("hidden", ["batch", "rows", "boxes"]), meta=ULTRALYTICS)
 
 save("colors", [
