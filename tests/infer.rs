@@ -46,7 +46,10 @@ fn every_format_odd_size_and_stride_gives_the_same_result() {
             }
             let [object] = seen.objects.as_slice() else { panic!("{format:?} {width}x{height}: {:?}", seen.objects) };
             assert_eq!(&*object.label, "red", "{format:?}");
-            assert!(object.confidence > 0.97, "{format:?} {width}x{height} {}", object.confidence);
+            // The model answers with the mean of red; what the frame does not fill is padding of 114.
+            let part = (height as f32 * 32.0 / width as f32).round() / 32.0;
+            let mean = part + (1.0 - part) * 114.0 / 255.0;
+            assert!((object.confidence - mean).abs() < 0.02, "{format:?} {width}x{height} {}", object.confidence);
         }
     }
 }
@@ -169,17 +172,15 @@ fn a_failing_run_is_one_warning_and_no_lost_frame() {
         .collect();
     let failed = Freshness::Absent(AbsentReason::EngineError);
     assert_eq!(seen, [Freshness::Fresh, failed, failed, Freshness::Fresh, Freshness::Fresh]);
-    assert_eq!(messages(&bus, gst::MessageType::Error).len(), 0);
-    bus.set_flushing(false);
-    let (mut warnings, mut recovered) = (0, 0);
-    while let Some(message) = bus.pop() {
-        match message.view() {
-            gst::MessageView::Warning(_) => warnings += 1,
-            gst::MessageView::Element(e) if e.structure().is_some_and(|s| s.name() == "vigil-infer") => recovered += 1,
-            _ => {}
-        }
-    }
-    let _ = (warnings, recovered);
+    let told: Vec<_> = std::iter::from_fn(|| bus.pop())
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Error(_) => Some("error"),
+            gst::MessageView::Warning(_) => Some("warning"),
+            gst::MessageView::Element(e) if e.structure()?.name() == "vigil-infer" => Some("recovered"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["warning", "recovered"]);
     let stats = harness.element().unwrap().property::<gst::Structure>("stats");
     assert_eq!(stats.get::<u64>("errors"), Ok(2));
 }
