@@ -131,11 +131,11 @@ impl Metrics {
     pub fn new(info: &FrameInfo, style: &Style) -> Self {
         let side = info.width.min(info.height).min(16_384) as i32;
         let line = match style.line_width {
-            0 => ((side + 200) / 400).max(1),
+            0 => ((side + 100) / 270).max(1),
             n => n.min(64) as i32,
         };
         let text = match style.text_size {
-            0 => 9 + side / 60,
+            0 => 9 + side / 80,
             n => n.min(256) as i32,
         };
         Self { line, text: text as u16, pad: (text / 6).max(1) }
@@ -217,10 +217,10 @@ mod tests {
             let (format, range, matrix) = (PixelFormat::Nv12, ColorRange::Limited, ColorMatrix::Bt709);
             Metrics::new(&FrameInfo { format, width, height, range, matrix }, &Style::default())
         };
-        assert_eq!((of(320, 240).line, of(320, 240).text), (1, 13));
-        assert_eq!((of(1920, 1080).line, of(1920, 1080).text), (3, 27));
+        assert_eq!((of(320, 240).line, of(320, 240).text), (1, 12));
+        assert_eq!((of(1920, 1080).line, of(1920, 1080).text), (4, 22));
         assert_eq!(of(1080, 1920), of(1920, 1080));
-        assert_eq!((of(3840, 2160).line, of(3840, 2160).text), (5, 45));
+        assert_eq!((of(3840, 2160).line, of(3840, 2160).text), (8, 36));
         assert_eq!((of(1, 1).line, of(1, 1).text), (1, 9));
     }
 }

@@ -123,6 +123,16 @@ fn identity_keeps_its_class() {
 }
 
 #[test]
+fn only_confirmed_identities_are_left_if_asked_for() {
+    let mut t = Tracker::new(TrackerConfig { confirmed_only: true, ..TrackerConfig::default() });
+    update(&mut t, 0, vec![object(0, 0.9, 0.1, 0.1)]);
+    let frame = || vec![object(0, 0.2, 0.1, 0.1), object(0, 0.9, 0.7, 0.1), object(0, 0.2, 0.4, 0.6)];
+    // A weak sighting continues an identity; a newcomer waits; what matches nobody goes.
+    assert_eq!(ids(&update(&mut t, 40 * MS, frame())), [1]);
+    assert_eq!(ids(&update(&mut t, 80 * MS, frame())), [1, 2]);
+}
+
+#[test]
 fn confirmation_takes_hits_and_confidence() {
     let states = |confidence: f32, min_hits| {
         let mut t = Tracker::new(TrackerConfig { min_hits, ..TrackerConfig::default() });

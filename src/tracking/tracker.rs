@@ -2,7 +2,7 @@
 
 use super::association::{Association, Candidate, Seeker, Stage};
 use super::track::{Identity, seconds};
-use crate::result::{BBox, Object};
+use crate::result::{BBox, Object, TrackState};
 
 /// What a [`Tracker`] does. Times are nanoseconds of running time, confidences and overlaps 0..1.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,9 @@ pub struct TrackerConfig {
     pub coast_ns: u64,
     /// Whether an identity keeps its class: objects of another class never continue it.
     pub class_aware: bool,
+    /// Whether objects without a confirmed identity are removed from the frame: weak ones that match nobody, and those
+    /// seen too few times.
+    pub confirmed_only: bool,
 }
 
 impl Default for TrackerConfig {
@@ -33,6 +36,7 @@ impl Default for TrackerConfig {
             max_lost_ns: 2_000_000_000,
             coast_ns: 0,
             class_aware: true,
+            confirmed_only: false,
         }
     }
 }
@@ -143,6 +147,9 @@ impl Tracker {
         self.associate(objects);
         self.start(objects);
         self.tracks.retain(|t| t.confirmed || t.missed == 0);
+        if self.config.confirmed_only {
+            objects.retain(|o| o.track.is_some_and(|t| t.state == TrackState::Confirmed));
+        }
         self.coast(objects);
         self.begun = true;
     }

@@ -31,6 +31,7 @@ impl Settings {
             "max-lost-time" => value.get().map(|v| to.max_lost_ns = v).is_ok(),
             "coast-time" => value.get().map(|v| to.coast_ns = v).is_ok(),
             "class-aware" => value.get().map(|v| to.class_aware = v).is_ok(),
+            "confirmed-only" => value.get().map(|v| to.confirmed_only = v).is_ok(),
             "mirror-roi" => value.get().map(|v| self.mirror_roi = v).is_ok(),
             _ => false,
         }
@@ -46,6 +47,7 @@ impl Settings {
             "max-lost-time" => from.max_lost_ns.to_value(),
             "coast-time" => from.coast_ns.to_value(),
             "class-aware" => from.class_aware.to_value(),
+            "confirmed-only" => from.confirmed_only.to_value(),
             "mirror-roi" => self.mirror_roi.to_value(),
             _ => return None,
         })
@@ -101,6 +103,12 @@ pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             tracker.coast_ns,
         ),
         flag("class-aware", "Class-aware", "An identity keeps its class", tracker.class_aware),
+        flag(
+            "confirmed-only",
+            "Confirmed only",
+            "Remove objects without a confirmed identity: weak ones that match nobody, and those seen too few times",
+            tracker.confirmed_only,
+        ),
         flag("mirror-roi", "Mirror as ROI", "Attach the objects as GstVideoRegionOfInterestMeta too", defaults.mirror_roi),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
