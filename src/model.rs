@@ -50,7 +50,7 @@ pub enum ModelError {
         /// Where it came from.
         model: String,
         /// What does not agree.
-        source: PostError,
+        source: Box<PostError>,
     },
     /// A bare model does not even say how many classes it has.
     #[error(
@@ -101,7 +101,7 @@ impl Model {
                 let lanes = engine(&bytes, &digest, provider, request)
                     .map_err(|source| ModelError::Engine { model: model.clone(), source })?;
                 let known = post::recognise(lanes.engine().spec())
-                    .map_err(|source| ModelError::Contract { model: model.clone(), source })?;
+                    .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
                 let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
                 let bundle = Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
                 Self::finish(bundle, &digest, lanes, model)
@@ -131,7 +131,7 @@ impl Model {
 
     fn finish(bundle: Bundle, digest: &str, lanes: Arc<Lanes>, model: String) -> Result<Self, ModelError> {
         let post = PostProcessor::new(&bundle.output, &bundle.input, &bundle.labels, lanes.engine().spec())
-            .map_err(|source| ModelError::Contract { model: model.clone(), source })?;
+            .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
         let id = ModelId { name: bundle.name.clone(), release: bundle.release.clone(), digest: digest.to_owned() };
         let mut loaded = Self { bundle, id: Arc::new(id), lanes, post, run_time: Duration::ZERO };
         loaded.warm_up(model)?;
@@ -165,7 +165,7 @@ impl Model {
         };
         self.post
             .run(&io.outputs, &self.post.thresholds(), &geometry, &mut Scratch::default(), &mut result)
-            .map_err(|source| ModelError::Contract { model, source })?;
+            .map_err(|e| ModelError::Contract { model, source: e.into() })?;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! `vigilinfer` on small models.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::sync::{Arc, Mutex};

@@ -129,6 +129,7 @@ struct Queue<T> {
     frames: u64,
     /// Jobs that are queued or on a lane.
     in_flight: usize,
+    #[allow(clippy::vec_box, reason = "jobs are large and wander between entries, lanes and this list")]
     free: Vec<Box<Job>>,
     last_fresh: Option<Arc<FrameResult>>,
     /// A frame was taken by `next` and is on its way out.

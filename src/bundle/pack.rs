@@ -29,7 +29,7 @@ pub fn write<W: Write>(bundle: &Bundle, out: W) -> Result<W, BundleError> {
 /// Writes the bundle's archive to the file `out`, which appears whole or not at all, and replaces an earlier one.
 ///
 /// # Errors
-/// As [`write`], and if `out` lies in the bundle's own folder, where it would become a part of the bundle.
+/// As [`write()`], and if `out` lies in the bundle's own folder, where it would become a part of the bundle.
 pub fn write_file(bundle: &Bundle, out: &Path) -> Result<(), BundleError> {
     let dir = match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

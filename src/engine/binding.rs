@@ -63,11 +63,10 @@ fn value_over(memory: &MemoryInfo<'_>, tensor: &mut Tensor) -> Result<*mut OrtVa
 impl Binding {
     /// The binding of `io`'s last run, or a new one if its tensors have moved since.
     pub(super) fn take(io: &mut Io, spec: &Spec) -> Result<Self, String> {
-        let places: Vec<_>;
-        if let Some(old) = io.binding.take() {
-            if old.same_places(io) {
-                return Ok(old);
-            }
+        if let Some(old) = io.binding.take()
+            && old.same_places(io)
+        {
+            return Ok(old);
         }
         if io.inputs.len() != spec.inputs.len() || io.outputs.len() != spec.outputs.len() {
             return Err(format!(
@@ -81,7 +80,7 @@ impl Binding {
         let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)
             .map_err(|e| e.to_string())?;
         let fixed = spec.outputs.iter().map(|o| o.shape.iter().all(Option::is_some)).collect();
-        places = io
+        let places = io
             .inputs
             .iter_mut()
             .chain(&mut io.outputs)

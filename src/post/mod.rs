@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A decoder family is one file with a type that implements [`Decoder`]; it is named in
-//! [`DecoderKind`](crate::bundle::contract::DecoderKind) and made in [`PostProcessor::new`]. A decoder never judges
+//! [`DecoderKind`] and made in [`PostProcessor::new`]. A decoder never judges
 //! numbers: it hands on what the tensor says, non-finite values too, and [`guard`] drops and counts.
 //! [`recognise()`] tells which family fits a model that comes without a bundle.
 

@@ -1,8 +1,8 @@
 //! Gives objects identities that last across frames.
 //!
 //! [`Tracker`] is multi-object tracking by detection: each identity has a constant-velocity Kalman filter
-//! ([`kalman`]); the detections of a frame are matched with the predictions by overlap, confident ones first
-//! ([`association`]), with an optimal assignment over the pairs that overlap ([`assignment`]).
+//! (`kalman`); the detections of a frame are matched with the predictions by overlap, confident ones first
+//! (`association`), with an optimal assignment over the pairs that overlap (`assignment`).
 //!
 //! Everything is in time, not in frames: frames may come at any rate, be skipped, or be missing.
 //!

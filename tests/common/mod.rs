@@ -1,6 +1,7 @@
 //! What the element tests share.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};

@@ -261,7 +261,10 @@ fn material(arguments: &Arguments) -> Result<Material, Failure> {
             )
         }
     };
-    let line = format!("{line} ! video/x-raw,format={} ! fakesink name=end sync=false", arguments.format);
+    let line = format!(
+        "{line} ! video/x-raw,format={} ! identity eos-after={LOOP} ! fakesink name=end sync=false",
+        arguments.format
+    );
     let pipeline = gst::parse::launch(&line)?.downcast::<gst::Pipeline>().map_err(|_| "the line is no pipeline")?;
     if let (Some(file), Some(path)) = (pipeline.by_name("file"), &arguments.input) {
         file.set_property("location", path);
@@ -271,9 +274,6 @@ fn material(arguments: &Arguments) -> Result<Material, Failure> {
     let kept = Arc::clone(&frames);
     end.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == LOOP {
-            return gst::PadProbeReturn::Drop;
-        }
         if let Some(Ok(copy)) = info.buffer().map(|b| b.copy_deep()) {
             kept.push(copy);
         }
