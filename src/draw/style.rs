@@ -40,12 +40,15 @@ pub struct Style {
     pub text_size: u32,
     /// Objects and frame classes below this confidence are not drawn, 0..1.
     pub min_confidence: f32,
-    /// Results and predictions younger than this are drawn as fresh ones, nanoseconds: a detector that runs on every
-    /// third frame would make the picture flicker. 0 marks every one that is not fresh.
+    /// Results and predictions younger than this are drawn as fresh ones, nanoseconds; 0 marks every one that is not
+    /// fresh. With a detector that runs on every third frame the marks flicker: set it to the interval then.
     pub held_after_ns: u64,
     /// Opacity of silhouettes, 0..1.
     pub mask_opacity: f32,
 }
+
+/// Results held for less than this do not get a status in words: it could not be read.
+const STATUS_AFTER_NS: u64 = 500_000_000;
 
 impl Default for Style {
     fn default() -> Self {
@@ -62,7 +65,7 @@ impl Default for Style {
             line_width: 0,
             text_size: 0,
             min_confidence: 0.0,
-            held_after_ns: 200_000_000,
+            held_after_ns: 0,
             mask_opacity: 0.4,
         }
     }
@@ -96,7 +99,7 @@ impl Style {
         self.status
             && match freshness {
                 Freshness::Fresh => false,
-                Freshness::Held { age_ns } => *age_ns >= self.held_after_ns,
+                Freshness::Held { age_ns } => *age_ns >= self.held_after_ns.max(STATUS_AFTER_NS),
                 Freshness::Absent(_) => true,
             }
     }
@@ -190,17 +193,21 @@ mod tests {
     fn a_status_is_wanted_for_what_is_not_fresh() {
         let style = Style::default();
         assert!(style.wants(&result(Freshness::Absent(AbsentReason::NoModel))));
-        assert!(style.wants(&result(Freshness::Held { age_ns: 400_000_000 })));
-        assert!(!style.wants(&result(Freshness::Held { age_ns: 40_000_000 })));
-        let strict = Style { held_after_ns: 0, ..Style::default() };
-        assert!(strict.wants(&result(Freshness::Held { age_ns: 40_000_000 })));
+        assert!(style.wants(&result(Freshness::Held { age_ns: 500_000_000 })));
+        assert!(!style.wants(&result(Freshness::Held { age_ns: 499_999_999 })));
+        let patient = Style { held_after_ns: 1_000_000_000, ..Style::default() };
+        assert!(!patient.wants(&result(Freshness::Held { age_ns: 500_000_000 })));
         let silent = Style { status: false, ..Style::default() };
         assert!(!silent.wants(&result(Freshness::Absent(AbsentReason::NoModel))));
     }
 
     #[test]
     fn predictions_are_held_when_old_enough() {
-        let style = Style::default();
+        assert!(
+            Style::default()
+                .is_held(&Object::new(0, 0, "car".into(), 0.4, BBox::default()), &Freshness::Held { age_ns: 1 })
+        );
+        let style = Style { held_after_ns: 200_000_000, ..Style::default() };
         let mut object = Object::new(0, 0, "car".into(), 0.4, BBox::default());
         let track = |state, unseen_ns| Track { id: 1, state, age_ns: 0, unseen_ns, velocity: (0.0, 0.0) };
         object.track = Some(track(TrackState::Predicted, 300_000_000));

@@ -301,7 +301,7 @@ fn drawn_at(style: Style, r: &FrameResult, (w, h): (u32, u32)) -> Vec<(usize, us
 
 #[test]
 fn held_and_predicted_are_dashed() {
-    let style = Style { boxes: true, ..nothing() };
+    let style = Style { boxes: true, held_after_ns: SECOND / 5, ..nothing() };
     let size = (320, 240);
     let bbox = pixels(40, 40, 240, 200, size);
     let fresh = drawn_at(style, &result(vec![object("person", bbox)]), size);
