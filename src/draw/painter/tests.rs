@@ -329,7 +329,7 @@ fn a_frame_that_was_not_analysed_says_so() {
     let badge = drawn_at(Style::default(), &absent, size);
     assert!(badge.len() > 1000 && badge.iter().all(|(x, y)| *x > 100 && *y < 30), "a panel at the top right");
     assert!(drawn_at(Style { status: false, ..Style::default() }, &absent, size).is_empty());
-    absent.freshness = Freshness::Held { age_ns: 400_000_000 };
+    absent.freshness = Freshness::Held { age_ns: 900_000_000 };
     let held = drawn_at(Style::default(), &absent, size);
     assert!(!held.is_empty() && held.len() < badge.len(), "a shorter text");
     absent.freshness = Freshness::Fresh;
