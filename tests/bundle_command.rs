@@ -70,3 +70,21 @@ fn a_wrong_command_line_is_exit_code_2() {
     assert_eq!(vigil(dir.path(), &["show"]).status.code(), Some(2));
     assert_eq!(vigil(dir.path(), &["show", "absent"]).status.code(), Some(1));
 }
+
+#[test]
+fn verify_can_load_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/red.onnx").display().to_string();
+    let made = vigil(dir.path(), &["new", &model, "-o", "b"]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert!(text(&made.stdout).contains("read        labels"), "{}", text(&made.stdout));
+    let verified = vigil(dir.path(), &["verify", "b", "--load"]);
+    assert!(verified.status.success(), "{}", text(&verified.stdout));
+    // A third label is one more than the model has classes; the file's own checks cannot know.
+    let labels = dir.path().join("b/labels.txt");
+    std::fs::write(&labels, "red\nblue\ngreen\n").unwrap();
+    assert!(vigil(dir.path(), &["verify", "b"]).status.success());
+    let refused = vigil(dir.path(), &["verify", "b", "--load"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stdout).contains("3 labels"), "{}", text(&refused.stdout));
+}

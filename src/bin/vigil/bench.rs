@@ -112,7 +112,7 @@ struct Material {
 }
 
 /// Measures, and prints the medians.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Failure> {
     gst::init()?;
     gstvigil::plugin::plugin_register_static()?;
     let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
@@ -123,7 +123,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         provider: "cpu".into(),
         threads: threads as usize,
         lanes: arguments.max_in_flight as usize,
-        ort_library: None,
+        ort_library: library.map(Path::to_path_buf),
     };
     let (mut bare, mut piped, mut stats) = (Vec::new(), Vec::new(), None);
     // Loaded once, so that the pipeline finds its engine shared and no turn pays for loading.

@@ -1,11 +1,12 @@
 //! `vigil bundle`: make, look at, check and pack bundles.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gstvigil::bundle::create::{Known, write_new};
 use gstvigil::bundle::{Bundle, labels, pack, summary, verify};
+use gstvigil::model::{Model, Request};
 
 use crate::recognise;
 
@@ -17,7 +18,7 @@ pub enum BundleCommand {
     /// Tell what a bundle says
     Show(PathArgs),
     /// Check digests, manifest, labels and files; exit code 1 if something is wrong
-    Verify(PathArgs),
+    Verify(VerifyArgs),
     /// Write a bundle as one .vigil archive
     Pack(PackArgs),
 }
@@ -54,6 +55,19 @@ pub struct PathArgs {
     json: bool,
 }
 
+/// A bundle to check.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// Folder or .vigil archive
+    path: PathBuf,
+    /// Load the model too: check its inputs and outputs against the bundle, and run it once
+    #[arg(long)]
+    load: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// An archive to write.
 #[derive(Debug, clap::Args)]
 pub struct PackArgs {
@@ -68,9 +82,9 @@ pub struct PackArgs {
 ///
 /// # Errors
 /// What went wrong, in a text for the user.
-pub fn run(command: BundleCommand) -> Result<ExitCode, Box<dyn Error>> {
+pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, Box<dyn Error>> {
     match command {
-        BundleCommand::New(args) => new(&args),
+        BundleCommand::New(args) => new(&args, library),
         BundleCommand::Show(args) => {
             let bundle = Bundle::open(&args.path)?;
             if args.json {
@@ -81,7 +95,12 @@ pub fn run(command: BundleCommand) -> Result<ExitCode, Box<dyn Error>> {
             Ok(ExitCode::SUCCESS)
         }
         BundleCommand::Verify(args) => {
-            let report = verify::verify(&args.path);
+            let mut report = verify::verify(&args.path);
+            if args.load && report.ok {
+                let check = load_check(&args.path, library);
+                report.ok = check.ok;
+                report.checks.push(check);
+            }
             if args.json {
                 println!("{}", serde_json::to_string_pretty(&report)?);
             } else {
@@ -99,7 +118,25 @@ pub fn run(command: BundleCommand) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-fn new(args: &NewArgs) -> Result<ExitCode, Box<dyn Error>> {
+/// Loads the model as an element would.
+fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
+    let request = Request {
+        model: path.display().to_string(),
+        provider: "auto".into(),
+        threads: 0,
+        lanes: 1,
+        ort_library: library.map(Path::to_path_buf),
+    };
+    let (ok, detail) = match Model::load(&request) {
+        Ok(model) => {
+            (true, format!("inputs and outputs agree; {:.1?} a run on {}", model.run_time(), model.provider()))
+        }
+        Err(error) => (false, error.to_string()),
+    };
+    verify::Check { check: "model".into(), ok, detail }
+}
+
+fn new(args: &NewArgs, library: Option<&Path>) -> Result<ExitCode, Box<dyn Error>> {
     let given_labels = match &args.labels {
         Some(file) => {
             let bytes = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
@@ -107,7 +144,7 @@ fn new(args: &NewArgs) -> Result<ExitCode, Box<dyn Error>> {
         }
         None => None,
     };
-    let mut draft = recognise::draft(&args.model, given_labels)?;
+    let mut draft = recognise::draft(&args.model, given_labels, library)?;
     for (key, value, target) in [("name", &args.name, &mut draft.name), ("release", &args.release, &mut draft.release)]
     {
         if let Some(value) = value {

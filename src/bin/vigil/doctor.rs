@@ -1,7 +1,7 @@
 //! `vigil doctor`: what is here, and what to do about what is not.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use gstvigil::bundle::Bundle;
@@ -12,9 +12,6 @@ use serde_json::{Value, json};
 /// Arguments of `vigil doctor`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// ONNX Runtime's library (default: the first one found)
-    #[arg(long, value_name = "FILE")]
-    ort_library: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -51,13 +48,13 @@ impl Finding {
 }
 
 /// Prints what was found; fails if something needed is missing.
-pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Box<dyn Error>> {
     let mut findings = vec![gstreamer()];
     if findings.iter().all(|f| f.state == State::Good) {
         findings.push(plugin());
         findings.extend(helpers());
     }
-    findings.extend(onnx_runtime(arguments.ort_library.as_deref()));
+    findings.extend(onnx_runtime(library));
     findings.push(gpu());
     findings.extend(bundles());
     if arguments.json {

@@ -6,6 +6,7 @@ mod doctor;
 mod recognise;
 mod schema;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -14,6 +15,9 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "vigil", version, arg_required_else_help = true)]
 struct Arguments {
+    /// ONNX Runtime's library [default: VIGIL_ORT_LIBRARY, beside the command, the set-up's folder, the system]
+    #[arg(long, global = true, value_name = "FILE")]
+    ort_library: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -32,10 +36,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Doctor(arguments) => doctor::run(&arguments),
-        Command::Bundle(command) => bundle::run(command),
-        Command::Bench(arguments) => bench::run(&arguments),
+    let arguments = Arguments::parse();
+    let library = arguments.ort_library.as_deref();
+    let result = match arguments.command {
+        Command::Doctor(arguments) => doctor::run(&arguments, library),
+        Command::Bundle(command) => bundle::run(command, library),
+        Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Schema(arguments) => schema::run(&arguments),
     };
     match result {

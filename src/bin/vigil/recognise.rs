@@ -16,12 +16,12 @@ use gstvigil::post::{self, Origin};
 ///
 /// # Errors
 /// If the model cannot be loaded or recognised, or its labels are neither given nor embedded.
-pub fn draft(path: &Path, labels: Option<Labels>) -> Result<Draft, Box<dyn Error>> {
+pub fn draft(path: &Path, labels: Option<Labels>, library: Option<&Path>) -> Result<Draft, Box<dyn Error>> {
     let name = path.to_str().ok_or_else(|| format!("the path {} is not UTF-8", path.display()))?;
     let ModelSource::Bare { bytes, .. } = ModelSource::open(name)? else {
         return Err(format!("{name} is a bundle already; vigil bundle show {name} tells about it").into());
     };
-    let engine = OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads: 1, lanes: 1 }, None)?;
+    let engine = OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads: 1, lanes: 1 }, library)?;
     let known = post::recognise(engine.spec())?;
     let mut origins: BTreeMap<String, Known> = known
         .facts
