@@ -140,3 +140,15 @@ fn an_example_says_what_is_wrong() {
     assert!(!output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "Resource not found.");
 }
+
+#[test]
+fn the_readme_shows_lines_of_the_examples() {
+    let readme = std::fs::read_to_string(Path::new(SOURCE).join("README.md")).unwrap();
+    for (language, file) in [("c", "embed.c"), ("python", "embed.py"), ("rust", "embed.rs")] {
+        let example = std::fs::read_to_string(Path::new(SOURCE).join("examples").join(file)).unwrap();
+        let shown = readme.split(&format!("```{language}\n")).nth(1).unwrap().split("```").next().unwrap();
+        for line in shown.lines().map(str::trim) {
+            assert!(example.lines().any(|l| l.trim() == line), "{file} has no line {line}");
+        }
+    }
+}
