@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::{caps, data, frame, init, messages, model, result};
@@ -339,6 +340,48 @@ fn an_element_starts_again_after_it_failed() {
         assert_eq!(result(&harness.pull().unwrap()).frame, 0);
         element.set_state(gst::State::Null).unwrap();
     }
+}
+
+#[test]
+fn a_downstream_that_is_linked_later_gets_frames() {
+    init();
+    let caps = caps(VideoFormat::Rgb, 32, 32);
+    let element = gst::ElementFactory::make("vigilinfer").property("model", model("red")).build().unwrap();
+    let mut harness = Harness::with_element(&element, Some("sink"), None);
+    harness.play();
+    harness.set_src_caps(caps.clone());
+    // The answer of downstream comes with a later frame.
+    let refused = (0..1000).find_map(|n| harness.push(frame(&caps, RED, n)).err());
+    assert_eq!(refused, Some(gst::FlowError::NotLinked));
+    harness.add_element_src_pad(&element.static_pad("src").unwrap());
+    harness.push(frame(&caps, RED, 1000)).unwrap();
+    assert_eq!(harness.pull().unwrap().pts(), Some(gst::ClockTime::from_seconds(40)));
+}
+
+#[test]
+fn flushes_and_shutdowns_may_cross() {
+    init();
+    let element = gst::ElementFactory::make("vigilinfer").property("model", model("red")).build().unwrap();
+    let harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    let stop = Arc::new(AtomicBool::new(false));
+    let flusher = {
+        let (pad, stop) = (element.static_pad("sink").unwrap(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                pad.send_event(gst::event::FlushStart::new());
+                pad.send_event(gst::event::FlushStop::new(true));
+            }
+        })
+    };
+    // Hung within ten rounds while a flush could start the task of an element that stops.
+    for _ in 0..100 {
+        element.set_state(gst::State::Playing).unwrap();
+        element.set_state(gst::State::Ready).unwrap();
+    }
+    stop.store(true, Ordering::SeqCst);
+    flusher.join().unwrap();
+    element.set_state(gst::State::Null).unwrap();
+    drop(harness);
 }
 
 #[test]

@@ -9,14 +9,16 @@
 //! with the frame (a buffer); nothing here knows what it is.
 
 mod job;
+mod latency;
 mod stats;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use job::Job;
+pub use latency::LatencyBound;
 pub use stats::{Snapshot, Stats};
 
 use crate::engine::lanes::User;
@@ -25,6 +27,11 @@ use crate::engine::{Engine, EngineError};
 use crate::frame::FrameView;
 use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult, Freshness};
+
+/// Most skipped frames in line: each holds a buffer.
+const MOST_SKIPPED: usize = 64;
+/// Longest wait for runs under way when the analysis ends.
+const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What to do with a frame that should be analysed while the most frames that may be under way are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,8 +93,8 @@ pub struct Outcome<T> {
     pub result: FrameResult,
     /// Why the model gave no answer, if it failed on this frame.
     pub error: Option<String>,
-    /// Nanoseconds since the frame came in.
-    pub elapsed_ns: u64,
+    /// Nanoseconds that pre-processing, waiting for a lane, the run and decoding took; not what downstream made it wait.
+    pub own_ns: u64,
 }
 
 /// The analysis was told to let go of its frames.
@@ -111,6 +118,7 @@ pub struct Ticket {
     result: FrameResult,
     state: State,
     since: Instant,
+    begun: Instant,
 }
 
 struct Entry<T> {
@@ -119,7 +127,13 @@ struct Entry<T> {
     state: State,
     error: Option<String>,
     since: Instant,
+    begun: Instant,
+    /// From `begun` until the result was complete.
+    own_ns: u64,
 }
+
+#[allow(clippy::vec_box, reason = "jobs are large and wander between entries, lanes and this list")]
+type Jobs = Vec<Box<Job>>;
 
 struct Queue<T> {
     entries: VecDeque<Entry<T>>,
@@ -129,12 +143,18 @@ struct Queue<T> {
     frames: u64,
     /// Jobs that are queued or on a lane.
     in_flight: usize,
-    #[allow(clippy::vec_box, reason = "jobs are large and wander between entries, lanes and this list")]
-    free: Vec<Box<Job>>,
+    free: Jobs,
     last_fresh: Option<Arc<FrameResult>>,
     /// A frame was taken by `next` and is on its way out.
     delivering: bool,
+    /// Between flush and resume.
     flushing: bool,
+    /// Between fail and revive.
+    failed: bool,
+    /// Between stop and restart.
+    stopped: bool,
+    /// The model of the last frame; jobs of others are not kept, since they would keep their model loaded.
+    model: Weak<Model>,
 }
 
 struct Shared<T> {
@@ -180,6 +200,9 @@ impl<T: Send + 'static> Analysis<T> {
                 last_fresh: None,
                 delivering: false,
                 flushing: false,
+                failed: false,
+                stopped: false,
+                model: Weak::new(),
             }),
             changed: Condvar::new(),
             stats: Stats::default(),
@@ -215,7 +238,8 @@ impl<T: Send + 'static> Analysis<T> {
         let since = Instant::now();
         let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let model = self.slot.get();
-        let (number, place) = self.place(&settings, model.is_some() && frame.is_some())?;
+        let (number, place) = self.place(&settings, model.as_ref().filter(|_| frame.is_some()))?;
+        let begun = Instant::now();
         let mut result = FrameResult {
             frame: number,
             pts_ns: times.pts_ns,
@@ -234,18 +258,18 @@ impl<T: Send + 'static> Analysis<T> {
             (Place::Hold, ..) => State::Hold,
             (Place::Analyse(job), Some(model), Some(frame)) => self.prepare(job, &model, &settings, frame, &mut result),
         };
-        Ok(Ticket { result, state, since })
+        Ok(Ticket { result, state, since, begun })
     }
 
     /// Waits for room and decides whether the frame is analysed.
-    fn place(&self, settings: &Settings, can_analyse: bool) -> Result<(u64, Place), Flushing> {
+    fn place(&self, settings: &Settings, model: Option<&Arc<Model>>) -> Result<(u64, Place), Flushing> {
         let most = settings.max_in_flight.max(1);
         // Skipped frames wait in line behind those that are analysed; they may not pile up.
-        let room = most.saturating_mul(settings.interval as usize + 1);
+        let room = most.saturating_mul(settings.interval as usize + 1).min(most.saturating_add(MOST_SKIPPED));
         let mut queue = self.shared.lock();
-        let analyse = can_analyse && queue.frames.is_multiple_of(u64::from(settings.interval) + 1);
+        let analyse = model.is_some() && queue.frames.is_multiple_of(u64::from(settings.interval) + 1);
         loop {
-            if queue.flushing {
+            if queue.closed() {
                 return Err(Flushing);
             }
             let busy = analyse && queue.in_flight >= most;
@@ -263,7 +287,11 @@ impl<T: Send + 'static> Analysis<T> {
             return Ok((number, Place::Hold));
         }
         queue.in_flight += 1;
+        let stale = model.map_or_else(Vec::new, |model| queue.use_model(model));
         let job = queue.free.pop();
+        drop(queue);
+        // The last job of a model ends its engine: not under the lock.
+        drop(stale);
         Ok((number, Place::Analyse(job)))
     }
 
@@ -281,9 +309,9 @@ impl<T: Send + 'static> Analysis<T> {
             _ => Box::new(Job::new(model)),
         };
         if job.fill(frame, settings).is_err() {
-            let mut queue = self.shared.lock();
-            queue.in_flight -= 1;
-            queue.free.push(job);
+            let stale = self.shared.lock().take_back(job);
+            drop(stale);
+            self.shared.changed.notify_all();
             return absent(result, AbsentReason::BadFrame);
         }
         self.shared.stats.pre.record(nanos(start));
@@ -295,17 +323,21 @@ impl<T: Send + 'static> Analysis<T> {
     /// # Errors
     /// [`Flushing`] after [`Analysis::flush`]; the payload is dropped.
     pub fn enter(&self, ticket: Ticket, payload: T) -> Result<(), Flushing> {
-        let Ticket { result, state, since } = ticket;
+        let Ticket { result, state, since, begun } = ticket;
+        let own_ns = nanos(begun);
         let wanted = match &state {
             State::Queued(job, _) => Some(Arc::clone(job.model())),
             _ => None,
         };
         let mut queue = self.shared.lock();
-        if queue.flushing {
-            queue.give_back(state);
+        if queue.closed() {
+            let stale = queue.give_back(state);
+            drop(queue);
+            drop(stale);
+            self.shared.changed.notify_all();
             return Err(Flushing);
         }
-        queue.entries.push_back(Entry { payload, result, state, error: None, since });
+        queue.entries.push_back(Entry { payload, result, state, error: None, since, begun, own_ns });
         drop(queue);
         match wanted {
             Some(model) => model.lanes().request(&self.user),
@@ -319,7 +351,7 @@ impl<T: Send + 'static> Analysis<T> {
     pub fn next(&self) -> Option<Outcome<T>> {
         let mut queue = self.shared.lock();
         loop {
-            if queue.flushing {
+            if queue.closed() {
                 return None;
             }
             if matches!(queue.entries.front(), Some(Entry { state: State::Ready | State::Hold, .. })) {
@@ -337,9 +369,8 @@ impl<T: Send + 'static> Analysis<T> {
         }
         drop(queue);
         self.shared.changed.notify_all();
-        let elapsed_ns = nanos(entry.since);
-        self.shared.stats.count(&entry.result.freshness, entry.error.is_some(), elapsed_ns);
-        Some(Outcome { payload: entry.payload, result: entry.result, error: entry.error, elapsed_ns })
+        self.shared.stats.count(&entry.result.freshness, entry.error.is_some(), nanos(entry.since));
+        Some(Outcome { payload: entry.payload, result: entry.result, error: entry.error, own_ns: entry.own_ns })
     }
 
     /// Says that the frame of the last [`Analysis::next`] is out.
@@ -351,23 +382,37 @@ impl<T: Send + 'static> Analysis<T> {
     /// Waits until every frame that was taken in is out, or a flush.
     pub fn drain(&self) {
         let mut queue = self.shared.lock();
-        while !queue.flushing && (queue.delivering || !queue.entries.is_empty()) {
+        while !queue.closed() && (queue.delivering || !queue.entries.is_empty()) {
             queue = self.shared.wait(queue);
         }
     }
 
     /// Drops all frames and wakes everyone who waits. Frames are refused until [`Analysis::resume`].
     pub fn flush(&self) {
+        self.close(|queue| queue.flushing = true);
+    }
+
+    /// As [`Analysis::flush`], until [`Analysis::revive`] or [`Analysis::resume`]: nobody takes the frames any more.
+    pub fn fail(&self) {
+        self.close(|queue| queue.failed = true);
+    }
+
+    /// As [`Analysis::flush`], until [`Analysis::restart`]; a resume meanwhile changes nothing.
+    pub fn stop(&self) {
+        self.close(|queue| queue.stopped = true);
+    }
+
+    fn close(&self, how: impl FnOnce(&mut Queue<T>)) {
         let mut queue = self.shared.lock();
-        queue.flushing = true;
+        how(&mut queue);
         queue.first += queue.entries.len() as u64;
         let dropped: Vec<_> = queue.entries.drain(..).collect();
-        let mut payloads = Vec::with_capacity(dropped.len());
+        let mut gone = Vec::with_capacity(dropped.len());
         for entry in dropped {
-            queue.give_back(entry.state);
-            payloads.push(entry.payload);
+            gone.push((queue.give_back(entry.state), entry.payload));
         }
         drop(queue);
+        drop(gone);
         self.shared.changed.notify_all();
     }
 
@@ -375,20 +420,38 @@ impl<T: Send + 'static> Analysis<T> {
     pub fn resume(&self) {
         let mut queue = self.shared.lock();
         queue.flushing = false;
+        queue.failed = false;
         queue.delivering = false;
         queue.last_fresh = None;
     }
 
+    /// Takes frames again after a failure.
+    pub fn revive(&self) {
+        self.shared.lock().failed = false;
+    }
+
     /// Numbers frames from 0 again: for a new start.
     pub fn restart(&self) {
-        self.shared.lock().frames = 0;
+        {
+            let mut queue = self.shared.lock();
+            queue.frames = 0;
+            queue.stopped = false;
+        }
         self.resume();
     }
 
-    /// Lets go of the memory that jobs hold.
+    /// Lets go of the model and of the memory that jobs hold. Waits, within bounds, for the runs under way: an engine that
+    /// runs on while the process ends crashes it.
     pub fn release(&self) {
-        self.shared.lock().free.clear();
-        self.slot.replace(None);
+        let queue = self.shared.lock();
+        let waited = self.shared.changed.wait_timeout_while(queue, RELEASE_LIMIT, |queue| queue.in_flight > 0);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        // A run that is later than that gives up its job by itself.
+        queue.model = Weak::new();
+        let free = std::mem::take(&mut queue.free);
+        drop(queue);
+        drop(free);
+        drop(self.slot.replace(None));
     }
 }
 
@@ -404,12 +467,35 @@ enum Place {
 }
 
 impl<T> Queue<T> {
-    /// Takes back the job of an entry that is dropped.
-    fn give_back(&mut self, state: State) {
-        if let State::Queued(job, _) = state {
-            self.in_flight -= 1;
-            self.free.push(job);
+    fn closed(&self) -> bool {
+        self.flushing || self.failed || self.stopped
+    }
+
+    /// Takes back the job of an entry that is dropped. What is returned must be dropped without the lock.
+    fn give_back(&mut self, state: State) -> Option<Box<Job>> {
+        match state {
+            State::Queued(job, _) => self.take_back(job),
+            _ => None,
         }
+    }
+
+    /// Keeps a job for later frames; one of another model is returned, to be dropped without the lock.
+    fn take_back(&mut self, job: Box<Job>) -> Option<Box<Job>> {
+        self.in_flight -= 1;
+        if !std::ptr::eq(self.model.as_ptr(), Arc::as_ptr(job.model())) {
+            return Some(job);
+        }
+        self.free.push(job);
+        None
+    }
+
+    /// Makes `model` the one whose jobs are kept; returns those of another, to be dropped without the lock.
+    fn use_model(&mut self, model: &Arc<Model>) -> Jobs {
+        if std::ptr::eq(self.model.as_ptr(), Arc::as_ptr(model)) {
+            return Vec::new();
+        }
+        self.model = Arc::downgrade(model);
+        std::mem::take(&mut self.free)
     }
 }
 
@@ -440,14 +526,13 @@ fn hold(result: &mut FrameResult, last: Option<&FrameResult>) {
 
 impl<T: Send> User for Shared<T> {
     fn work(&self, engine: &dyn Engine) {
-        let Some((number, mut job, mut result)) = self.take_queued() else {
+        let Some((number, mut job, mut result)) = self.take_queued(engine) else {
             return;
         };
         let answer = catch_unwind(AssertUnwindSafe(|| job.run(engine, &self.stats, &mut result)))
             .unwrap_or_else(|_| Err(EngineError::Run("the engine panicked".into())));
         let mut queue = self.lock();
-        queue.in_flight -= 1;
-        queue.free.push(job);
+        let stale = queue.take_back(job);
         // A flush may have dropped the frame meanwhile.
         if let Some(entry) = number.checked_sub(queue.first).and_then(|i| queue.entries.get_mut(i as usize)) {
             if let Err(error) = answer {
@@ -458,17 +543,21 @@ impl<T: Send> User for Shared<T> {
             }
             entry.result = result;
             entry.state = State::Ready;
+            entry.own_ns = nanos(entry.begun);
         }
         drop(queue);
         self.changed.notify_all();
+        drop(stale);
     }
 }
 
 impl<T> Shared<T> {
-    /// The first entry that waits for a lane: its number, its job, and its result to be filled in.
-    fn take_queued(&self) -> Option<(u64, Box<Job>, FrameResult)> {
+    /// The first entry that waits for a lane of `engine`: its number, its job, and its result to be filled in. Others
+    /// wait for the engine of another model, which was or will be the current one.
+    fn take_queued(&self, engine: &dyn Engine) -> Option<(u64, Box<Job>, FrameResult)> {
         let mut queue = self.lock();
-        let at = queue.entries.iter().position(|e| matches!(e.state, State::Queued(..)))?;
+        let ours = |state: &State| matches!(state, State::Queued(job, _) if std::ptr::addr_eq(job.model().lanes().engine(), engine));
+        let at = queue.entries.iter().position(|e| ours(&e.state))?;
         let number = queue.first + at as u64;
         let entry = queue.entries.get_mut(at)?;
         let State::Queued(job, since) = std::mem::replace(&mut entry.state, State::Running) else {

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -212,4 +213,102 @@ fn overrides_replace_the_bundles_thresholds() {
         next(&analysis).result.objects.len()
     };
     assert_eq!((grey(0.49), grey(0.51)), (1, 0));
+}
+
+/// Lets other threads go on until `true`.
+fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        thread::yield_now();
+    }
+}
+
+/// A gated behaviour that counts the runs that have begun after the warm-up.
+fn counted() -> (Sender<()>, Arc<AtomicUsize>, impl FnMut(&mut crate::engine::Io) -> Result<(), EngineError> + Send) {
+    let (open, mut behaviour) = gated();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let (count, mut warm_up) = (Arc::clone(&begun), 2);
+    let counting = move |io: &mut crate::engine::Io| {
+        if warm_up > 0 {
+            warm_up -= 1;
+        } else {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        behaviour(io)
+    };
+    (open, begun, counting)
+}
+
+#[test]
+fn a_run_that_outlives_its_analysis_does_not_keep_the_model() {
+    let (open, begun, behaviour) = counted();
+    let analysis = with(Fake::new(1).behave(behaviour), Settings::default());
+    let model = Arc::downgrade(&analysis.slot().get().unwrap());
+    enter(&analysis, 0).unwrap();
+    until(|| begun.load(Ordering::SeqCst) == 1);
+    analysis.stop();
+    let ending = thread::spawn(move || analysis.release());
+    open.send(()).unwrap();
+    ending.join().unwrap();
+    until(|| model.upgrade().is_none());
+}
+
+#[test]
+fn the_jobs_of_a_replaced_model_are_let_go() {
+    let engine = Fake::new(3);
+    let analysis = with(engine, Settings { max_in_flight: 3, ..Settings::default() });
+    let old = Arc::downgrade(&analysis.slot().get().unwrap());
+    (0..3).for_each(|n| enter(&analysis, n).unwrap());
+    (0..3).for_each(|_| drop(next(&analysis)));
+    analysis.slot().replace(Some(Arc::new(Model::fake(Fake::new(1)))));
+    enter(&analysis, 3).unwrap();
+    next(&analysis);
+    until(|| old.upgrade().is_none());
+}
+
+#[test]
+fn frames_run_on_the_engine_that_they_were_read_for() {
+    let (open, begun, behaviour) = counted();
+    let analysis = with(Fake::new(1).behave(behaviour), Settings { max_in_flight: 3, ..Settings::default() });
+    enter(&analysis, 0).unwrap();
+    until(|| begun.load(Ordering::SeqCst) == 1);
+    // Stands in line for the first model, whose only lane is busy.
+    enter(&analysis, 1).unwrap();
+    let mut runs = 0;
+    let second = Fake::new(1).behave(move |_| {
+        runs += 1;
+        if runs > 2 { Err(EngineError::Run("the second model".into())) } else { Ok(()) }
+    });
+    analysis.slot().replace(Some(Arc::new(Model::fake(second))));
+    enter(&analysis, 2).unwrap();
+    (0..2).for_each(|_| open.send(()).unwrap());
+    let seen: Vec<_> = (0..3).map(|_| next(&analysis).error).collect();
+    assert_eq!(seen, [None, None, Some("the second model".to_owned())]);
+}
+
+#[test]
+fn what_downstream_makes_a_frame_wait_is_not_its_own_time() {
+    let analysis = with(Fake::new(1), Settings::default());
+    let start = Instant::now();
+    enter(&analysis, 0).unwrap();
+    until(|| analysis.stats().in_flight == 0);
+    let ready = nanos(start);
+    until(|| nanos(start) > 2 * ready);
+    assert!(next(&analysis).own_ns <= ready);
+}
+
+#[test]
+fn after_a_failure_frames_are_refused_until_it_is_over_and_a_stop_is_for_good() {
+    let analysis = with(Fake::new(1), Settings::default());
+    analysis.fail();
+    assert_eq!(enter(&analysis, 0), Err(Flushing));
+    analysis.revive();
+    enter(&analysis, 1).unwrap();
+    assert_eq!(next(&analysis).payload, 1);
+    analysis.stop();
+    analysis.resume();
+    assert_eq!(enter(&analysis, 2), Err(Flushing));
+    assert!(analysis.next().is_none());
+    analysis.restart();
+    enter(&analysis, 3).unwrap();
+    assert_eq!(next(&analysis).payload, 3);
 }

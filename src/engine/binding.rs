@@ -79,7 +79,8 @@ impl Binding {
         }
         let memory = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default)
             .map_err(|e| e.to_string())?;
-        let fixed = spec.outputs.iter().map(|o| o.shape.iter().all(Option::is_some)).collect();
+        // A shape without lengths is a scalar or one that the runtime does not know before a run.
+        let fixed = spec.outputs.iter().map(|o| !o.shape.is_empty() && o.shape.iter().all(Option::is_some)).collect();
         let places = io
             .inputs
             .iter_mut()
@@ -120,15 +121,15 @@ impl Binding {
 
     /// Copies what the model sized itself into `io`.
     pub(super) fn collect(&mut self, io: &mut Io) -> Result<(), String> {
+        let mut outcome = Ok(());
         for ((tensor, value), fixed) in io.outputs.iter_mut().zip(&mut self.outputs).zip(&self.fixed) {
             if *fixed {
                 continue;
             }
-            let answer = copy_out(*value, tensor);
+            outcome = outcome.and(copy_out(*value, tensor));
             release(value);
-            answer?;
         }
-        Ok(())
+        outcome
     }
 
     pub(super) fn put_back(self, io: &mut Io) {

@@ -7,6 +7,7 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use ort::AsPointer;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
@@ -37,6 +38,8 @@ pub struct OnnxEngine {
     spec: Spec,
     names: Names,
     options: Options,
+    /// Held over a run where the provider takes one at a time: a model that warms up uses the engine beside its lane.
+    alone: Mutex<()>,
 }
 
 /// Names of inputs and outputs as C wants them.
@@ -83,7 +86,7 @@ impl OnnxEngine {
                 .collect()
         };
         let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
-        Ok(Self { session, spec, names, options })
+        Ok(Self { session, spec, names, options, alone: Mutex::new(()) })
     }
 
     /// Makes the outputs that the model sizes itself into values that [`Binding`] can read.
@@ -241,7 +244,9 @@ impl Engine for OnnxEngine {
 
     fn run(&self, io: &mut Io) -> Result<(), EngineError> {
         let mut binding = Binding::take(io, &self.spec).map_err(EngineError::Run)?;
+        let alone = (self.options.provider != "cpu").then(|| self.alone.lock().unwrap_or_else(PoisonError::into_inner));
         let answer = self.call(&mut binding).and_then(|()| binding.collect(io));
+        drop(alone);
         binding.put_back(io);
         answer.map_err(|e| EngineError::Run(first_line(&e)))
     }

@@ -136,8 +136,8 @@ fn probe(path: &Path) -> Result<String, String> {
 fn open(path: &Path, version: String) -> Result<Runtime, EngineError> {
     if std::env::var_os("ORT_DISABLE_TELEMETRY").is_none() {
         // The runtime's own switch comes too late: it writes a device id to disk while it starts.
-        // SAFETY: glibc's setenv replaces the environment's array and leaves the one that other threads may be
-        // reading; this runs once, under RUNTIME's lock.
+        // SAFETY: unsound only if another thread reads or changes the environment at this moment without std's lock.
+        // It runs once in a process, before the first model, and the runtime offers no other switch in time.
         unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     }
     let fail = |what: &dyn std::fmt::Display| {

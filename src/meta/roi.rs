@@ -45,6 +45,13 @@ pub fn add(buffer: &mut gst::BufferRef, result: &FrameResult) {
     }
 }
 
+/// Whether there is a name behind `roi_type`: elements may add a region without one, which the bindings cannot read.
+fn has_type(roi: &Roi) -> bool {
+    let raw: *const gst_video::ffi::GstVideoRegionOfInterestMeta = std::ptr::from_ref(roi).cast();
+    // SAFETY: the binding's type is a transparent wrapper of that struct, and a plain number is read.
+    unsafe { (*raw).roi_type != 0 }
+}
+
 /// Removes the metas that [`add`] made for `result`. They are known by id and label, since other elements drop params.
 pub fn remove(buffer: &mut gst::BufferRef, result: &FrameResult) {
     buffer.foreach_meta_mut(|mut meta| {
@@ -52,7 +59,7 @@ pub fn remove(buffer: &mut gst::BufferRef, result: &FrameResult) {
             u32::try_from(roi.id())
                 .ok()
                 .and_then(|id| result.objects.iter().find(|o| o.id == id))
-                .is_some_and(|o| &*o.label == roi.roi_type())
+                .is_some_and(|o| has_type(roi) && &*o.label == roi.roi_type())
         });
         ControlFlow::Continue(if ours { Remove } else { Keep })
     });

@@ -3,9 +3,9 @@
 //! The streaming thread pre-processes a frame and hands it to the analysis; a task on the source pad pushes the frames
 //! in order once their results are there. Serialised events and queries wait until all frames before them are out.
 //!
-//! Locks: `settings`, `stream`, `flow` are held for a copy only, never two at once and never over a call.
+//! Locks: `settings`, `stream`, `flow`, `latency` are held for a copy only, never two at once and never over a call.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use gst::glib;
@@ -17,7 +17,7 @@ use gst_base::subclass::prelude::*;
 use gst_video::VideoInfo;
 
 use super::properties::{SPECS, Settings, stats};
-use crate::analysis::{Analysis, Flushing, Outcome, Ticket, Times};
+use crate::analysis::{Analysis, Flushing, LatencyBound, Outcome, Ticket, Times};
 use crate::engine::runtime::{self, Severity};
 use crate::frame::FrameInfo;
 use crate::gstutil::{frame, lock, time};
@@ -48,8 +48,8 @@ pub struct Infer {
     analysis: Arc<Analysis<gst::Buffer>>,
     /// The engine failed on the last analysed frame.
     failing: AtomicBool,
-    /// The delay that latency queries are told, nanoseconds.
-    latency: AtomicU64,
+    /// The delay that latency queries are told.
+    latency: Mutex<LatencyBound>,
 }
 
 fn forward_runtime_log(severity: Severity, message: &str) {
@@ -143,7 +143,7 @@ impl Infer {
         };
         self.report(&outcome);
         let settings = lock(&self.settings).clone();
-        let Outcome { payload: mut buffer, result, elapsed_ns, .. } = outcome;
+        let Outcome { payload: mut buffer, result, own_ns, .. } = outcome;
         if settings.emit_signals || settings.post_messages {
             let content = meta::structure::from_result("vigil-result", &result);
             if settings.emit_signals {
@@ -154,12 +154,12 @@ impl Infer {
             }
         }
         meta::set(buffer.make_mut(), Arc::new(result), settings.mirror_roi);
-        self.raise_latency(elapsed_ns);
+        self.raise_latency(own_ns);
         let flow = self.obj().src_pad().push(buffer);
         if let Err(error) = flow {
             gst::debug!(CAT, imp = self, "downstream said {error:?}");
             *lock(&self.flow) = Some(error);
-            self.analysis.flush();
+            self.analysis.fail();
         }
         self.analysis.delivered();
     }
@@ -187,11 +187,8 @@ impl Infer {
     }
 
     /// Live sinks must wait for as long as a frame may take here.
-    fn raise_latency(&self, elapsed_ns: u64) {
-        let known = self.latency.load(Ordering::Relaxed);
-        if elapsed_ns > known {
-            // A quarter more than seen, so that a slowly growing delay does not make every sink ask again and again.
-            self.latency.store(elapsed_ns + elapsed_ns / 4, Ordering::Relaxed);
+    fn raise_latency(&self, own_ns: u64) {
+        if lock(&self.latency).note(own_ns) {
             let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
         }
     }
@@ -206,6 +203,18 @@ impl Infer {
         if let Err(error) = started {
             gst::error!(CAT, imp = self, "task cannot be started: {error}");
         }
+    }
+
+    /// Goes on pushing after downstream said `error`, if that was the last it said.
+    fn revive_after(&self, error: gst::FlowError) {
+        if *lock(&self.flow) != Some(error) {
+            return;
+        }
+        // The task has stopped at the error or is about to; only once it has may it be started again.
+        let _ = self.obj().src_pad().pause_task();
+        *lock(&self.flow) = None;
+        self.analysis.revive();
+        self.start_task();
     }
 
     /// A fatal answer of downstream after the last frame finds no frame to travel back with.
@@ -285,8 +294,8 @@ impl ElementImpl for Infer {
 
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         if transition == gst::StateChange::PausedToReady {
-            // Wakes the streaming thread and the task, so that the pads can be deactivated.
-            self.analysis.flush();
+            // Wakes the streaming thread and the task for good, so that the pads can be deactivated.
+            self.analysis.stop();
         }
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
@@ -306,7 +315,7 @@ impl BaseTransformImpl for Infer {
         let model = self.load()?;
         // Two runs side by side share the memory's bandwidth, so a run takes longer than alone.
         let guess = u64::try_from(model.run_time().as_nanos()).unwrap_or(u64::MAX).saturating_mul(2);
-        self.latency.store(guess, Ordering::Relaxed);
+        *lock(&self.latency) = LatencyBound::new(guess);
         self.failing.store(false, Ordering::Relaxed);
         *lock(&self.flow) = None;
         self.analysis.slot().replace(Some(model));
@@ -358,20 +367,36 @@ impl BaseTransformImpl for Infer {
             EventView::FlushStop(_) => {
                 *lock(&self.flow) = None;
                 let forwarded = self.parent_sink_event(event);
+                let element = self.obj();
+                let pad = element.src_pad();
+                let _ = pad.pause_task();
                 self.analysis.resume();
-                self.start_task();
+                // Not while the element goes to READY: the sink pad may still take events then.
+                if pad.is_active() {
+                    self.start_task();
+                }
                 forwarded
             }
             view => {
                 if event.is_serialized() {
                     self.analysis.drain();
                 }
-                if matches!(view, EventView::Eos(_)) {
-                    self.report_flow_at_eos();
+                match view {
+                    EventView::Eos(_) => self.report_flow_at_eos(),
+                    EventView::StreamStart(_) | EventView::Segment(_) => self.revive_after(gst::FlowError::Eos),
+                    _ => {}
                 }
                 self.parent_sink_event(event)
             }
         }
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        if let gst::EventView::Reconfigure(_) = event.view() {
+            // Downstream has been linked again.
+            self.revive_after(gst::FlowError::NotLinked);
+        }
+        self.parent_src_event(event)
     }
 
     fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
@@ -384,12 +409,16 @@ impl BaseTransformImpl for Infer {
             q.add_scheduling_modes([gst::PadMode::Push]);
             return true;
         }
+        if let (gst::PadDirection::Src, gst::QueryViewMut::Position(_)) = (direction, query.view_mut()) {
+            // The base class sees no frame leave and would answer the segment's start.
+            return self.obj().sink_pad().peer_query(query);
+        }
         if !BaseTransformImplExt::parent_query(self, direction, query) {
             return false;
         }
         if let (gst::PadDirection::Src, gst::QueryViewMut::Latency(q)) = (direction, query.view_mut()) {
             let (live, min, max) = q.result();
-            let own = gst::ClockTime::from_nseconds(self.latency.load(Ordering::Relaxed));
+            let own = gst::ClockTime::from_nseconds(lock(&self.latency).get());
             q.set(live, min + own, max.map(|m| m + own));
         }
         true
