@@ -10,20 +10,21 @@
 
 mod job;
 mod latency;
+mod queue;
 mod stats;
+mod values;
 
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use job::Job;
 pub use latency::LatencyBound;
+use queue::{Entry, Queue, Shared, State};
 pub use stats::{Snapshot, Stats};
+pub use values::{Flushing, Outcome, Settings, Times, WhenBusy};
 
 use crate::engine::lanes::User;
 use crate::engine::slot::Slot;
-use crate::engine::{Engine, EngineError};
 use crate::frame::FrameView;
 use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult, Freshness};
@@ -33,85 +34,6 @@ const MOST_SKIPPED: usize = 64;
 /// Longest wait for runs under way when the analysis ends.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 
-/// What to do with a frame that should be analysed while the most frames that may be under way are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenBusy {
-    /// Wait: every frame is analysed, and the source is slowed down.
-    #[default]
-    Wait,
-    /// Go on with the last result, marked as held: video keeps its pace.
-    Hold,
-}
-
-/// How frames are analysed; may change between two frames.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// Frames that are skipped between two that are analysed.
-    pub interval: u32,
-    /// Frames that may be under way in the engine at once; at least 1.
-    pub max_in_flight: usize,
-    /// What to do when they are.
-    pub when_busy: WhenBusy,
-    /// Lowest confidence for every class, instead of the bundle's.
-    pub confidence: Option<f32>,
-    /// IoU over which two boxes are one object, instead of the bundle's.
-    pub iou: Option<f32>,
-    /// Most objects per frame, instead of the bundle's.
-    pub max_objects: Option<usize>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            interval: 0,
-            max_in_flight: 1,
-            when_busy: WhenBusy::Wait,
-            confidence: None,
-            iou: None,
-            max_objects: None,
-        }
-    }
-}
-
-/// When a frame belongs, as [`FrameResult`] carries it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Times {
-    /// Presentation time, nanoseconds of the stream's time.
-    pub pts_ns: Option<u64>,
-    /// Running time, nanoseconds.
-    pub running_time_ns: Option<u64>,
-    /// Wall clock, nanoseconds since 1970 UTC.
-    pub utc_ns: u64,
-}
-
-/// A frame that comes out.
-#[derive(Debug)]
-pub struct Outcome<T> {
-    /// What came in with the frame.
-    pub payload: T,
-    /// What is known about it.
-    pub result: FrameResult,
-    /// Why the model gave no answer, if it failed on this frame.
-    pub error: Option<String>,
-    /// Nanoseconds that pre-processing, waiting for a lane, the run and decoding took; not what downstream made it wait.
-    pub own_ns: u64,
-}
-
-/// The analysis was told to let go of its frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flushing;
-
-enum State {
-    /// The result is complete.
-    Ready,
-    /// Takes its objects from the last fresh result before it.
-    Hold,
-    /// Waits for a lane.
-    Queued(Box<Job>, Instant),
-    /// On a lane.
-    Running,
-}
-
 /// A frame that was read and waits to be put in line.
 #[must_use = "a frame that was read holds a place in the engine until it is entered"]
 pub struct Ticket {
@@ -119,58 +41,6 @@ pub struct Ticket {
     state: State,
     since: Instant,
     begun: Instant,
-}
-
-struct Entry<T> {
-    payload: T,
-    result: FrameResult,
-    state: State,
-    error: Option<String>,
-    since: Instant,
-    begun: Instant,
-    /// From `begun` until the result was complete.
-    own_ns: u64,
-}
-
-#[allow(clippy::vec_box, reason = "jobs are large and wander between entries, lanes and this list")]
-type Jobs = Vec<Box<Job>>;
-
-struct Queue<T> {
-    entries: VecDeque<Entry<T>>,
-    /// Number of the first entry; entries are numbered through.
-    first: u64,
-    /// Frames seen since the start.
-    frames: u64,
-    /// Jobs that are queued or on a lane.
-    in_flight: usize,
-    free: Jobs,
-    last_fresh: Option<Arc<FrameResult>>,
-    /// A frame was taken by `next` and is on its way out.
-    delivering: bool,
-    /// Between flush and resume.
-    flushing: bool,
-    /// Between fail and revive.
-    failed: bool,
-    /// Between stop and restart.
-    stopped: bool,
-    /// The model of the last frame; jobs of others are not kept, since they would keep their model loaded.
-    model: Weak<Model>,
-}
-
-struct Shared<T> {
-    queue: Mutex<Queue<T>>,
-    changed: Condvar,
-    stats: Stats,
-}
-
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait<'a>(&self, queue: MutexGuard<'a, Queue<T>>) -> MutexGuard<'a, Queue<T>> {
-        self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// See the module's description.
@@ -190,23 +60,7 @@ impl<T> std::fmt::Debug for Analysis<T> {
 impl<T: Send + 'static> Analysis<T> {
     /// An analysis without a model: frames come out as `absent` until the slot has one.
     pub fn new() -> Self {
-        let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue {
-                entries: VecDeque::new(),
-                first: 0,
-                frames: 0,
-                in_flight: 0,
-                free: Vec::new(),
-                last_fresh: None,
-                delivering: false,
-                flushing: false,
-                failed: false,
-                stopped: false,
-                model: Weak::new(),
-            }),
-            changed: Condvar::new(),
-            stats: Stats::default(),
-        });
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), stats: Stats::default() });
         let user = Arc::clone(&shared) as Arc<dyn User>;
         Self { shared, user, slot: Slot::default(), settings: Mutex::default() }
     }
@@ -466,39 +320,6 @@ enum Place {
     Hold,
 }
 
-impl<T> Queue<T> {
-    fn closed(&self) -> bool {
-        self.flushing || self.failed || self.stopped
-    }
-
-    /// Takes back the job of an entry that is dropped. What is returned must be dropped without the lock.
-    fn give_back(&mut self, state: State) -> Option<Box<Job>> {
-        match state {
-            State::Queued(job, _) => self.take_back(job),
-            _ => None,
-        }
-    }
-
-    /// Keeps a job for later frames; one of another model is returned, to be dropped without the lock.
-    fn take_back(&mut self, job: Box<Job>) -> Option<Box<Job>> {
-        self.in_flight -= 1;
-        if !std::ptr::eq(self.model.as_ptr(), Arc::as_ptr(job.model())) {
-            return Some(job);
-        }
-        self.free.push(job);
-        None
-    }
-
-    /// Makes `model` the one whose jobs are kept; returns those of another, to be dropped without the lock.
-    fn use_model(&mut self, model: &Arc<Model>) -> Jobs {
-        if std::ptr::eq(self.model.as_ptr(), Arc::as_ptr(model)) {
-            return Vec::new();
-        }
-        self.model = Arc::downgrade(model);
-        std::mem::take(&mut self.free)
-    }
-}
-
 fn nanos(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
@@ -522,52 +343,6 @@ fn hold(result: &mut FrameResult, last: Option<&FrameResult>) {
     result.model.clone_from(&last.model);
     result.objects.clone_from(&last.objects);
     result.classes.clone_from(&last.classes);
-}
-
-impl<T: Send> User for Shared<T> {
-    fn work(&self, engine: &dyn Engine) {
-        let Some((number, mut job, mut result)) = self.take_queued(engine) else {
-            return;
-        };
-        let answer = catch_unwind(AssertUnwindSafe(|| job.run(engine, &self.stats, &mut result)))
-            .unwrap_or_else(|_| Err(EngineError::Run("the engine panicked".into())));
-        let mut queue = self.lock();
-        let stale = queue.take_back(job);
-        // A flush may have dropped the frame meanwhile.
-        if let Some(entry) = number.checked_sub(queue.first).and_then(|i| queue.entries.get_mut(i as usize)) {
-            if let Err(error) = answer {
-                result.objects.clear();
-                result.classes.clear();
-                result.freshness = Freshness::Absent(AbsentReason::EngineError);
-                entry.error = Some(error.to_string());
-            }
-            entry.result = result;
-            entry.state = State::Ready;
-            entry.own_ns = nanos(entry.begun);
-        }
-        drop(queue);
-        self.changed.notify_all();
-        drop(stale);
-    }
-}
-
-impl<T> Shared<T> {
-    /// The first entry that waits for a lane of `engine`: its number, its job, and its result to be filled in. Others
-    /// wait for the engine of another model, which was or will be the current one.
-    fn take_queued(&self, engine: &dyn Engine) -> Option<(u64, Box<Job>, FrameResult)> {
-        let mut queue = self.lock();
-        let ours = |state: &State| matches!(state, State::Queued(job, _) if std::ptr::addr_eq(job.model().lanes().engine(), engine));
-        let at = queue.entries.iter().position(|e| ours(&e.state))?;
-        let number = queue.first + at as u64;
-        let entry = queue.entries.get_mut(at)?;
-        let State::Queued(job, since) = std::mem::replace(&mut entry.state, State::Running) else {
-            return None;
-        };
-        let result = entry.result.clone();
-        drop(queue);
-        self.stats.queue.record(nanos(since));
-        Some((number, job, result))
-    }
 }
 
 #[cfg(test)]
