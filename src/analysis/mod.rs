@@ -135,6 +135,8 @@ struct Queue<T> {
     /// A frame was taken by `next` and is on its way out.
     delivering: bool,
     flushing: bool,
+    /// Jobs are not kept for later frames: there may be none, and a job keeps its model loaded.
+    released: bool,
 }
 
 struct Shared<T> {
@@ -180,6 +182,7 @@ impl<T: Send + 'static> Analysis<T> {
                 last_fresh: None,
                 delivering: false,
                 flushing: false,
+                released: false,
             }),
             changed: Condvar::new(),
             stats: Stats::default(),
@@ -381,13 +384,22 @@ impl<T: Send + 'static> Analysis<T> {
 
     /// Numbers frames from 0 again: for a new start.
     pub fn restart(&self) {
-        self.shared.lock().frames = 0;
+        let mut queue = self.shared.lock();
+        queue.frames = 0;
+        queue.released = false;
+        drop(queue);
         self.resume();
     }
 
-    /// Lets go of the memory that jobs hold.
+    /// Lets go of the model and of the memory that jobs hold; of a job on a lane, when it is done. For a stop: frames
+    /// are analysed again after [`Analysis::restart`].
     pub fn release(&self) {
-        self.shared.lock().free.clear();
+        let mut queue = self.shared.lock();
+        queue.released = true;
+        let jobs = std::mem::take(&mut queue.free);
+        drop(queue);
+        // The last owner of a model waits for the engine's threads, which need the queue.
+        drop(jobs);
         self.slot.replace(None);
     }
 }
@@ -447,7 +459,12 @@ impl<T: Send> User for Shared<T> {
             .unwrap_or_else(|_| Err(EngineError::Run("the engine panicked".into())));
         let mut queue = self.lock();
         queue.in_flight -= 1;
-        queue.free.push(job);
+        let spare = if queue.released {
+            Some(job)
+        } else {
+            queue.free.push(job);
+            None
+        };
         // A flush may have dropped the frame meanwhile.
         if let Some(entry) = number.checked_sub(queue.first).and_then(|i| queue.entries.get_mut(i as usize)) {
             if let Err(error) = answer {
@@ -461,6 +478,8 @@ impl<T: Send> User for Shared<T> {
         }
         drop(queue);
         self.changed.notify_all();
+        // May be the model's last owner; see release.
+        drop(spare);
     }
 }
 
