@@ -118,17 +118,22 @@ fn probe(path: &Path) -> Result<String, String> {
     }
     // SAFETY: the symbol of that name has this signature in every ONNX Runtime, and its answer is a static struct. The
     // library stays open: `ort` opens it again and keeps it.
-    let version = unsafe {
+    let (version, has_api) = unsafe {
         let get_base: unsafe extern "C" fn() -> *const ort::sys::OrtApiBase = std::mem::transmute(symbol);
         let base = get_base();
         if base.is_null() {
             return Err("it offers no API".into());
         }
-        CStr::from_ptr(((*base).GetVersionString)()).to_string_lossy().into_owned()
+        let version = CStr::from_ptr(((*base).GetVersionString)()).to_string_lossy().into_owned();
+        (version, !((*base).GetApi)(ort::sys::ORT_API_VERSION).is_null())
     };
     let minor = version.split('.').nth(1).and_then(|m| m.parse::<u32>().ok()).unwrap_or(0);
     if !version.starts_with("1.") || minor < ort::MINOR_VERSION {
         return Err(format!("it is version {version}, 1.{} or later is needed", ort::MINOR_VERSION));
+    }
+    if !has_api {
+        // `ort` would panic.
+        return Err(format!("it says it is version {version}, but does not offer that version's API"));
     }
     Ok(version)
 }

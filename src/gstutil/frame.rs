@@ -65,7 +65,26 @@ fn stride(frame_stride: &[i32], plane: usize) -> usize {
 /// Bytes of `plane` that belong to the frame: a buffer may end with its last pixel.
 fn needed(info: &FrameInfo, plane: usize, stride: usize) -> usize {
     let rows = info.format.rows(plane, info.height);
-    stride * rows.saturating_sub(1) + info.format.row_bytes(plane, info.width)
+    stride.saturating_mul(rows.saturating_sub(1)).saturating_add(info.format.row_bytes(plane, info.width))
+}
+
+/// Where `plane` (in GStreamer's order) lies in memory: its first byte, and how many bytes are mapped from there on; no
+/// bytes if the frame is not of this format.
+///
+/// `VideoFrameRef::plane_data` trusts the offsets and strides of the buffer's `GstVideoMeta` and reaches past the end
+/// of a buffer that is smaller than they say.
+fn mapped(frame: &impl VideoFrameExt, info: &FrameInfo, plane: usize) -> (*mut u8, usize) {
+    const NONE: (*mut u8, usize) = (std::ptr::null_mut(), 0);
+    if frame_info(frame.info()).is_none_or(|found| found.format != info.format) || plane >= info.format.planes() {
+        return NONE;
+    }
+    // SAFETY: the frame is mapped for as long as it exists.
+    let raw = unsafe { &*frame.as_ptr() };
+    // Without a meta all planes lie in one mapping, and the others are not set.
+    let map = raw.map.get(if raw.meta.is_null() { 0 } else { plane });
+    let (Some(map), Some(data)) = (map, raw.data.get(plane)) else { return NONE };
+    let before = (*data as usize).checked_sub(map.data as usize);
+    before.and_then(|before| map.size.checked_sub(before)).map_or(NONE, |len| (data.cast(), len))
 }
 
 /// A mapped frame to read.
@@ -76,14 +95,14 @@ pub fn view<'a>(
     frame: &'a gst_video::VideoFrameRef<&gst::BufferRef>,
     info: FrameInfo,
 ) -> Result<FrameView<'a>, BadPlane> {
-    let data = frame.planes_data();
     let strides = frame.plane_stride();
     let mut planes: [(&[u8], usize); 3] = [(&[], 0); 3];
-    for (i, from) in plane_order(info.format).into_iter().enumerate().take(info.format.planes()) {
+    for ((i, from), slot) in plane_order(info.format).into_iter().enumerate().zip(&mut planes) {
         let stride = stride(strides, from);
-        let bytes = data.get(from).copied().unwrap_or(&[]);
-        let bytes = bytes.get(..needed(&info, i, stride)).unwrap_or(bytes);
-        if let Some(slot) = planes.get_mut(i) {
+        let (data, len) = mapped(frame, &info, from);
+        if !data.is_null() {
+            // SAFETY: these bytes are mapped for reading as long as the frame is borrowed.
+            let bytes = unsafe { std::slice::from_raw_parts(data, len.min(needed(&info, i, stride))) };
             *slot = (bytes, stride);
         }
     }
@@ -93,23 +112,27 @@ pub fn view<'a>(
 /// A mapped frame to draw on.
 ///
 /// # Errors
-/// [`BadPlane`] if the mapped planes are smaller than the caps promise.
+/// [`BadPlane`] if the mapped planes are smaller than the caps promise, or lie over each other.
 pub fn view_mut<'a>(
     frame: &'a mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
     info: FrameInfo,
 ) -> Result<FrameMut<'a>, BadPlane> {
-    let order = plane_order(info.format);
-    let strides = {
-        let s = frame.plane_stride();
-        order.map(|from| stride(s, from))
-    };
-    let [y, a, b, _] = frame.planes_data_mut();
-    let (u, v) = if info.format == PixelFormat::Yv12 { (b, a) } else { (a, b) };
-    let cut = |i: usize, data: &'a mut [u8]| {
-        let len = needed(&info, i, strides[i]).min(data.len());
-        (&mut data[..len], strides[i])
-    };
-    FrameMut::new(info, [cut(0, y), cut(1, u), cut(2, v)])
+    let strides = frame.plane_stride();
+    let mut planes: [(&mut [u8], usize); 3] = std::array::from_fn(|_| (&mut [][..], 0));
+    let mut taken: [(usize, usize); 3] = [(0, 0); 3];
+    for (i, from) in plane_order(info.format).into_iter().enumerate() {
+        let stride = stride(strides, from);
+        let (data, len) = mapped(frame, &info, from);
+        let len = len.min(needed(&info, i, stride));
+        let (start, end) = (data as usize, data as usize + len);
+        if data.is_null() || taken.iter().any(|(s, e)| start < *e && *s < end) {
+            continue;
+        }
+        taken[i] = (start, end);
+        // SAFETY: these bytes are mapped for writing as long as the frame is borrowed, and no other plane has them.
+        planes[i] = (unsafe { std::slice::from_raw_parts_mut(data, len) }, stride);
+    }
+    FrameMut::new(info, planes)
 }
 
 #[cfg(test)]

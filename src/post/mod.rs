@@ -186,7 +186,7 @@ impl Candidate {
 pub type Candidates = Vec<Candidate>;
 
 /// The thresholds of one run: the bundle's, after an element's overrides.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Thresholds {
     /// Lowest confidence that counts, 0..1.
     pub confidence: f32,
@@ -198,6 +198,19 @@ pub struct Thresholds {
     pub max_objects: usize,
     /// NMS over all classes together.
     pub class_agnostic: bool,
+}
+
+impl Clone for Thresholds {
+    fn clone(&self) -> Self {
+        Self { per_class: self.per_class.clone(), ..*self }
+    }
+
+    /// Keeps the memory of `per_class`: every frame starts from the bundle's thresholds.
+    fn clone_from(&mut self, source: &Self) {
+        let mut per_class = std::mem::take(&mut self.per_class);
+        per_class.clone_from(&source.per_class);
+        *self = Self { per_class, ..*source };
+    }
 }
 
 impl Thresholds {

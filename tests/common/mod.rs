@@ -100,3 +100,57 @@ pub fn result(buffer: &gst::BufferRef) -> Arc<FrameResult> {
 pub fn messages(bus: &gst::Bus, kind: gst::MessageType) -> Vec<gst::Message> {
     std::iter::from_fn(|| bus.pop_filtered(&[kind])).collect()
 }
+
+const CHILD: &str = "VIGIL_TEST_CHILD";
+
+/// Whether this process was started by [`again`] to run `test`.
+pub fn is_child(test: &str) -> bool {
+    std::env::var(CHILD).is_ok_and(|name| name == test)
+}
+
+/// This test binary once more, to run only `test` in a process of its own, in which [`is_child`] is true.
+pub fn again(test: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, test)
+        .stdin(std::process::Stdio::null());
+    command
+}
+
+/// Runs [`again`]'s command; its standard output and standard error, once it has succeeded.
+#[track_caller]
+pub fn output(command: &mut std::process::Command) -> (String, String) {
+    let output = command.output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
+    (out, err)
+}
+
+/// What each open file descriptor of this process leads to, by number.
+pub fn descriptors() -> std::collections::BTreeMap<String, String> {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let target = |path: &Path| std::fs::read_link(path).ok().map(|to| to.display().to_string());
+    // The listing's own descriptor is closed by the time its link is read.
+    let listed: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    listed.iter().filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), target(path)?))).collect()
+}
+
+/// Names of the threads of this process.
+pub fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let mut names: Vec<String> = tasks
+        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Builds a shared library from C.
+pub fn compile(source: &str, library: &Path) {
+    let file = library.with_extension("c");
+    std::fs::write(&file, source).unwrap();
+    let mut cc = std::process::Command::new("cc");
+    output(cc.args(["-shared", "-fPIC", "-o"]).args([library, &file]).arg("-ldl"));
+}

@@ -8,6 +8,7 @@ half.onnx     The same in 16-bit floats.
 nan.onnx      The same, with NaN, infinite and inverted boxes before the two.
 fails.onnx    The same, but a run fails when the mean of green is over 1/2.
 liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its metadata names 2.
+ints.onnx     The same as red.onnx, but the answer is rounded to 32-bit integers.
 colors.onnx   Classification: softmax over (red, green, blue) means times 8.
 """
 import json
@@ -25,9 +26,9 @@ def const(name, values, dtype=np.float32):
     return nh.from_array(np.array(values, dtype), name)
 
 
-def save(name, nodes, inits, output, dtype=T.FLOAT, batch=1, meta=None):
+def save(name, nodes, inits, output, dtype=T.FLOAT, out_dtype=None, batch=1, meta=None):
     x = h.make_tensor_value_info("images", dtype, [batch, 3, SIDE, SIDE])
-    y = h.make_tensor_value_info(output[0], dtype, output[1])
+    y = h.make_tensor_value_info(output[0], out_dtype or dtype, output[1])
     graph = h.make_graph(nodes, name, [x], [y], inits)
     model = h.make_model(graph, producer_name="vigil tests", opset_imports=[h.make_opsetid("", 17)], ir_version=9)
     for key, value in (meta or {}).items():
@@ -111,6 +112,13 @@ nodes = nodes[:-1] + [
 ]
 save("liar", nodes, inits + [const("three", np.zeros((1, 3, CELLS))), const("three_rows", [1, 9, CELLS]), const("nothing", 0.0)],
      ("hidden", ["batch", "rows", "boxes"]), meta=ULTRALYTICS)
+
+nodes, inits = detector([LEFT, RIGHT])
+nodes = nodes[:-1] + [
+    h.make_node("Concat", ["boxes", "red_row", "blue_row"], ["floats"], axis=1),
+    h.make_node("Cast", ["floats"], ["output0"], to=T.INT32),
+]
+save("ints", nodes, inits, ("output0", [1, 6, CELLS]), out_dtype=T.INT32, meta=ULTRALYTICS)
 
 save("colors", [
     h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
