@@ -1,5 +1,7 @@
 //! Bad frames, bad numbers, full disks and hasty applications: no frame is lost, no pipeline stops.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::path::Path;
