@@ -2,6 +2,8 @@
 //!
 //! Counted are the allocations of all threads, by Rust's allocator; ONNX Runtime has its own.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Arc;
