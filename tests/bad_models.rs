@@ -1,5 +1,7 @@
 //! Models, bundles and runtimes that cannot be used: one error each, which says why, and nothing left behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,8 @@
 //! Real models find on real pictures what the same graphs find when OpenCV prepares the picture, Python's ONNX Runtime
 //! runs the model and numpy reads the answer. tests/golden/make.py printed the tables.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! When ONNX Runtime is opened, and what it leaves: no sooner than the first engine, no socket, no file.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
 mod common;
 
 use std::path::{Path, PathBuf};
