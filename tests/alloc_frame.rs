@@ -2,7 +2,7 @@
 //!
 //! Counted are the allocations of all threads, by Rust's allocator; ONNX Runtime has its own.
 
-#![allow(clippy::unwrap_used, reason = "a test may")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
@@ -70,8 +70,10 @@ fn cost(model: &Arc<Model>, format: PixelFormat, (width, height): (u32, u32)) ->
     analysis.slot().replace(Some(Arc::clone(model)));
     analysis.set_settings(Settings { max_in_flight: 2, ..Settings::default() });
     let pair = |n: usize| {
-        for n in [n, n + 1] {
-            let ticket = analysis.read(Some(&view), (width, height), Times::default()).unwrap();
+        // Both are read before one is entered: each pair needs the buffers of two frames, from the first one on.
+        let read = || analysis.read(Some(&view), (width, height), Times::default()).unwrap();
+        let tickets = [read(), read()];
+        for (ticket, n) in tickets.into_iter().zip(n..) {
             analysis.enter(ticket, n).unwrap();
         }
         for n in [n, n + 1] {

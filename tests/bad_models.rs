@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use common::{again, caps, compile, descriptors, frame, init, is_child, model, output, result, threads};
@@ -307,13 +308,13 @@ fn what_is_no_model_at_all_is_refused() {
     });
 }
 
-/// A tar entry of the kind that no bundle has (POSIX.1-1988 ustar), which points to /etc/passwd.
-fn tar_entry(name: &str, kind: u8) -> Vec<u8> {
+/// The header of a tar entry (POSIX.1-1988 ustar) that no bundle has; a link points to /etc/passwd.
+fn tar_entry(name: &str, kind: u8, size: u64) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
     header.set_entry_type(tar::EntryType::new(kind));
     header.set_link_name("/etc/passwd").unwrap();
-    header.set_size(0);
+    header.set_size(size);
     header.set_mode(0o644);
     header.set_cksum();
     header.as_bytes().to_vec()
@@ -324,20 +325,25 @@ fn hostile_archives_are_refused() {
     in_a_clean_process("hostile_archives_are_refused", || {
         let dir = tempfile::tempdir().unwrap();
         let packed = |entries: &[u8]| zstd::encode_all(&[entries, &[0; 1024]].concat()[..], 3).unwrap();
-        let many: Vec<u8> = (0..5000).flat_map(|i| tar_entry(&format!("f{i}"), b'0')).collect();
+        let many: Vec<u8> = (0..5000).flat_map(|i| tar_entry(&format!("f{i}"), b'0', 0)).collect();
+        let zeros = tar_entry("zeros", b'0', 1 << 30);
+        let mut bomb = zstd::Encoder::new(Vec::new(), 3).unwrap();
+        bomb.write_all(&zeros).unwrap();
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 1 << 28), &mut bomb).unwrap();
         let mut window = zstd::Encoder::new(Vec::new(), 1).unwrap();
         window.window_log(28).unwrap();
         window.set_pledged_src_size(Some(1 << 28)).unwrap();
         std::io::copy(&mut std::io::Read::take(std::io::repeat(0), 1 << 28), &mut window).unwrap();
         let cases = [
-            ("up", packed(&tar_entry("../../evil", b'0')), "leads out of the bundle"),
-            ("absolute", packed(&tar_entry("/tmp/evil", b'0')), "absolute path"),
-            ("symlink", packed(&tar_entry("labels.txt", b'2')), "a link"),
-            ("hardlink", packed(&tar_entry("labels.txt", b'1')), "a link"),
-            ("device", packed(&tar_entry("model.onnx", b'3')), "a device"),
-            ("pipe", packed(&tar_entry("model.onnx", b'6')), "a pipe"),
+            ("up", packed(&tar_entry("../../evil", b'0', 0)), "leads out of the bundle"),
+            ("absolute", packed(&tar_entry("/tmp/evil", b'0', 0)), "absolute path"),
+            ("symlink", packed(&tar_entry("labels.txt", b'2', 0)), "a link"),
+            ("hardlink", packed(&tar_entry("labels.txt", b'1', 0)), "a link"),
+            ("device", packed(&tar_entry("model.onnx", b'3', 0)), "a device"),
+            ("pipe", packed(&tar_entry("model.onnx", b'6', 0)), "a pipe"),
             ("many", packed(&many), "more than the allowed 4096 entries"),
-            ("twice", packed(&[tar_entry("a", b'0'), tar_entry("a", b'0')].concat()), "two entries"),
+            ("twice", packed(&[tar_entry("a", b'0', 0), tar_entry("a", b'0', 0)].concat()), "two entries"),
+            ("bomb", bomb.finish().unwrap(), "unpacks to more than the allowed"),
             ("window", window.finish().unwrap(), "more memory"),
         ];
         for (name, bytes, words) in cases {

@@ -444,7 +444,7 @@ fn fast_starts_and_stops_leave_nothing() {
     let cycle = |n: usize| {
         let (pipeline, seen) = endless("file:/dev/null");
         for round in 0..3 {
-            let state = if n % 3 == 0 { gst::State::Paused } else { gst::State::Playing };
+            let state = if n.is_multiple_of(3) { gst::State::Paused } else { gst::State::Playing };
             pipeline.set_state(state).unwrap();
             // From none to a few frames, so that it stops in every phase of a start.
             for _ in 0..(n + round) % 4 * usize::from(state == gst::State::Playing) {
@@ -456,13 +456,15 @@ fn fast_starts_and_stops_leave_nothing() {
         assert_eq!(complaints(&pipeline.bus().unwrap()), [""; 0]);
         pipeline.downgrade()
     };
-    cycle(1);
-    let before = descriptors();
+    let first = cycle(1);
+    eventually("the pipeline is gone", || first.upgrade().is_none());
+    let before = descriptors().len();
     for n in 0..24 {
         let pipeline = cycle(n);
         eventually("the pipeline is gone", || pipeline.upgrade().is_none());
     }
-    assert_eq!(descriptors(), before);
+    // The last thread of a pipeline may still be closing the bus.
+    eventually("what was opened is closed", || descriptors().len() <= before);
     eventually("the threads end", || !threads().iter().any(|name| name.starts_with("vigil-")));
 }
 

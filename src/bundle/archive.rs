@@ -28,6 +28,15 @@ pub struct Limits {
     pub window_log: u32,
 }
 
+impl Limits {
+    /// The usual ones for an archive of `compressed` bytes: not more than 100 times its length and 64 MiB on top, since
+    /// weights hardly compress, and a small file must not fill the memory.
+    pub fn for_length(compressed: u64) -> Self {
+        let usual = Self::default();
+        Self { bytes: compressed.saturating_mul(100).saturating_add(64 << 20).min(usual.bytes), ..usual }
+    }
+}
+
 impl Default for Limits {
     /// 4096 entries, 2 GiB, and the 128 MiB window that the zstd command allows too.
     fn default() -> Self {

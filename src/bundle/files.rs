@@ -45,7 +45,7 @@ impl Files {
             Self::folder(path)?
         } else if kind.is_file() {
             let file = File::open(path).map_err(BundleError::io(path))?;
-            let content = archive::unpack(BufReader::new(file), &Limits::default())
+            let content = archive::unpack(BufReader::new(file), &Limits::for_length(kind.len()))
                 .map_err(|source| BundleError::Archive { path: path.into(), source })?;
             Self::memory(path, content)
         } else {
