@@ -18,7 +18,7 @@ use gst_base::subclass::prelude::*;
 use crate::export::sink::Clock;
 use crate::export::writer::{Change, SystemClock};
 use crate::export::{Context, Drained, Exporter, Record, SinkUri, Stats};
-use crate::gstutil::lock;
+use crate::gstutil::{lock, pad_templates};
 use crate::meta;
 
 static CAT: LazyLock<gst::DebugCategory> =
@@ -240,14 +240,7 @@ impl ElementImpl for Export {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                .into_iter()
-                .filter_map(|(name, way)| {
-                    gst::PadTemplate::new(name, way, gst::PadPresence::Always, &gst::Caps::new_any()).ok()
-                })
-                .collect()
-        });
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| pad_templates(&gst::Caps::new_any()));
         TEMPLATES.as_slice()
     }
 }

@@ -20,7 +20,7 @@ use super::properties::{SPECS, Settings, stats};
 use crate::analysis::{Analysis, Flushing, LatencyBound, Outcome, Ticket, Times};
 use crate::engine::runtime::{self, Severity};
 use crate::frame::FrameInfo;
-use crate::gstutil::{frame, lock, time};
+use crate::gstutil::{frame, lock, pad_templates, time};
 use crate::meta;
 use crate::model::{Model, ModelError};
 
@@ -282,13 +282,7 @@ impl ElementImpl for Infer {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = frame::raw_caps();
-            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                .into_iter()
-                .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &caps).ok())
-                .collect()
-        });
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| pad_templates(&frame::raw_caps()));
         TEMPLATES.as_slice()
     }
 

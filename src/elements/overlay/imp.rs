@@ -17,7 +17,7 @@ use gst_video::{VideoFrameRef, VideoInfo};
 use super::properties::{SPECS, Settings};
 use crate::draw::{Painter, Style};
 use crate::frame::{BadPlane, FrameInfo};
-use crate::gstutil::{frame, lock, time};
+use crate::gstutil::{frame, lock, pad_templates, time};
 use crate::meta;
 use crate::result::FrameResult;
 
@@ -124,13 +124,7 @@ impl ElementImpl for Overlay {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = frame::raw_caps();
-            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                .into_iter()
-                .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &caps).ok())
-                .collect()
-        });
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| pad_templates(&frame::raw_caps()));
         TEMPLATES.as_slice()
     }
 }

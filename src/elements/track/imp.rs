@@ -12,7 +12,7 @@ use gst_base::subclass::base_transform::BaseTransformMode;
 use gst_base::subclass::prelude::*;
 
 use super::properties::{SPECS, Settings, stats};
-use crate::gstutil::{lock, time};
+use crate::gstutil::{lock, pad_templates, time};
 use crate::meta;
 use crate::result::{AbsentReason, FrameResult, Freshness};
 use crate::tracking::{Tracker, TrackerConfig};
@@ -147,13 +147,7 @@ impl ElementImpl for Track {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = gst::Caps::new_any();
-            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                .into_iter()
-                .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, &caps).ok())
-                .collect()
-        });
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| pad_templates(&gst::Caps::new_any()));
         TEMPLATES.as_slice()
     }
 }
