@@ -270,6 +270,11 @@ impl<T: Send + 'static> Analysis<T> {
         self.shared.changed.notify_all();
     }
 
+    /// Whether frames are taken: no flush, failure or stop lasts.
+    pub fn is_open(&self) -> bool {
+        !self.shared.lock().closed()
+    }
+
     /// Takes frames again after a flush. Results from before it are not held on to.
     pub fn resume(&self) {
         let mut queue = self.shared.lock();

@@ -4,6 +4,7 @@
 //! in order once their results are there. Serialised events and queries wait until all frames before them are out.
 //!
 //! Locks: `settings`, `stream`, `flow`, `latency` are held for a copy only, never two at once and never over a call.
+//! `task` is taken before any of them, while the task is started, paused or stopped; a turn of the task never takes it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -45,6 +46,9 @@ pub struct Infer {
     stream: Mutex<Option<Stream>>,
     /// What downstream last said to a frame.
     flow: Mutex<Option<gst::FlowError>>,
+    /// A flush, a start and a stop may come from three threads at once: a pause that overlapped a start would wait for
+    /// a task that waits for frames.
+    task: Mutex<()>,
     analysis: Arc<Analysis<gst::Buffer>>,
     /// The engine failed on the last analysed frame.
     failing: AtomicBool,
@@ -210,11 +214,30 @@ impl Infer {
         if *lock(&self.flow) != Some(error) {
             return;
         }
+        let _task = lock(&self.task);
         // The task has stopped at the error or is about to; only once it has may it be started again.
         let _ = self.obj().src_pad().pause_task();
         *lock(&self.flow) = None;
         self.analysis.revive();
         self.start_task();
+    }
+
+    /// Goes on after a flush.
+    fn resume(&self) {
+        let _task = lock(&self.task);
+        // Where the flush began before a start, the task runs, and a pause would wait for its next frame.
+        if self.analysis.is_open() {
+            return;
+        }
+        let element = self.obj();
+        let pad = element.src_pad();
+        let _ = pad.pause_task();
+        *lock(&self.flow) = None;
+        self.analysis.resume();
+        // Not while the element goes to READY: the sink pad may still take events then.
+        if pad.is_active() {
+            self.start_task();
+        }
     }
 
     /// A fatal answer of downstream after the last frame finds no frame to travel back with.
@@ -293,7 +316,10 @@ impl ElementImpl for Infer {
         }
         let success = self.parent_change_state(transition)?;
         if transition == gst::StateChange::PausedToReady {
-            let _ = self.obj().src_pad().stop_task();
+            {
+                let _task = lock(&self.task);
+                let _ = self.obj().src_pad().stop_task();
+            }
             self.analysis.release();
         }
         Ok(success)
@@ -314,6 +340,7 @@ impl BaseTransformImpl for Infer {
         *lock(&self.flow) = None;
         self.analysis.slot().replace(Some(model));
         self.apply_settings();
+        let _task = lock(&self.task);
         self.analysis.restart();
         self.start_task();
         Ok(())
@@ -355,20 +382,15 @@ impl BaseTransformImpl for Infer {
             EventView::FlushStart(_) => {
                 self.analysis.flush();
                 let forwarded = self.parent_sink_event(event);
+                let _task = lock(&self.task);
+                // Again: the element may have been started meanwhile.
+                self.analysis.flush();
                 let _ = self.obj().src_pad().pause_task();
                 forwarded
             }
             EventView::FlushStop(_) => {
-                *lock(&self.flow) = None;
                 let forwarded = self.parent_sink_event(event);
-                let element = self.obj();
-                let pad = element.src_pad();
-                let _ = pad.pause_task();
-                self.analysis.resume();
-                // Not while the element goes to READY: the sink pad may still take events then.
-                if pad.is_active() {
-                    self.start_task();
-                }
+                self.resume();
                 forwarded
             }
             view => {
