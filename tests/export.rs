@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +18,7 @@ use gstvigil::result::{BBox, FrameResult, Freshness, Object};
 const LONG: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
 fn element(uri: Option<&str>) -> gst::Element {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        gst::init().unwrap();
-        gstvigil::plugin::plugin_register_static().unwrap();
-    });
+    common::init();
     let element = gst::ElementFactory::make("vigilexport").name("gate").build().unwrap();
     element.set_property("uri", uri);
     element

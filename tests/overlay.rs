@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::sync::{Arc, Once};
+mod common;
 
+use std::sync::Arc;
+
+use common::init;
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gst_video::{VideoFormat, VideoFrameRef, VideoInfo};
@@ -13,14 +16,6 @@ use gstvigil::result::{AbsentReason, BBox, FrameResult, Freshness, Object, Track
 
 /// The value of every byte before drawing; no colour of the palette has it in any component.
 const GROUND: u8 = 7;
-
-fn init() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        gst::init().unwrap();
-        gstvigil::plugin::plugin_register_static().unwrap();
-    });
-}
 
 /// An overlay that draws boxes two pixels thick and nothing else, unless told otherwise.
 fn overlay() -> gst::Element {

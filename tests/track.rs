@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Once};
+mod common;
+
+use std::sync::Arc;
 
 use gst::prelude::*;
 use gst_check::Harness;
@@ -14,11 +16,7 @@ const CAPS: &str = "video/x-raw,format=GRAY8,width=64,height=32,framerate=25/1";
 const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 fn harness() -> Harness {
-    static INIT: Once = Once::new();
-    INIT.call_once(|| {
-        gst::init().unwrap();
-        gstvigil::plugin::plugin_register_static().unwrap();
-    });
+    common::init();
     let mut h = Harness::new("vigiltrack");
     h.set_src_caps_str(CAPS);
     h

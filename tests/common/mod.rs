@@ -3,19 +3,34 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+pub mod rig;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
+use gst::prelude::*;
 use gst_video::{VideoFormat, VideoInfo};
 use gstvigil::result::FrameResult;
 
-/// Starts GStreamer with the plugin of this crate.
+/// Starts GStreamer with the plugin of this crate. Warnings of GLib are fatal, as with `G_DEBUG=fatal-warnings`.
 pub fn init() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         gst::init().unwrap();
+        glib::log_set_always_fatal(
+            glib::LogLevels::LEVEL_ERROR | glib::LogLevels::LEVEL_CRITICAL | glib::LogLevels::LEVEL_WARNING,
+        );
         gstvigil::plugin::plugin_register_static().unwrap();
     });
+}
+
+/// Every element factory of the plugin.
+pub fn factories() -> Vec<gst::ElementFactory> {
+    init();
+    let features = gst::Registry::get().features_by_plugin("vigil");
+    let factories: Vec<_> = features.into_iter().filter_map(|f| f.downcast::<gst::ElementFactory>().ok()).collect();
+    assert!(!factories.is_empty(), "the plugin has elements");
+    factories
 }
 
 /// One of the small models beside the tests.
@@ -36,7 +51,6 @@ pub fn data(name: &str) -> Option<PathBuf> {
 }
 
 pub fn caps(format: VideoFormat, width: u32, height: u32) -> gst::Caps {
-    init();
     init();
     VideoInfo::builder(format, width, height).fps(gst::Fraction::new(25, 1)).build().unwrap().to_caps().unwrap()
 }
