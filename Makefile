@@ -29,7 +29,7 @@ lint: ## Check format and lints
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 
-docs-check: ## Check the API docs and the links between pages
+docs-check: setup ## Check the API docs, the pages, their launch lines and links
 	@scripts/check-docs
 
 bench: setup ## Run the benchmarks

@@ -1,4 +1,53 @@
 //! `vigilinfer`: runs a model on every frame.
+//!
+//! Brings each frame into the model's input (any of the formats below, any size and stride), runs the model, and attaches
+//! what was found to the frame. Every frame that goes in comes out once, in order, with its pixels untouched, whether the
+//! model could look at it or not. Several frames may be in the engine at once (`max-in-flight`); the delay that this adds
+//! is told to live sinks.
+//!
+//! `model` names a bundle folder, a `.vigil` archive, a bare `.onnx` file, or an installed bundle; see `docs/bundles.md`.
+//! It is loaded on the way to PAUSED. What cannot be loaded, and a `provider` that is absent, is one ERROR that says why.
+//!
+//! # Metadata
+//!
+//! Written: `VigilFrameMeta`, the frame result: objects or classes of the frame, the model that found them, and the
+//! freshness. It has no tags, so that elements which scale or convert keep it; coordinates are 0..1 of the frame.
+//!
+//! - `fresh`: the model looked at this very frame;
+//! - `held`: it did not, because of `interval` or `when-busy=hold`; the objects are those of the last fresh result, with
+//!   its age;
+//! - `absent`, with a reason: nothing is known. An empty list of objects then does not mean that nothing was there.
+//!
+//! Also written, unless `mirror-roi` is off: one `GstVideoRegionOfInterestMeta` for each object, with the label as its type
+//! and a param `detection` (`label`, `confidence`, `label_id`, `x_min`, `x_max`, `y_min`, `y_max` in 0..1).
+//!
+//! Read: none.
+//!
+//! # Messages
+//!
+//! - WARNING when the model begins to fail on frames. They go on without analysis and are counted in `stats`.
+//! - Element message `vigil-infer` when it works again: `state` (`recovered`), `frame` (the frame's number).
+//! - Element message `vigil-result` for each frame, if `post-messages` is on: `frame`, `pts` and `running-time`
+//!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` (if
+//!   absent), `model`, `release`, `digest`, and the lists `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`,
+//!   `width`, `height`, and `track` if there is one) and `classes` (`label`, `class-id`, `confidence`).
+//! - LATENCY when frames take longer than before.
+//!
+//! The signal `result` carries the same structure as `vigil-result`, if `emit-signals` is on. It is emitted from the
+//! streaming thread, before the frame goes on.
+//!
+//! # Launch lines
+//!
+//! ```text
+//! gst-launch-1.0 -m videotestsrc num-buffers=20 ! vigilinfer model=people post-messages=true ! fakesink
+//! ```
+//!
+//! People on a camera's stream, on every third frame:
+//!
+//! ```text
+//! gst-launch-1.0 rtspsrc location=rtsp://camera.local/stream ! decodebin ! \
+//!     vigilinfer model=people interval=2 when-busy=hold ! vigiltrack ! vigiloverlay ! videoconvert ! autovideosink
+//! ```
 
 mod imp;
 mod properties;

@@ -1,15 +1,30 @@
 //! `vigiloverlay`: draws the frame result on the frame.
 //!
-//! Boxes, labels, tracks, silhouettes, keypoints and the state of the analysis go straight into the planes of the
-//! frame, in place and in the frame's own format. Objects that the model did not see on this very frame are drawn
-//! with dashed boxes. A buffer without a result, or with nothing to draw, passes as it came; a buffer that others
-//! hold too is copied first.
+//! Boxes, labels, tracks, silhouettes, keypoints and the state of the analysis go straight into the planes of the frame, in
+//! place and in the frame's own format. Objects that the model did not see on this very frame are drawn with dashed boxes. A
+//! buffer without a result, or with nothing to draw, passes as it came; a buffer that others hold too is copied first.
 //!
-//! Caps: `video/x-raw` in NV12, I420, YV12, YUY2, RGB, BGR, RGBx, BGRx, RGBA, BGRA, GRAY8, any size and stride.
-//! Metadata read: `VigilFrameMeta`; written: none. Messages: a warning if a frame cannot be written to.
+//! # Metadata
+//!
+//! Read: `VigilFrameMeta`. Written: none.
+//!
+//! # Messages
+//!
+//! - WARNING when a frame begins to be one that cannot be written to. Video goes on without the drawing.
+//!
+//! A `font` that cannot be read is one ERROR on the way to PAUSED.
+//!
+//! # Launch lines
 //!
 //! ```text
-//! gst-launch-1.0 filesrc location=in.mp4 ! decodebin ! vigilinfer model=people ! vigiltrack ! vigiloverlay ! videoconvert ! autovideosink
+//! gst-launch-1.0 videotestsrc num-buffers=50 ! vigilinfer model=people ! vigiloverlay ! videoconvert ! fakesink
+//! ```
+//!
+//! One colour for each person, with the path of the last five seconds:
+//!
+//! ```text
+//! gst-launch-1.0 filesrc location=clip.avi ! decodebin ! vigilinfer model=people ! vigiltrack ! \
+//!     vigiloverlay color-by=track tail-time=5000000000 ! videoconvert ! autovideosink
 //! ```
 
 mod imp;
