@@ -252,7 +252,7 @@ fn engine(bytes: &[u8], digest: &str, provider: &str, request: &Request) -> Resu
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if request.threads == 0 { processors } else { request.threads };
     let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
-    let options = Options { provider: provider.to_owned(), threads, lanes };
+    let options = Options { provider: provider.to_owned(), threads, lanes, spin: false };
     let key = Key { digest: digest.to_owned(), options: options.clone() };
     shared::get(&key, || {
         OnnxEngine::load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)

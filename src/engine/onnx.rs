@@ -27,6 +27,9 @@ pub struct Options {
     pub threads: usize,
     /// Runs that may be under way at once; at least 1. Only the CPU provider takes more than one.
     pub lanes: usize,
+    /// Whether threads without work wait for it in a loop, as is the runtime's default. A run on several threads is
+    /// quicker then, but between runs, which is most of the time beside a camera, a processor is kept busy for nothing.
+    pub spin: bool,
 }
 
 /// The execution providers that can be asked for by name.
@@ -141,8 +144,7 @@ fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuild
         .map_err(|e| fail(&e))?
         .with_inter_threads(1)
         .map_err(|e| fail(&e))?
-        // A camera leaves pauses between frames; threads that spin through them starve the decoder.
-        .with_intra_op_spinning(false)
+        .with_intra_op_spinning(options.spin)
         .map_err(|e| fail(&e))?
         .with_execution_providers([provider])
         .map_err(|e| {

@@ -52,7 +52,7 @@ mod tests {
     use crate::engine::fake::Fake;
 
     fn key(digest: &str) -> Key {
-        Key { digest: digest.into(), options: Options { provider: "cpu".into(), threads: 1, lanes: 1 } }
+        Key { digest: digest.into(), options: Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false } }
     }
 
     #[test]

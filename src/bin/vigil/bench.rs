@@ -148,10 +148,10 @@ fn bare_engine(model: &Model, threads: usize) -> Result<OnnxEngine, Failure> {
     let bundle = model.bundle();
     let variant = bundle.variant_for("cpu").ok_or("the bundle has no variant for the CPU")?;
     let bytes = bundle.weights(variant)?;
-    Ok(OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads, lanes: 1 }, None)?)
+    Ok(OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads, lanes: 1, spin: true }, None)?)
 }
 
-/// The engine alone: one run after another, on all threads.
+/// The engine alone: one run after another, on all threads, which spin as by default.
 fn bare_turn(engine: &OnnxEngine, model: &Model, frames: u32) -> Result<Turn, Failure> {
     let mut io = model.io();
     for _ in 0..WARM_UP {

@@ -21,7 +21,8 @@ pub fn draft(path: &Path, labels: Option<Labels>, library: Option<&Path>) -> Res
     let ModelSource::Bare { bytes, .. } = ModelSource::open(name)? else {
         return Err(format!("{name} is a bundle already; vigil bundle show {name} tells about it").into());
     };
-    let engine = OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads: 1, lanes: 1 }, library)?;
+    let engine =
+        OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false }, library)?;
     let known = post::recognise(engine.spec())?;
     let mut origins: BTreeMap<String, Known> = known
         .facts
