@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::bundle::contract::{InputContract, Labels};
 use crate::bundle::{Bundle, BundleError, ModelSource};
 use crate::engine::lanes::Lanes;
-use crate::engine::onnx::{OnnxEngine, Options};
+use crate::engine::onnx::{OnnxEngine, Options, PROVIDERS};
 use crate::engine::shared::{self, Key};
 use crate::engine::{Engine, EngineError, Io};
-use crate::post::{self, PostError, PostProcessor, Recognised, Scratch};
+use crate::post::{self, Origin, PostError, PostProcessor, Recognised, Scratch};
 use crate::pre::Preprocessor;
 use crate::pre::geometry::Geometry;
 use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
@@ -52,6 +52,15 @@ pub enum ModelError {
         /// What does not agree.
         source: Box<PostError>,
     },
+    /// A bare model's outputs may mean more than one thing.
+    #[error(
+        "model {model}: nothing in it says whether its output is a list of classes or something else. Write a bundle \
+         and check output.decoder in it: vigil bundle new {model}"
+    )]
+    Guess {
+        /// Where it came from.
+        model: String,
+    },
     /// A bare model does not even say how many classes it has.
     #[error(
         "model {model}: it does not say which classes it finds. Write a bundle with the key labels: vigil bundle new \
@@ -78,6 +87,7 @@ pub struct Model {
     lanes: Arc<Lanes>,
     post: PostProcessor,
     run_time: Duration,
+    unnamed: bool,
 }
 
 impl std::fmt::Debug for Model {
@@ -102,20 +112,27 @@ impl Model {
                     .map_err(|source| ModelError::Engine { model: model.clone(), source })?;
                 let known = post::recognise(lanes.engine().spec())
                     .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
+                if known.facts.iter().any(|f| f.key == "output.decoder" && f.origin == Origin::Assumed) {
+                    return Err(ModelError::Guess { model });
+                }
+                let unnamed = known.labels.is_none();
                 let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
                 let bundle = Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
-                Self::finish(bundle, &digest, lanes, model)
+                Ok(Self { unnamed, ..Self::finish(bundle, &digest, lanes, model)? })
             }
         }
     }
 
     fn from_bundle(bundle: Bundle, request: &Request) -> Result<Self, ModelError> {
         let model = bundle.origin.display().to_string();
+        if request.provider != "auto" && !PROVIDERS.contains(&request.provider.as_str()) {
+            return Err(ModelError::Engine { model, source: EngineError::unknown_provider(&request.provider) });
+        }
         let wanted = if request.provider == "auto" { providers(&bundle) } else { vec![request.provider.clone()] };
         let mut tried = Vec::new();
         for provider in wanted {
             let Some(variant) = bundle.variant_for(&provider) else {
-                tried.push(format!("{provider}: the bundle has no variant for it"));
+                tried.push(format!("{provider}: the bundle has variants for {} only", providers(&bundle).join(", ")));
                 continue;
             };
             let digest = variant.sha256.clone();
@@ -133,7 +150,7 @@ impl Model {
         let post = PostProcessor::new(&bundle.output, &bundle.input, &bundle.labels, lanes.engine().spec())
             .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
         let id = ModelId { name: bundle.name.clone(), release: bundle.release.clone(), digest: digest.to_owned() };
-        let mut loaded = Self { bundle, id: Arc::new(id), lanes, post, run_time: Duration::ZERO };
+        let mut loaded = Self { bundle, id: Arc::new(id), lanes, post, run_time: Duration::ZERO, unnamed: false };
         loaded.warm_up(model)?;
         Ok(loaded)
     }
@@ -214,6 +231,11 @@ impl Model {
     /// The engine and its threads.
     pub fn lanes(&self) -> &Lanes {
         &self.lanes
+    }
+
+    /// Whether the model does not say what its classes are called, so that they are `class 0`, `class 1`, ….
+    pub fn unnamed(&self) -> bool {
+        self.unnamed
     }
 
     /// The execution provider in use.

@@ -115,7 +115,7 @@ fn buffers_without_a_result_pass_and_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out.jsonl");
     let element = element(Some(&format!("file:{}", path.display())));
-    let (mut h, _bus) = harness(&element);
+    let (mut h, bus) = harness(&element);
     for _ in 0..3 {
         h.push(gst::Buffer::with_size(16).unwrap()).unwrap();
     }
@@ -123,6 +123,8 @@ fn buffers_without_a_result_pass_and_are_counted() {
     assert_eq!(h.buffers_received(), 3);
     assert_eq!((stat(&element, "without-result"), stat(&element, "written")), (3, 0));
     assert_eq!(records(&path).len(), 0);
+    let warned = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning])).count();
+    assert_eq!(warned, 1, "told once");
 }
 
 #[test]

@@ -307,6 +307,7 @@ fn what_cannot_start_says_why_once() {
         ("model", file("cut.onnx", &good[..good.len() / 2]), "cut.onnx"),
         ("model", folder.path().display().to_string(), "bundle.toml"),
         ("model", model("liar"), "hidden"),
+        ("model", model("vector"), "vigil bundle new"),
     ];
     for (property, value, expected) in cases {
         let text = start_error(|e| e.set_property(property, &value));
@@ -322,6 +323,34 @@ fn what_cannot_start_says_why_once() {
         e.set_property("provider", "gpu");
     });
     assert!(text.contains("known are auto, cpu"), "{text}");
+}
+
+/// The texts of the warnings on a bus.
+fn warnings(bus: &gst::Bus) -> Vec<String> {
+    let text = |message: gst::Message| match message.view() {
+        gst::MessageView::Warning(w) => w.error().message().to_owned(),
+        _ => unreachable!("filtered"),
+    };
+    messages(bus, gst::MessageType::Warning).into_iter().map(text).collect()
+}
+
+#[test]
+fn what_the_user_should_know_is_one_warning() {
+    let wide = caps(VideoFormat::Gray8, 40_000, 1);
+    let (mut harness, bus) = start("red", &wide, &[]);
+    for n in 0..3 {
+        harness.push(frame(&wide, RED, n)).unwrap();
+        assert_eq!(result(&harness.pull().unwrap()).freshness, Freshness::Absent(AbsentReason::BadFrame));
+    }
+    let told = warnings(&bus);
+    assert!(told.len() == 1 && told[0].contains("a side is over 32768 pixels"), "{told:?}");
+
+    // The classification model names no classes.
+    let (_harness, bus) = start("colors", &caps(VideoFormat::Rgb, 32, 32), &[]);
+    let told = warnings(&bus);
+    assert!(told.len() == 1 && told[0].contains("class 0, class 1"), "{told:?}");
+    let (_harness, bus) = start("red", &caps(VideoFormat::Rgb, 32, 32), &[]);
+    assert_eq!(warnings(&bus), [""; 0]);
 }
 
 #[test]

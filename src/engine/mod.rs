@@ -31,6 +31,13 @@ pub enum EngineError {
     Run(String),
 }
 
+impl EngineError {
+    /// The user asked for a provider that no runtime has.
+    pub fn unknown_provider(name: &str) -> Self {
+        Self::Provider(format!("provider {name:?} is not known; known are auto, {}", onnx::PROVIDERS.join(", ")))
+    }
+}
+
 /// The tensors of one run, reused from run to run so that nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Io {

@@ -174,10 +174,7 @@ fn provider(name: &str) -> Result<ExecutionProviderDispatch, EngineError> {
         "cuda" => checked(name, ep::CUDA::is_available, || ep::CUDA::default().build(), P::<ep::CUDA>),
         "tensorrt" => checked(name, ep::TensorRT::is_available, || ep::TensorRT::default().build(), P::<ep::TensorRT>),
         "openvino" => checked(name, ep::OpenVINO::is_available, || ep::OpenVINO::default().build(), P::<ep::OpenVINO>),
-        _ => Err(EngineError::Provider(format!(
-            "provider {name:?} is not known; known are auto, {}",
-            PROVIDERS.join(", ")
-        ))),
+        _ => Err(EngineError::unknown_provider(name)),
     }
 }
 

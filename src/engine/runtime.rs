@@ -86,8 +86,19 @@ fn load(explicit: Option<&Path>) -> Result<Runtime, EngineError> {
     for path in &candidates {
         match probe(path) {
             Ok(version) => return open(path, version),
+            // The linker's reason begins with the file's name in most cases.
+            Err(reason) if reason.starts_with(&*path.to_string_lossy()) => tried.push(reason),
             Err(reason) => tried.push(format!("{}: {reason}", path.display())),
         }
+    }
+    if explicit.is_some() || std::env::var_os("VIGIL_ORT_LIBRARY").is_some_and(|v| !v.is_empty()) {
+        return Err(EngineError::Runtime(format!(
+            "the ONNX Runtime that was named cannot be used: {}. Give the file libonnxruntime.so of version 1.{} or later, \
+             or name none (the property ort-library, the flag --ort-library, the variable VIGIL_ORT_LIBRARY) to have it \
+             looked for",
+            tried.join("; "),
+            ort::MINOR_VERSION
+        )));
     }
     Err(EngineError::Runtime(format!(
         "ONNX Runtime was not found. Run scripts/setup, or name the library with the property ort-library or the \

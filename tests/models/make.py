@@ -10,6 +10,7 @@ fails.onnx    The same, but a run fails when the mean of green is over 1/2.
 liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its metadata names 2.
 ints.onnx     The same as red.onnx, but the answer is rounded to 32-bit integers.
 colors.onnx   Classification: softmax over (red, green, blue) means times 8.
+vector.onnx   The means of red, green and blue: classes or an embedding, nothing says which.
 """
 import json
 import sys
@@ -126,3 +127,8 @@ save("colors", [
     h.make_node("Mul", ["means", "eight"], ["logits"]),
     h.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
 ], [const("eight", 8.0)], ("probabilities", [1, 3]))
+
+save("vector", [
+    h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+    h.make_node("Flatten", ["pooled"], ["output"]),
+], [], ("output", [1, 3]))

@@ -144,7 +144,11 @@ impl Export {
             let number = running.records.fetch_add(1, Ordering::Relaxed);
             running.exporter.push(Record::from_result(&result, &running.context, number).to_line());
         } else if running.without_result.fetch_add(1, Ordering::Relaxed) == 0 {
-            gst::warning!(CAT, imp = self, "a buffer has no frame result; is there a vigilinfer before this element?");
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                ("A frame has no result to export: put vigilexport behind vigilinfer. Such frames are only counted")
+            );
         }
     }
 

@@ -24,6 +24,8 @@ use crate::frame::FrameInfo;
 use crate::gstutil::{frame, lock, pad_templates, time};
 use crate::meta;
 use crate::model::{Model, ModelError};
+use crate::pre::MAX_SIDE;
+use crate::result::{AbsentReason, Freshness};
 
 static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("vigilinfer", gst::DebugColorFlags::empty(), Some("Vigil inference")));
@@ -67,7 +69,7 @@ fn forward_runtime_log(severity: Severity, message: &str) {
 fn load_error(error: &ModelError) -> gst::ErrorMessage {
     match error {
         ModelError::Bundle(_) => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
-        ModelError::Contract { .. } | ModelError::Labels { .. } => {
+        ModelError::Contract { .. } | ModelError::Labels { .. } | ModelError::Guess { .. } => {
             gst::error_msg!(gst::ResourceError::Settings, ("{error}"))
         }
         ModelError::Engine { .. } | ModelError::NoProvider { .. } => {
@@ -97,6 +99,16 @@ impl Infer {
             model.lanes().engine().lanes(),
             model.run_time()
         );
+        if model.unnamed() {
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Settings,
+                (
+                    "{} does not say what its classes are called: they are class 0, class 1, … Name them in a bundle",
+                    request.model
+                )
+            );
+        }
         Ok(model)
     }
 
@@ -168,25 +180,29 @@ impl Infer {
         self.analysis.delivered();
     }
 
-    /// Tells the application when the engine begins to fail and when it works again; each frame is only counted.
+    /// Tells the application when analysis begins to fail and when it works again; each frame is only counted.
     fn report(&self, outcome: &Outcome<gst::Buffer>) {
-        if let Some(error) = &outcome.error {
-            gst::debug!(CAT, imp = self, "frame {}: {error}", outcome.result.frame);
-            if !self.failing.swap(true, Ordering::Relaxed) {
-                gst::element_imp_warning!(
-                    self,
-                    gst::LibraryError::Failed,
-                    ("The model failed on frame {}: {error}. Video goes on without analysis", outcome.result.frame)
-                );
+        let frame = outcome.result.frame;
+        let failure = match (&outcome.error, outcome.result.freshness) {
+            (Some(error), _) => format!("The model failed on frame {frame}: {error}"),
+            (None, Freshness::Absent(AbsentReason::BadFrame)) => {
+                format!("Frame {frame} cannot be read: its planes are too small, or a side is over {MAX_SIDE} pixels")
             }
-        } else if outcome.result.freshness == crate::result::Freshness::Fresh
-            && self.failing.swap(false, Ordering::Relaxed)
-        {
-            let content = gst::Structure::builder("vigil-infer")
-                .field("state", "recovered")
-                .field("frame", outcome.result.frame)
-                .build();
-            let _ = self.obj().post_message(gst::message::Element::builder(content).src(&*self.obj()).build());
+            (None, Freshness::Fresh) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    let content = gst::Structure::builder("vigil-infer")
+                        .field("state", "recovered")
+                        .field("frame", frame)
+                        .build();
+                    let _ = self.obj().post_message(gst::message::Element::builder(content).src(&*self.obj()).build());
+                }
+                return;
+            }
+            _ => return,
+        };
+        gst::debug!(CAT, imp = self, "{failure}");
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            gst::element_imp_warning!(self, gst::LibraryError::Failed, ("{failure}. Video goes on without analysis"));
         }
     }
 
