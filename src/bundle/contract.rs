@@ -123,6 +123,14 @@ impl DecoderKind {
             Self::Classify => "classify",
         }
     }
+
+    /// The task that its answers are for.
+    pub fn task(self) -> Task {
+        match self {
+            Self::SsdAnchors | Self::SsdPostprocessed | Self::Yolox | Self::Yolov8 => Task::Detect,
+            Self::Classify => Task::Classify,
+        }
+    }
 }
 
 /// What a tensor's values still need to become a probability.

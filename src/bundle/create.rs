@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::contract::{DecoderKind, InputContract, Labels, OutputContract, Resize, Task};
+use super::contract::{InputContract, Labels, OutputContract, Resize, Task};
 use super::error::BundleError;
 use super::manifest::{self, Precision, word};
 use super::names::check_name;
@@ -131,7 +131,7 @@ impl Draft {
             put("output.activation", quoted(&word(activation)));
         }
         put("output.class-offset", output.class_offset.to_string());
-        if output.decoder == DecoderKind::Classify {
+        if output.decoder.task() == Task::Classify {
             put("output.top-k", output.top_k.to_string());
         }
         if let Some(anchors) = &output.anchors {

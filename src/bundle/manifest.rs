@@ -260,12 +260,11 @@ impl Checker<'_> {
         let output = spanned.get_ref();
         let decoder = *output.decoder.get_ref();
         let defaults = OutputContract::new(decoder);
-        let answers = if decoder == DecoderKind::Classify { Task::Classify } else { Task::Detect };
-        if answers != task {
+        if decoder.task() != task {
             let message = format!("the decoder \"{}\" does not answer the task \"{}\"", decoder.as_str(), word(&task));
             return self.fail(output.decoder.span(), message);
         }
-        if let Some(top_k) = output.top_k.as_ref().filter(|_| decoder != DecoderKind::Classify) {
+        if let Some(top_k) = output.top_k.as_ref().filter(|_| task != Task::Classify) {
             return self.fail(top_k.span(), "it has a meaning only with decoder = \"classify\"");
         }
         let anchors = match (&output.anchors, decoder == DecoderKind::SsdAnchors) {

@@ -72,7 +72,7 @@ pub fn recognise(spec: &Spec) -> Result<Recognised, PostError> {
     let frame = r.frame()?;
     let head = r.head(&frame)?;
     let input = r.input(&frame, head.output.decoder);
-    let task = if head.output.decoder == DecoderKind::Classify { Task::Classify } else { Task::Detect };
+    let task = head.output.decoder.task();
     let labels = r.meta.names.take();
     match (&labels, head.classes) {
         (Some(names), Some(classes)) if names.len() != classes => {

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::contract::{Activation, Align, AnchorConfig, Color, Layout};
+use super::super::contract::{Activation, Align, AnchorConfig, Color, DecoderKind, Layout};
 use super::*;
 
 fn draft() -> Draft {
