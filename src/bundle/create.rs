@@ -155,9 +155,7 @@ impl Draft {
                 table = of;
                 text += &format!("\n[{table}]\n");
             }
-            // The name and the label file are the user's to choose; there is nothing to check.
-            let doubtful = known == Known::Assumed && !of.is_empty();
-            text += &format!("{last} = {value}{}\n", if doubtful { "  # assumed" } else { "" });
+            text += &format!("{last} = {value}{}\n", if known == Known::Assumed { "  # assumed" } else { "" });
         }
         text += &format!("\n[[variant]]\nfile = {}\nsha256 = {}\n", quoted(file), quoted(sha256));
         if let Some(precision) = &self.precision {

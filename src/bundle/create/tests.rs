@@ -48,6 +48,8 @@ fn a_new_bundle_opens_and_says_what_the_draft_said() {
     let text = fs::read_to_string(out.join("bundle.toml")).unwrap();
     assert!(text.contains("\nsize = [640, 384]\n"), "{text}");
     assert!(text.contains("\nstd = [255.0, 255.0, 255.0]  # assumed\n"), "{text}");
+    let top = "name = \"people\"  # assumed\nrelease = \"1\"  # assumed\ntask = \"detect\"\nlabels = \"labels.txt\"  # assumed\n";
+    assert!(text.contains(top), "the task is recognised with the decoder: {text}");
     assert_eq!(fs::read_dir(dir.path().join("deep")).unwrap().count(), 1, "nothing is left beside the folder");
 }
 
