@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The execution providers that can be asked for by name.
+pub const PROVIDERS: [&str; 4] = ["cpu", "cuda", "tensorrt", "openvino"];
+
 /// What the model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

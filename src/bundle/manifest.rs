@@ -7,9 +7,11 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::contract::{Align, AnchorConfig, DecoderKind, InputContract, Labels, OutputContract, Resize, Task};
+use super::contract::{
+    Align, AnchorConfig, DecoderKind, InputContract, Labels, OutputContract, PROVIDERS, Resize, Task,
+};
 use super::names::{check_name, check_path};
-use super::place::{ConfigError, Source, did_you_mean};
+use super::place::{ConfigError, Source, did_you_mean, nearest};
 use super::schema::{FormatOnly, Input, Output, ReferenceEntry, Top, VariantEntry};
 
 /// The file's name in every bundle.
@@ -139,7 +141,7 @@ impl Manifest {
             if output.per_class.len() == before {
                 let mut unknown = entry.unknown.clone();
                 let names = labels.iter().take(20).map(|l| &**l);
-                let hint = match super::place::nearest(&entry.label, labels.iter().map(|l| &**l)) {
+                let hint = match nearest(&entry.label, labels.iter().map(|l| &**l)) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => did_you_mean("", names, "the first labels are"),
                 };
@@ -336,7 +338,7 @@ impl Checker<'_> {
             Some(list) if list.get_ref().is_empty() => {
                 return self.fail(list.span(), "the list is empty; leave the key out to allow every provider");
             }
-            Some(list) => Some(list.get_ref().iter().map(|p| self.text(p, check_name)).collect::<Checked<_>>()?),
+            Some(list) => Some(list.get_ref().iter().map(|p| self.text(p, check_provider)).collect::<Checked<_>>()?),
             None => None,
         };
         Ok(Variant { file: self.text(&entry.file, check_path)?, sha256, precision: entry.precision, providers })
@@ -370,6 +372,14 @@ pub(super) fn word(value: &impl Serialize) -> String {
 
 fn check_line(text: &str) -> Result<(), String> {
     if text.chars().any(char::is_control) { Err("contains a control character".into()) } else { Ok(()) }
+}
+
+fn check_provider(name: &str) -> Result<(), String> {
+    if PROVIDERS.contains(&name) {
+        return Ok(());
+    }
+    let hint = nearest(name, PROVIDERS).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+    Err(format!("is not an execution provider; known are {}{hint}", PROVIDERS.join(", ")))
 }
 
 fn check_pattern(pattern: &str) -> Result<(), String> {

@@ -32,8 +32,7 @@ pub struct Options {
     pub spin: bool,
 }
 
-/// The execution providers that can be asked for by name.
-pub const PROVIDERS: [&str; 4] = ["cpu", "cuda", "tensorrt", "openvino"];
+pub use crate::bundle::contract::PROVIDERS;
 
 /// A session of ONNX Runtime.
 pub struct OnnxEngine {

@@ -243,6 +243,17 @@ fn wrong_values_are_refused_at_their_place() {
             "24:13: `variant.providers`: the list is empty; leave the key out to allow every provider",
         ),
         (
+            "[\"cpu\"]",
+            "[\"cuda\", \"cpuu\"]",
+            "24:22: `variant.providers`: \"cpuu\" is not an execution provider; known are cpu, cuda, tensorrt, openvino; \
+             did you mean \"cpu\"?",
+        ),
+        (
+            "[\"cpu\"]",
+            "[\"auto\"]",
+            "24:14: `variant.providers`: \"auto\" is not an execution provider; known are cpu, cuda, tensorrt, openvino",
+        ),
+        (
             "providers = [\"cpu\"]",
             "[reference]\nimages = []\nexpected = \"e\"",
             "25:10: `reference.images`: the list is empty; name at least one picture",
