@@ -85,7 +85,7 @@ pub enum ArchiveError {
         kind: &'static str,
     },
     /// Something follows the archive's end.
-    #[error("there is something after the end of the archive")]
+    #[error("there is something after the end of the archive: fetch or pack it again")]
     TrailingGarbage,
     /// The content is damaged.
     #[error("the archive is damaged: {0}")]

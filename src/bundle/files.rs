@@ -97,7 +97,11 @@ impl Files {
             Some(folder) => {
                 format!("not a bundle: bundle.toml lies in \"{folder}\" and not at the top; pack that folder")
             }
-            None => "not a bundle: there is no bundle.toml in it".into(),
+            None => {
+                "not a bundle: there is no bundle.toml in it; make one with `vigil bundle new MODEL.onnx`, or name a \
+                     .onnx file"
+                    .into()
+            }
         }
     }
 

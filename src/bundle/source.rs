@@ -128,7 +128,11 @@ mod tests {
             ": not a bundle archive: it is not compressed with zstd (make one with `vigil bundle pack`)"
         );
         assert_eq!(error(&file("empty.vigil", b"")), ": the archive is empty");
-        assert_eq!(error(dir.path()), ": not a bundle: there is no bundle.toml in it");
+        assert_eq!(
+            error(dir.path()),
+            ": not a bundle: there is no bundle.toml in it; make one with `vigil bundle new MODEL.onnx`, or name a .onnx \
+             file"
+        );
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn other_files_and_damage_are_refused() {
 
 #[test]
 fn nothing_may_follow_the_end() {
-    let trailing = "there is something after the end of the archive";
+    let trailing = "there is something after the end of the archive: fetch or pack it again";
     let good = packed(&files(&[("a", b"x")]));
     assert_eq!(error(&[&good[..], b"x"].concat()), trailing);
     assert_eq!(error(&[&good[..], &good[..]].concat()), trailing);
