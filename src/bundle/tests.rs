@@ -204,6 +204,7 @@ fn verify_reports_every_mistake() {
     let mut files = small_bundle();
     write_folder(dir.path(), &files);
     let good = verify::verify(dir.path());
+    assert!(good.to_string().contains("  0.4 for all but 1 class\n"), "{good}");
     assert!(good.ok, "{good}");
     assert_eq!(good.checks.len(), 5);
     assert_eq!(good.digest, Some(Bundle::open(dir.path()).unwrap().digest));

@@ -1,4 +1,5 @@
-//! The checks of `vigil bundle verify`: everything that can be known without running the model, all mistakes at once.
+//! The checks of `vigil bundle verify`: what can be known without loading the model. The mistakes of all parts are told at
+//! once, but of `bundle.toml` the first one only.
 
 use std::fmt;
 use std::path::Path;
@@ -72,7 +73,8 @@ fn contents(path: &Path, files: &Files, manifest: &Manifest, checks: &mut Vec<Ch
     if let Some(labels) = labels {
         note(checks, "thresholds", manifest.output(&labels).map_err(BundleError::from), |o| match o.per_class.len() {
             0 => format!("{} for every class", o.confidence),
-            n => format!("{} but for {n} classes", o.confidence),
+            1 => format!("{} for all but 1 class", o.confidence),
+            n => format!("{} for all but {n} classes", o.confidence),
         });
     }
     for variant in &manifest.variants {
