@@ -49,6 +49,27 @@ fn pack_then_show_and_verify() {
 }
 
 #[test]
+fn installed_bundles_go_by_their_names() {
+    let dir = with_bundle();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let named = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vigil"));
+        command.arg("bundle").args(args).current_dir(elsewhere.path());
+        command.env("VIGIL_BUNDLE_PATH", dir.path()).output().unwrap()
+    };
+    let shown = text(&named(&["show", "b"]).stdout);
+    assert!(shown.contains(&format!("origin     {}\n", dir.path().join("b").display())), "{shown}");
+    let verified = named(&["verify", "b"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+    assert!(named(&["pack", "b", "-o", "c.vigil"]).status.success());
+    assert!(elsewhere.path().join("c.vigil").is_file());
+
+    let absent = named(&["verify", "bb"]);
+    assert_eq!(absent.status.code(), Some(1));
+    assert!(text(&absent.stderr).contains("did you mean \"b\"?"), "{}", text(&absent.stderr));
+}
+
+#[test]
 fn a_failed_check_is_exit_code_1() {
     let dir = with_bundle();
     std::fs::write(dir.path().join("b/model.onnx"), b"something else").unwrap();

@@ -27,7 +27,7 @@ pub mod verify;
 pub use error::BundleError;
 pub use manifest::{Precision, Reference, Variant};
 pub use place::ConfigError;
-pub use source::ModelSource;
+pub use source::{ModelSource, locate};
 
 use contract::{InputContract, Labels, OutputContract, Task};
 use files::Files;

@@ -40,18 +40,7 @@ impl ModelSource {
     }
 
     fn open_in(model: &str, dirs: &[PathBuf]) -> Result<Self, BundleError> {
-        let path = Path::new(model);
-        let is_name =
-            check_name(model).is_ok() && path.extension().is_none_or(|e| e != "onnx" && e != archive::EXTENSION);
-        // A folder that happens to have an installed bundle's name must not hide it.
-        if is_name && !path.is_file() && !path.join(manifest::FILE_NAME).exists() {
-            let places = dirs.iter().flat_map(|d| [d.join(model), d.join(format!("{model}.{}", archive::EXTENSION))]);
-            return match places.into_iter().find(|p| p.exists()) {
-                Some(installed) => Ok(Self::Bundle(Box::new(Bundle::open(&installed)?))),
-                None if path.exists() => Ok(Self::Bundle(Box::new(Bundle::open(path)?))),
-                None => Err(not_found(model, dirs)),
-            };
-        }
+        let path = &*locate_in(model, dirs)?;
         let kind = fs::metadata(path).map_err(BundleError::io(path))?;
         if kind.is_dir() || path.extension().is_some_and(|e| e == archive::EXTENSION) {
             return Ok(Self::Bundle(Box::new(Bundle::open(path)?)));
@@ -65,6 +54,30 @@ impl ModelSource {
         let bytes = fs::read(path).map_err(BundleError::io(path))?;
         onnx_file::check(&bytes).map_err(|why| BundleError::NotAModel { path: path.into(), why })?;
         Ok(Self::Bare { path: path.into(), digest: digest::of_bytes(&bytes), bytes })
+    }
+}
+
+/// Where `model` lies: the path itself, or the folder or archive of the installed bundle of that name, looked up as by
+/// [`ModelSource::open`]. A path is given back unchecked.
+///
+/// # Errors
+/// [`BundleError::NotFound`] for a name that is neither a path nor that of an installed bundle.
+pub fn locate(model: &str) -> Result<PathBuf, BundleError> {
+    locate_in(model, &paths::bundle_dirs())
+}
+
+fn locate_in(model: &str, dirs: &[PathBuf]) -> Result<PathBuf, BundleError> {
+    let path = Path::new(model);
+    let is_name = check_name(model).is_ok() && path.extension().is_none_or(|e| e != "onnx" && e != archive::EXTENSION);
+    // A folder that happens to have an installed bundle's name must not hide it.
+    if !is_name || path.is_file() || path.join(manifest::FILE_NAME).exists() {
+        return Ok(path.into());
+    }
+    let places = dirs.iter().flat_map(|d| [d.join(model), d.join(format!("{model}.{}", archive::EXTENSION))]);
+    match places.into_iter().find(|p| p.exists()) {
+        Some(installed) => Ok(installed),
+        None if path.exists() => Ok(path.into()),
+        None => Err(not_found(model, dirs)),
     }
 }
 
@@ -143,6 +156,8 @@ mod tests {
         fs::write(dir.path().join("cars.vigil"), "x").unwrap();
         let ModelSource::Bundle(bundle) = ModelSource::open_in("people", &dirs).unwrap() else { panic!("bare") };
         assert_eq!(bundle.origin, dir.path().join("people"));
+        assert_eq!(locate_in("cars", &dirs).unwrap(), dir.path().join("cars.vigil"));
+        assert_eq!(locate_in("./cars", &dirs).unwrap(), Path::new("./cars"), "a path is not looked up");
         let cars = ModelSource::open_in("cars", &dirs).unwrap_err().to_string();
         assert!(cars.contains("not compressed with zstd"), "{cars}");
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gstvigil::bundle::create::{Known, write_new};
-use gstvigil::bundle::{Bundle, labels, pack, summary, verify};
+use gstvigil::bundle::{self, Bundle, BundleError, labels, pack, summary, verify};
 use gstvigil::model::{Model, Request};
 
 use crate::recognise;
@@ -48,7 +48,7 @@ pub struct NewArgs {
 /// An existing bundle.
 #[derive(Debug, clap::Args)]
 pub struct PathArgs {
-    /// Folder or .vigil archive
+    /// Folder, .vigil archive, or name of an installed bundle
     path: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -58,7 +58,7 @@ pub struct PathArgs {
 /// A bundle to check.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// Folder or .vigil archive
+    /// Folder, .vigil archive, or name of an installed bundle
     path: PathBuf,
     /// Load the model too: check its inputs and outputs against the bundle, and run it once
     #[arg(long)]
@@ -71,7 +71,7 @@ pub struct VerifyArgs {
 /// An archive to write.
 #[derive(Debug, clap::Args)]
 pub struct PackArgs {
-    /// Folder with bundle.toml
+    /// Folder with bundle.toml, or name of an installed bundle
     dir: PathBuf,
     /// File to write [default: NAME-RELEASE.vigil]
     #[arg(short, long, value_name = "FILE")]
@@ -86,7 +86,7 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
     match command {
         BundleCommand::New(args) => new(&args, library),
         BundleCommand::Show(args) => {
-            let bundle = Bundle::open(&args.path)?;
+            let bundle = Bundle::open(&locate(&args.path)?)?;
             if args.json {
                 println!("{}", serde_json::to_string_pretty(&summary::to_json(&bundle))?);
             } else {
@@ -95,9 +95,10 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
             Ok(ExitCode::SUCCESS)
         }
         BundleCommand::Verify(args) => {
-            let mut report = verify::verify(&args.path);
+            let path = locate(&args.path)?;
+            let mut report = verify::verify(&path);
             if args.load && report.ok {
-                let check = load_check(&args.path, library);
+                let check = load_check(&path, library);
                 report.ok = check.ok;
                 report.checks.push(check);
             }
@@ -109,13 +110,18 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
             Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         BundleCommand::Pack(args) => {
-            let bundle = Bundle::open(&args.dir)?;
+            let bundle = Bundle::open(&locate(&args.dir)?)?;
             let out = args.output.unwrap_or_else(|| pack::default_file_name(&bundle).into());
             pack::write_file(&bundle, &out)?;
             println!("{}  {} bytes  digest {}", out.display(), std::fs::metadata(&out)?.len(), bundle.digest);
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The path itself, or that of the installed bundle of this name; a name is always UTF-8.
+fn locate(path: &Path) -> Result<PathBuf, BundleError> {
+    path.to_str().map_or_else(|| Ok(path.into()), bundle::locate)
 }
 
 /// Loads the model as an element would.
