@@ -28,10 +28,10 @@ pub enum BundleCommand {
 pub struct NewArgs {
     /// The model
     model: PathBuf,
-    /// Name of the bundle [default: what the model says, else the file's stem]
+    /// Name of the bundle [default: the file's stem]
     #[arg(long)]
     name: Option<String>,
-    /// Release of the bundle [default: what the model says, else 1]
+    /// Release of the bundle [default: 1]
     #[arg(long)]
     release: Option<String>,
     /// Licence of the weights, such as Apache-2.0
