@@ -226,8 +226,9 @@ fn descriptions_are_whole() {
         for part in ["## Metadata", "## Messages", "## Launch lines"] {
             assert!(text.contains(&format!("\n{part}\n")), "{}: there is no {part}", factory.name());
         }
-        let runnable = launch_lines(&text).into_iter().filter(|line| is_runnable(line)).count();
-        assert!(runnable > 0, "{}: none of its launch lines can be run as it is", factory.name());
+        // A reader can try it without a clip or a camera.
+        let as_it_is = launch_lines(&text).into_iter().any(|line| line.first().is_some_and(|w| w == "videotestsrc"));
+        assert!(as_it_is, "{}: none of its launch lines can be run as it is", factory.name());
     }
 }
 
@@ -285,13 +286,6 @@ fn all_lines() -> Vec<(PathBuf, Vec<String>)> {
     lines
 }
 
-/// Whether a line can be run here: it makes its own frames, or plays the set-up's clip.
-fn is_runnable(line: &[String]) -> bool {
-    let makes_frames =
-        line.first().is_some_and(|w| w == "videotestsrc") && line.iter().any(|w| w.starts_with("num-buffers="));
-    makes_frames || line.iter().any(|w| w.contains("${CLIP}"))
-}
-
 fn clip() -> Option<PathBuf> {
     gstvigil::paths::home().map(|home| home.join("clips/vtest.avi")).filter(|clip| clip.exists())
 }
@@ -330,8 +324,25 @@ fn shorten(pipeline: &gst::Bin) {
     });
 }
 
+/// A line with what a test has in place of what a reader has: the set-up's clip for files and cameras, a small model for
+/// one of the reader's own, no window.
+fn stand_in(line: &[String]) -> Vec<String> {
+    let clip = clip().unwrap_or_default().display().to_string();
+    let own = root().join("tests/models/red.onnx").display().to_string();
+    let word = |word: &String| match word.as_str() {
+        "autovideosink" => "fakesink".to_owned(),
+        "rtspsrc" => "filesrc".to_owned(),
+        "model=yolov8n.onnx" => format!("model={own}"),
+        w if w.starts_with("location=rtsp:") || w.ends_with("clip.avi") || w.ends_with("vtest.avi") => {
+            format!("location={clip}")
+        }
+        w => w.to_owned(),
+    };
+    line.iter().map(word).collect()
+}
+
 #[test]
-fn launch_lines_that_can_be_run_run() {
+fn launch_lines_run() {
     common::init();
     if !gstvigil::paths::bundle_dirs().iter().any(|dir| dir.join("people").exists()) || clip().is_none() {
         eprintln!("skipped: the detector or the clip is not installed (make setup)");
@@ -340,9 +351,8 @@ fn launch_lines_that_can_be_run_run() {
     // What they write goes there.
     let folder = tempfile::tempdir().unwrap();
     std::env::set_current_dir(folder.path()).unwrap();
-    let mut run = 0;
-    for (path, line) in all_lines().into_iter().filter(|(_, line)| is_runnable(line)) {
-        let pipeline = parse(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    for (path, line) in all_lines() {
+        let pipeline = parse(&stand_in(&line)).unwrap().downcast::<gst::Pipeline>().unwrap();
         shorten(pipeline.upcast_ref());
         let bus = pipeline.bus().unwrap();
         let _ = pipeline.set_state(gst::State::Playing);
@@ -355,7 +365,5 @@ fn launch_lines_that_can_be_run_run() {
         };
         pipeline.set_state(gst::State::Null).unwrap();
         assert!(trouble.is_none(), "{}: {}: {trouble:?}", path.display(), line.join(" "));
-        run += 1;
     }
-    assert!(run > 4, "{run} were run");
 }
