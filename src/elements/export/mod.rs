@@ -13,6 +13,7 @@
 //! - WARNING and element message `vigil-export` when records begin to be kept back or lost: `state` (`degraded`), `text`
 //!   (what happened), `written`, `dropped`, `errors`, `bytes` (the counters of `stats`).
 //! - Element message `vigil-export` when they are written again: the same, with the `state` `recovered`.
+//! - WARNING at the first buffer without a frame result: there is no `vigilinfer` before the element.
 //!
 //! A `uri` that is wrong or cannot be opened is one ERROR on the way to PAUSED.
 //!

@@ -25,8 +25,10 @@
 //!
 //! # Messages
 //!
-//! - WARNING when the model begins to fail on frames. They go on without analysis and are counted in `stats`.
-//! - Element message `vigil-infer` when it works again: `state` (`recovered`), `frame` (the frame's number).
+//! - WARNING when the model begins to fail on frames, or frames cannot be read. They go on without analysis and are
+//!   counted in `stats`.
+//! - WARNING at the start if a bare model does not say what its classes are called.
+//! - Element message `vigil-infer` when analysis works again: `state` (`recovered`), `frame` (the frame's number).
 //! - Element message `vigil-result` for each frame, if `post-messages` is on: `frame`, `pts` and `running-time`
 //!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` (if
 //!   absent), `model`, `release`, `digest`, and the lists `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`,
