@@ -40,10 +40,6 @@ impl Job {
         }
     }
 
-    pub(super) fn is_for(&self, model: &Arc<Model>) -> bool {
-        Arc::ptr_eq(&self.model, model)
-    }
-
     pub(super) fn model(&self) -> &Arc<Model> {
         &self.model
     }

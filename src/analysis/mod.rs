@@ -158,10 +158,7 @@ impl<T: Send + 'static> Analysis<T> {
         result: &mut FrameResult,
     ) -> State {
         let start = Instant::now();
-        let mut job = match job {
-            Some(job) if job.is_for(model) => job,
-            _ => Box::new(Job::new(model)),
-        };
+        let mut job = job.unwrap_or_else(|| Box::new(Job::new(model)));
         if job.fill(frame, settings).is_err() {
             let stale = self.shared.lock().take_back(job);
             drop(stale);

@@ -45,6 +45,7 @@ pub(super) struct Queue<T> {
     pub(super) frames: u64,
     /// Jobs that are queued or on a lane.
     pub(super) in_flight: usize,
+    /// Jobs for the next frames, all of `model`.
     pub(super) free: Jobs,
     pub(super) last_fresh: Option<Arc<FrameResult>>,
     /// A frame was taken by `next` and is on its way out.

@@ -158,18 +158,21 @@ impl Infer {
             return;
         };
         self.report(&outcome);
-        let settings = lock(&self.settings).clone();
+        let (signals, messages, mirror) = {
+            let settings = lock(&self.settings);
+            (settings.emit_signals, settings.post_messages, settings.mirror_roi)
+        };
         let Outcome { payload: mut buffer, result, own_ns, .. } = outcome;
-        if settings.emit_signals || settings.post_messages {
+        if signals || messages {
             let content = meta::structure::from_result("vigil-result", &result);
-            if settings.emit_signals {
+            if signals {
                 self.obj().emit_by_name::<()>("result", &[&content]);
             }
-            if settings.post_messages {
+            if messages {
                 let _ = self.obj().post_message(gst::message::Element::builder(content).src(&*self.obj()).build());
             }
         }
-        meta::set(buffer.make_mut(), Arc::new(result), settings.mirror_roi);
+        meta::set(buffer.make_mut(), Arc::new(result), mirror);
         self.raise_latency(own_ns);
         let flow = self.obj().src_pad().push(buffer);
         if let Err(error) = flow {
