@@ -56,6 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         pad: 114,
         mean: [0.0; 3],
         std: if dtype == "u8" { [1.0; 3] } else { [255.0; 3] },
+        quantization: None,
     });
     let dtype = match dtype.as_str() {
         "f16" => DataType::F16,

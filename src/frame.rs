@@ -1,5 +1,7 @@
 //! Raw video frames as the domain sees them: planes of bytes with a stride, no GStreamer type.
 
+use crate::result::BBox;
+
 /// A raw video format that every stage reads and draws on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PixelFormat {
@@ -124,6 +126,63 @@ pub struct FrameInfo {
     pub range: ColorRange,
     /// Matrix of YUV formats.
     pub matrix: ColorMatrix,
+}
+
+/// How a stored picture is turned to stand upright: its axes swapped, then each one mirrored (the eight values of EXIF's
+/// orientation and of GStreamer's tag `image-orientation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Orientation {
+    /// Rows become columns.
+    pub swap: bool,
+    /// Left and right change places, after the swap.
+    pub mirror_x: bool,
+    /// Top and bottom change places, after the swap.
+    pub mirror_y: bool,
+}
+
+impl Orientation {
+    /// It stands upright as it is stored.
+    pub const UPRIGHT: Self = Self { swap: false, mirror_x: false, mirror_y: false };
+    /// It has to be turned by 90° clockwise.
+    pub const CLOCKWISE: Self = Self { swap: true, mirror_x: true, mirror_y: false };
+
+    /// The upright size of a stored one.
+    pub fn size_upright<T>(self, (w, h): (T, T)) -> (T, T) {
+        if self.swap { (h, w) } else { (w, h) }
+    }
+
+    /// A point of the stored picture in the upright one, both in 0..1.
+    pub fn point_upright(self, (x, y): (f32, f32)) -> (f32, f32) {
+        let (x, y) = if self.swap { (y, x) } else { (x, y) };
+        (if self.mirror_x { 1.0 - x } else { x }, if self.mirror_y { 1.0 - y } else { y })
+    }
+
+    /// A point of the upright picture in the stored one, both in 0..1.
+    pub fn point_stored(self, (x, y): (f32, f32)) -> (f32, f32) {
+        let (x, y) = (if self.mirror_x { 1.0 - x } else { x }, if self.mirror_y { 1.0 - y } else { y });
+        if self.swap { (y, x) } else { (x, y) }
+    }
+
+    /// A box of the stored picture in the upright one, both in 0..1.
+    pub fn bbox_upright(self, b: BBox) -> BBox {
+        if self == Self::UPRIGHT {
+            return b;
+        }
+        let (x1, y1) = self.point_upright((b.x, b.y));
+        let (x2, y2) = self.point_upright((b.x2(), b.y2()));
+        BBox::from_corners(x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2))
+    }
+}
+
+/// What there is to see of a stored picture, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct View {
+    /// Width and height of the stored picture in pixels.
+    pub size: (u32, u32),
+    /// The part that is shown, 0..1 of the stored picture; `None`: all of it.
+    pub visible: Option<BBox>,
+    /// How it is turned to stand upright.
+    pub orientation: Orientation,
 }
 
 /// A frame does not have the planes that its [`FrameInfo`] promises.

@@ -179,6 +179,7 @@ impl Model {
             freshness: Freshness::Absent(AbsentReason::NoModel),
             objects: Vec::new(),
             classes: Vec::new(),
+            embedding: None,
         };
         self.post
             .run(&io.outputs, &self.post.thresholds(), &geometry, &mut Scratch::default(), &mut result)
@@ -200,6 +201,7 @@ impl Model {
             pad: 0,
             mean: [0.0; 3],
             std: [255.0; 3],
+            quantization: None,
         };
         let output = OutputContract::new(DecoderKind::Yolov8);
         let path = std::path::Path::new("fake.onnx");
@@ -248,10 +250,15 @@ impl Model {
         self.run_time
     }
 
-    /// Tensors for one run.
+    /// Tensors for one run, with all inputs beside the picture filled.
     pub fn io(&self) -> Io {
-        let shape = Preprocessor::new(self.input().clone()).shape().to_vec();
-        Io::new(self.lanes.engine().spec(), &[shape])
+        let mut shapes = vec![Vec::new(); self.post.image_input() + 1];
+        if let Some(shape) = shapes.last_mut() {
+            *shape = Preprocessor::new(self.input().clone()).shape().to_vec();
+        }
+        let mut io = Io::new(self.lanes.engine().spec(), &shapes);
+        self.post.prepare(&mut io, 1);
+        io
     }
 }
 

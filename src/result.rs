@@ -141,6 +141,12 @@ pub struct Object {
     pub skeleton: Option<Arc<[(u16, u16)]>>,
     /// Silhouette over the box.
     pub mask: Option<Arc<Mask>>,
+    /// Corners of an oriented box, in order around it, 0..1 of the frame; `bbox` is the upright box around them.
+    pub corners: Option<[(f32, f32); 4]>,
+    /// A vector of length 1 that describes how the object looks; two of one model are compared by their dot product.
+    pub embedding: Option<Arc<[f32]>>,
+    /// `id` of the object in which this one was found, where a model looked at objects instead of the frame.
+    pub parent: Option<u32>,
 }
 
 impl Object {
@@ -157,6 +163,9 @@ impl Object {
             keypoints: Vec::new(),
             skeleton: None,
             mask: None,
+            corners: None,
+            embedding: None,
+            parent: None,
         }
     }
 }
@@ -259,4 +268,6 @@ pub struct FrameResult {
     pub objects: Vec<Object>,
     /// Classes of the whole frame, highest confidence first.
     pub classes: Vec<FrameClass>,
+    /// A vector of length 1 that describes the whole frame.
+    pub embedding: Option<Arc<[f32]>>,
 }

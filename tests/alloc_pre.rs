@@ -75,6 +75,7 @@ fn nothing_is_allocated_after_the_first_frame() {
                 pad: 114,
                 mean: [0.0; 3],
                 std: [255.0; 3],
+                quantization: None,
             });
             let (mut out, mut border) = (Tensor::zeros("images", dtype, &pre.shape()), Border::default());
             // A region first: the whole frame that follows needs more room than it, and finds it.

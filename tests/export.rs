@@ -49,6 +49,7 @@ fn buffer(frame: u64) -> gst::Buffer {
         freshness: Freshness::Fresh,
         objects: vec![Object::new(0, 0, "Person".into(), 0.75, bbox)],
         classes: vec![],
+        embedding: None,
     };
     meta::set(b, Arc::new(result), false);
     buffer

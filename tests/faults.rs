@@ -359,6 +359,7 @@ fn impossible_boxes_of_other_elements_stop_nobody() {
                 freshness: if n % 3 == 2 { Freshness::Held { age_ns: 1 } } else { Freshness::Fresh },
                 objects: Vec::new(),
                 classes: Vec::new(),
+                embedding: None,
             };
             for (id, [x, y, w, h]) in (0..).zip(boxes) {
                 let confidence = if id % 4 == 3 { nan } else { 0.9 };

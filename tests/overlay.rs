@@ -51,6 +51,7 @@ fn result(objects: Vec<Object>) -> FrameResult {
         freshness: Freshness::Fresh,
         objects,
         classes: Vec::new(),
+        embedding: None,
     }
 }
 

@@ -277,6 +277,7 @@ fn bundle(model: &Path, label_file: &Path, side: u32, decoder: DecoderKind) -> (
             pad: 0,
             mean: [0.0; 3],
             std: [1.0; 3],
+            quantization: None,
         },
         output: OutputContract::new(decoder),
         precision: None,

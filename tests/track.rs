@@ -42,6 +42,7 @@ fn result(freshness: Freshness, objects: Vec<Object>) -> FrameResult {
         freshness,
         objects,
         classes: Vec::new(),
+        embedding: None,
     }
 }
 

@@ -56,7 +56,7 @@ impl Job {
         if let Some(max) = settings.max_objects {
             self.thresholds.max_objects = max;
         }
-        if let Some(input) = self.io.inputs.first_mut() {
+        if let Some(input) = self.io.inputs.get_mut(self.model.post().image_input()) {
             self.geometry = self.pre.run(frame, None, input, &mut self.border)?;
         }
         Ok(())

@@ -105,6 +105,7 @@ impl<T: Send + 'static> Analysis<T> {
             freshness: Freshness::Fresh,
             objects: Vec::new(),
             classes: Vec::new(),
+            embedding: None,
         };
         let state = match (place, model, frame) {
             (_, None, _) => absent(&mut result, AbsentReason::NoModel),

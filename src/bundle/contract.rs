@@ -17,6 +17,8 @@ pub enum Task {
     Segment,
     /// Skeletons.
     Pose,
+    /// Oriented boxes with a class.
+    Obb,
     /// A vector that describes the picture.
     Embed,
 }
@@ -93,6 +95,19 @@ pub struct InputContract {
     pub mean: [f32; 3],
     /// Per channel, in the order of `color`; never 0.
     pub std: [f32; 3],
+    /// Integer inputs only: the tensor holds `value / scale + zero-point`; `None`: the value itself, rounded.
+    pub quantization: Option<Quantization>,
+}
+
+/// What a tensor's integers stand for: `(integer - zero-point) * scale` (ONNX `DequantizeLinear`, TFLite).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Quantization {
+    /// Above 0.
+    pub scale: f32,
+    /// The integer that stands for 0.
+    #[serde(default)]
+    pub zero_point: i32,
 }
 
 /// Decoder families: which one turns the model's tensors into objects.
@@ -101,37 +116,91 @@ pub struct InputContract {
 pub enum DecoderKind {
     /// Raw SSD head: box encodings and class logits on anchors.
     SsdAnchors,
-    /// TensorFlow's `detection_boxes`, `_classes`, `_scores`, `num_detections` (NMS inside).
+    /// Boxes, classes and scores after NMS, each in a tensor of its own.
     SsdPostprocessed,
+    /// Rows of finished detections in one tensor: YOLOv10, YOLO26, exports with NMS inside.
+    Detections,
+    /// YOLOv5 and v7: centre, size, objectness, classes; decoded, or raw heads with anchors.
+    Yolov5,
     /// YOLOX grid: centre, size, objectness, classes.
     Yolox,
     /// YOLOv8 layout (v8 to v12): `[1, 4 + classes, boxes]`, centre and size in pixels.
     Yolov8,
+    /// YOLO-NAS: corners in one tensor, class scores in another.
+    YoloNas,
+    /// NanoDet and NanoDet-Plus: class scores and distances as distributions.
+    Nanodet,
+    /// CenterNet: heat map, size, offset.
+    Centernet,
+    /// DETR, RT-DETR, D-FINE: a box and class scores for each query.
+    Detr,
+    /// YuNet faces with five landmarks.
+    Yunet,
+    /// UltraFace: corners in 0..1 and two class scores.
+    Ultraface,
+    /// MoveNet: one skeleton, or several with boxes.
+    Movenet,
+    /// A class for each pixel (DeepLab, SegFormer).
+    Segmentation,
     /// One vector of class scores.
     Classify,
+    /// One vector that describes the picture.
+    Embed,
 }
 
 impl DecoderKind {
     /// All kinds.
-    pub const ALL: [DecoderKind; 5] =
-        [Self::SsdAnchors, Self::SsdPostprocessed, Self::Yolox, Self::Yolov8, Self::Classify];
+    pub const ALL: [DecoderKind; 16] = [
+        Self::SsdAnchors,
+        Self::SsdPostprocessed,
+        Self::Detections,
+        Self::Yolov5,
+        Self::Yolox,
+        Self::Yolov8,
+        Self::YoloNas,
+        Self::Nanodet,
+        Self::Centernet,
+        Self::Detr,
+        Self::Yunet,
+        Self::Ultraface,
+        Self::Movenet,
+        Self::Segmentation,
+        Self::Classify,
+        Self::Embed,
+    ];
 
     /// The name used in `bundle.toml`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SsdAnchors => "ssd-anchors",
             Self::SsdPostprocessed => "ssd-postprocessed",
+            Self::Detections => "detections",
+            Self::Yolov5 => "yolov5",
             Self::Yolox => "yolox",
             Self::Yolov8 => "yolov8",
+            Self::YoloNas => "yolo-nas",
+            Self::Nanodet => "nanodet",
+            Self::Centernet => "centernet",
+            Self::Detr => "detr",
+            Self::Yunet => "yunet",
+            Self::Ultraface => "ultraface",
+            Self::Movenet => "movenet",
+            Self::Segmentation => "segmentation",
             Self::Classify => "classify",
+            Self::Embed => "embed",
         }
     }
 
-    /// The task that its answers are for.
-    pub fn task(self) -> Task {
+    /// The tasks that its answers may be for, the usual one first.
+    pub fn tasks(self) -> &'static [Task] {
         match self {
-            Self::SsdAnchors | Self::SsdPostprocessed | Self::Yolox | Self::Yolov8 => Task::Detect,
-            Self::Classify => Task::Classify,
+            Self::Detections | Self::Yolov8 => &[Task::Detect, Task::Segment, Task::Pose, Task::Obb],
+            Self::Yolov5 => &[Task::Detect, Task::Segment],
+            Self::Movenet => &[Task::Pose],
+            Self::Segmentation => &[Task::Segment],
+            Self::Classify => &[Task::Classify],
+            Self::Embed => &[Task::Embed],
+            _ => &[Task::Detect],
         }
     }
 }
@@ -179,9 +248,55 @@ fn box_scales() -> [f32; 4] {
     [10.0, 10.0, 5.0, 5.0]
 }
 
+/// In which form the four numbers of a box stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BoxFormat {
+    /// Left, top, right, bottom.
+    Xyxy,
+    /// Top, left, bottom, right.
+    Yxyx,
+    /// Centre x, centre y, width, height.
+    Cxcywh,
+}
+
+/// The unit of a box's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BoxUnit {
+    /// Pixels of the input.
+    Pixels,
+    /// 0..1 of the input.
+    Normalized,
+}
+
+/// What a column of a row of finished detections holds (decoder `detections`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Column {
+    /// Left edge, or centre x with `box-format = "cxcywh"`.
+    X1,
+    /// Top edge, or centre y.
+    Y1,
+    /// Right edge, or width.
+    X2,
+    /// Bottom edge, or height.
+    Y2,
+    /// Confidence.
+    Score,
+    /// Class id.
+    Class,
+    /// Turn of the box, radians clockwise.
+    Angle,
+    /// Nothing of use, such as the picture's place in the batch.
+    Ignore,
+}
+
 /// The model's output and how it is read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputContract {
+    /// What the model answers; one of the decoder's tasks.
+    pub task: Task,
     /// Decoder family.
     pub decoder: DecoderKind,
     /// Lowest confidence that counts, 0..1.
@@ -202,12 +317,27 @@ pub struct OutputContract {
     pub anchors: Option<AnchorConfig>,
     /// `classify` only: how many classes to report at most.
     pub top_k: usize,
+    /// Form of the boxes; `None`: the decoder's usual one.
+    pub box_format: Option<BoxFormat>,
+    /// Unit of the boxes; `None`: the decoder's usual one.
+    pub box_unit: Option<BoxUnit>,
+    /// `detections` only: what the columns hold, from the first on; `None`: x1, y1, x2, y2, score, class.
+    pub columns: Option<Vec<Column>>,
+    /// `yolov5` only: width and height in pixels of the anchors of each raw head, finest stride first.
+    pub yolo_anchors: Option<Vec<Vec<[f32; 2]>>>,
+    /// Task `pose` only: number of keypoints, and values of each (2: x, y; 3: with confidence).
+    pub keypoint_shape: Option<[usize; 2]>,
+    /// Pairs of keypoints to be joined by lines; `None`: those of COCO for 17 keypoints, else none.
+    pub skeleton: Option<Vec<(u16, u16)>>,
+    /// What the integers of an output stand for, by the output's name.
+    pub quantization: std::collections::BTreeMap<String, Quantization>,
 }
 
 impl OutputContract {
     /// The defaults of `decoder`: what `bundle.toml` means where it says nothing.
     pub fn new(decoder: DecoderKind) -> Self {
         Self {
+            task: decoder.tasks()[0],
             decoder,
             confidence: 0.4,
             iou: 0.5,
@@ -218,6 +348,13 @@ impl OutputContract {
             class_offset: 0,
             anchors: None,
             top_k: 5,
+            box_format: None,
+            box_unit: None,
+            columns: None,
+            yolo_anchors: None,
+            keypoint_shape: None,
+            skeleton: None,
+            quantization: Default::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::contract::{InputContract, Labels, OutputContract, Resize, Task};
+use super::contract::{InputContract, Labels, OutputContract, Quantization, Resize, Task};
 use super::error::BundleError;
 use super::manifest::{self, Precision, word};
 use super::names::check_name;
@@ -108,6 +108,9 @@ impl Draft {
         }
         put("input.mean", numbers(input.mean.iter().take(channels)));
         put("input.std", numbers(input.std.iter().take(channels)));
+        if let Some(q) = input.quantization {
+            put("input.quantization", quantization(q));
+        }
     }
 
     fn output_values(&self, put: &mut impl FnMut(&'static str, String)) {
@@ -131,9 +134,10 @@ impl Draft {
             put("output.activation", quoted(&word(activation)));
         }
         put("output.class-offset", output.class_offset.to_string());
-        if output.decoder.task() == Task::Classify {
+        if output.task == Task::Classify {
             put("output.top-k", output.top_k.to_string());
         }
+        self.box_values(put);
         if let Some(anchors) = &output.anchors {
             put("output.anchors.feature-maps", format!("{:?}", anchors.feature_maps));
             put("output.anchors.min-scale", number(anchors.min_scale));
@@ -142,6 +146,34 @@ impl Draft {
             put("output.anchors.reduce-lowest", anchors.reduce_lowest.to_string());
             put("output.anchors.interpolated-scale", anchors.interpolated_scale.to_string());
             put("output.anchors.box-scales", numbers(anchors.box_scales.iter()));
+        }
+    }
+
+    /// What only some decoders need.
+    fn box_values(&self, put: &mut impl FnMut(&'static str, String)) {
+        let output = &self.output;
+        if let Some(format) = &output.box_format {
+            put("output.box-format", quoted(&word(format)));
+        }
+        if let Some(unit) = &output.box_unit {
+            put("output.box-unit", quoted(&word(unit)));
+        }
+        if let Some(columns) = &output.columns {
+            put("output.columns", list(columns.iter().map(|c| quoted(&word(c)))));
+        }
+        if let Some(heads) = &output.yolo_anchors {
+            put("output.yolo-anchors", list(heads.iter().map(|head| numbers(head.as_flattened().iter()))));
+        }
+        if let Some(shape) = &output.keypoint_shape {
+            put("output.keypoint-shape", format!("{shape:?}"));
+        }
+        if let Some(skeleton) = &output.skeleton {
+            put("output.skeleton", list(skeleton.iter().map(|(a, b)| format!("[{a}, {b}]"))));
+        }
+        if !output.quantization.is_empty() {
+            let entries =
+                output.quantization.iter().map(|(name, q)| format!("{} = {}", quoted(name), quantization(*q)));
+            put("output.quantization", format!("{{ {} }}", entries.collect::<Vec<_>>().join(", ")));
         }
     }
 
@@ -233,7 +265,15 @@ fn number(value: f32) -> String {
 }
 
 fn numbers<'a>(values: impl Iterator<Item = &'a f32>) -> String {
-    format!("[{}]", values.map(|v| number(*v)).collect::<Vec<_>>().join(", "))
+    list(values.map(|v| number(*v)))
+}
+
+fn list(values: impl Iterator<Item = String>) -> String {
+    format!("[{}]", values.collect::<Vec<_>>().join(", "))
+}
+
+fn quantization(q: Quantization) -> String {
+    format!("{{ scale = {}, zero-point = {} }}", number(q.scale), q.zero_point)
 }
 
 #[cfg(test)]

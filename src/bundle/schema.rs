@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::contract::{Activation, Align, AnchorConfig, Color, DecoderKind, Layout, Resize, Task};
+use super::contract::{
+    Activation, Align, AnchorConfig, BoxFormat, BoxUnit, Color, Column, DecoderKind, Layout, Quantization, Resize, Task,
+};
 use super::manifest::Precision;
 
 /// Only the version, for a file that may be of a format with other keys.
@@ -43,6 +45,7 @@ pub(super) struct Input {
     pub pad: Option<Spanned<u8>>,
     pub mean: Spanned<Vec<f32>>,
     pub std: Spanned<Vec<f32>>,
+    pub quantization: Option<Spanned<Quantization>>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +63,14 @@ pub(super) struct Output {
     pub class_offset: Option<Spanned<u32>>,
     pub top_k: Option<Spanned<u64>>,
     pub anchors: Option<Spanned<AnchorConfig>>,
+    pub box_format: Option<Spanned<BoxFormat>>,
+    pub box_unit: Option<Spanned<BoxUnit>>,
+    pub columns: Option<Spanned<Vec<Column>>>,
+    pub yolo_anchors: Option<Spanned<Vec<Vec<f32>>>>,
+    pub keypoint_shape: Option<Spanned<[usize; 2]>>,
+    pub skeleton: Option<Spanned<Vec<(u16, u16)>>>,
+    #[serde(default)]
+    pub quantization: BTreeMap<String, Spanned<Quantization>>,
 }
 
 #[derive(Deserialize)]

@@ -168,6 +168,7 @@ mod tests {
             freshness,
             objects: Vec::new(),
             classes: Vec::new(),
+            embedding: None,
         }
     }
 

@@ -100,6 +100,27 @@ impl TensorData {
         self.len() == 0
     }
 
+    /// Becomes the values of `from` at `part` (cut at its end), of its type, in the memory that it has where it can.
+    pub fn copy_part(&mut self, from: &Self, part: std::ops::Range<usize>) {
+        fn copy<T: Copy>(to: &mut Vec<T>, from: &[T], part: std::ops::Range<usize>) {
+            to.clear();
+            to.extend_from_slice(from.get(part.start..part.end.min(from.len())).unwrap_or_default());
+        }
+        if self.dtype() != from.dtype() {
+            *self = Self::zeros(from.dtype(), 0);
+        }
+        match (self, from) {
+            (Self::F32(to), Self::F32(from)) => copy(to, from, part),
+            (Self::F16(to), Self::F16(from)) => copy(to, from, part),
+            (Self::U8(to), Self::U8(from)) => copy(to, from, part),
+            (Self::I8(to), Self::I8(from)) => copy(to, from, part),
+            (Self::I32(to), Self::I32(from)) => copy(to, from, part),
+            (Self::I64(to), Self::I64(from)) => copy(to, from, part),
+            // The types are the same by now.
+            _ => {}
+        }
+    }
+
     /// The element at `i` as a number; `None` past the end. For short tensors; hot loops match on the type once.
     pub fn get(&self, i: usize) -> Option<f32> {
         match self {

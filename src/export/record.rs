@@ -417,6 +417,7 @@ mod tests {
             freshness: result::Freshness::Held { age_ns: 100_400_000 },
             objects: vec![person],
             classes: vec![FrameClass { class_id: 2, label: "day".into(), confidence: 1.0 }],
+            embedding: None,
         }
     }
 

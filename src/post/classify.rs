@@ -63,7 +63,7 @@ impl Classifier {
             }
             Some(_) => {}
         }
-        view::check_float(decoder, tensor)?;
+        view::check_float(output, tensor)?;
         let allowed = [Activation::None, Activation::Sigmoid, Activation::Softmax];
         let activation = view::activation(output, usual_activation(&tensor.name), &allowed)?;
         Ok(Self { reader, output: found, activation, first, columns, top_k: output.top_k })

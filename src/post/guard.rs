@@ -4,7 +4,7 @@
 //! are read with the wrong contract. Nothing behind this file ever sees such a value.
 
 use super::{Candidate, Candidates, ClassScore};
-use crate::result::BBox;
+use crate::result::{BBox, Keypoint};
 
 /// A box may stick out of the input, but a side longer than this many inputs is no answer.
 const LONGEST_SIDE: f32 = 4.0;
@@ -78,7 +78,7 @@ pub fn candidates(found: &mut Candidates, input: (u32, u32), classes: usize, cou
 }
 
 fn candidate_is_sound(c: &mut Candidate, longest: (f32, f32), classes: usize, counts: &mut GuardCounts) -> bool {
-    if ![c.x1, c.y1, c.x2, c.y2].iter().all(|v| v.is_finite()) {
+    if ![c.x1, c.y1, c.x2, c.y2, c.angle].iter().all(|v| v.is_finite()) {
         counts.non_finite += 1;
         return false;
     }
@@ -101,6 +101,18 @@ fn candidate_is_sound(c: &mut Candidate, longest: (f32, f32), classes: usize, co
     false
 }
 
+/// Takes the confidence from keypoints with a value that is not finite, and brings the others' into 0..1.
+pub fn keypoints(points: &mut [Keypoint], counts: &mut GuardCounts) {
+    for point in points {
+        if [point.x, point.y, point.confidence].iter().all(|v| v.is_finite()) {
+            point.confidence = point.confidence.clamp(0.0, 1.0);
+        } else {
+            counts.non_finite += 1;
+            *point = Keypoint { x: 0.0, y: 0.0, confidence: 0.0 };
+        }
+    }
+}
+
 /// Drops scores that are no probabilities.
 pub fn scores(found: &mut Vec<ClassScore>, counts: &mut GuardCounts) {
     found.retain_mut(|s| score_is_sound(&mut s.score, counts));
@@ -121,7 +133,8 @@ pub fn in_frame(bbox: BBox, counts: &mut GuardCounts) -> Option<BBox> {
 mod tests {
     use super::*;
 
-    const GOOD: Candidate = Candidate { x1: 10.0, y1: 20.0, x2: 30.0, y2: 50.0, score: 0.5, class_id: 1 };
+    const GOOD: Candidate =
+        Candidate { x1: 10.0, y1: 20.0, x2: 30.0, y2: 50.0, score: 0.5, class_id: 1, angle: 0.0, row: 0 };
 
     fn guarded(c: Candidate) -> (Candidates, GuardCounts) {
         let (mut found, mut counts) = (vec![c], GuardCounts::default());
@@ -177,6 +190,20 @@ mod tests {
         assert_eq!(counts.total(), 0);
         assert_eq!(in_frame(BBox::from_corners(1.0, 0.0, 1.5, 0.5), &mut counts), None);
         assert_eq!(counts, GuardCounts { outside: 1, ..GuardCounts::default() });
+    }
+
+    #[test]
+    fn a_keypoint_that_is_no_number_loses_its_confidence() {
+        let mut counts = GuardCounts::default();
+        let mut points = [
+            Keypoint { x: f32::NAN, y: 0.5, confidence: 0.9 },
+            Keypoint { x: 1.5, y: -0.5, confidence: 1.0001 },
+            Keypoint { x: 0.5, y: 0.5, confidence: f32::INFINITY },
+        ];
+        keypoints(&mut points, &mut counts);
+        let nothing = Keypoint { x: 0.0, y: 0.0, confidence: 0.0 };
+        assert_eq!(points, [nothing, Keypoint { x: 1.5, y: -0.5, confidence: 1.0 }, nothing]);
+        assert_eq!(counts, GuardCounts { non_finite: 2, ..GuardCounts::default() });
     }
 
     #[test]

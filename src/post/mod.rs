@@ -13,27 +13,52 @@
 //! numbers: it hands on what the tensor says, non-finite values too, and [`guard`] drops and counts.
 //! [`recognise()`] tells which family fits a model that comes without a bundle.
 
+mod centernet;
 mod classify;
+mod detections;
+mod detr;
+mod embed;
 pub mod guard;
+mod keypoints;
+mod masks;
 mod metadata;
+mod movenet;
+mod nanodet;
 pub mod nms;
 mod recognise;
+mod segmentation;
+mod side_inputs;
 mod ssd_anchors;
 mod ssd_postprocessed;
+mod ultraface;
 mod view;
+mod yolo_nas;
+mod yolov5;
 mod yolov8;
 mod yolox;
+mod yunet;
 
+pub use centernet::CenterNet;
 pub use classify::{ClassScore, Classifier};
+pub use detections::Detections;
+pub use detr::Detr;
+pub use embed::Embedder;
 pub use guard::GuardCounts;
+pub use movenet::MoveNet;
+pub use nanodet::NanoDet;
 pub use recognise::{Fact, Origin, Recognised, recognise};
+pub use segmentation::Segmentation;
 pub use ssd_anchors::SsdAnchors;
 pub use ssd_postprocessed::SsdPostprocessed;
+pub use ultraface::UltraFace;
+pub use yolo_nas::YoloNas;
+pub use yolov5::YoloV5;
 pub use yolov8::YoloV8;
 pub use yolox::Yolox;
+pub use yunet::YuNet;
 
 use crate::bundle::contract::{DecoderKind, InputContract, Labels, OutputContract};
-use crate::engine::{Spec, Tensor};
+use crate::engine::{Io, Spec, Tensor};
 use crate::pre::geometry::Geometry;
 use crate::result::{BBox, FrameClass, FrameResult, Object};
 
@@ -153,7 +178,7 @@ fn kinds() -> String {
 }
 
 /// A box that a decoder proposes: corners in pixels of the input tensor, unchecked.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Candidate {
     /// Left edge.
     pub x1: f32,
@@ -167,13 +192,38 @@ pub struct Candidate {
     pub score: f32,
     /// Index into the labels; below their count once guarded.
     pub class_id: u32,
+    /// Turn of the box about its centre, radians clockwise; 0 for upright boxes.
+    pub angle: f32,
+    /// Where the decoder finds what else the model says about it (a row, a cell).
+    pub row: u32,
 }
 
 impl Candidate {
     /// A candidate from its centre and size.
     pub fn from_centre(cx: f32, cy: f32, w: f32, h: f32, score: f32, class_id: u32) -> Self {
         let (rx, ry) = (w * 0.5, h * 0.5);
-        Self { x1: cx - rx, y1: cy - ry, x2: cx + rx, y2: cy + ry, score, class_id }
+        Self { x1: cx - rx, y1: cy - ry, x2: cx + rx, y2: cy + ry, score, class_id, ..Self::default() }
+    }
+
+    /// The same, found at `row`.
+    pub fn at(self, row: usize) -> Self {
+        Self { row: u32::try_from(row).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// The same, turned about its centre by `angle`, radians clockwise.
+    pub fn turned(self, angle: f32) -> Self {
+        Self { angle, ..self }
+    }
+
+    /// The corners of the turned box, pixels of the input tensor: top left, top right, bottom right, bottom left before
+    /// the turn.
+    pub fn corners(&self) -> [(f32, f32); 4] {
+        let (cx, cy) = ((self.x1 + self.x2) * 0.5, (self.y1 + self.y2) * 0.5);
+        let (sin, cos) = self.angle.sin_cos();
+        [(self.x1, self.y1), (self.x2, self.y1), (self.x2, self.y2), (self.x1, self.y2)].map(|(x, y)| {
+            let (dx, dy) = (x - cx, y - cy);
+            (cx + dx * cos - dy * sin, cy + dx * sin + dy * cos)
+        })
     }
 
     /// The box, in pixels of the input tensor.
@@ -248,8 +298,37 @@ pub trait Decoder: Send + Sync {
     /// [`Spec`] promised.
     fn decode(&self, outputs: &[Tensor], thresholds: &Thresholds, out: &mut Candidates) -> Result<(), PostError>;
 
-    /// Whether overlapping candidates may be one object.
-    fn needs_nms(&self) -> bool;
+    /// How overlapping candidates that may be one object are told.
+    fn nms(&self) -> Nms {
+        Nms::Upright
+    }
+
+    /// Adds what else the model says about `candidate`, which became `object`: keypoints, a mask. Called for the few
+    /// candidates that are kept. `geometry` leads from the input's pixels to the frame. Values that are not finite may be
+    /// handed on: the guard deals with keypoints.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn describe(
+        &self,
+        _outputs: &[Tensor],
+        _candidate: &Candidate,
+        _geometry: &Geometry,
+        _object: &mut Object,
+    ) -> Result<(), PostError> {
+        Ok(())
+    }
+}
+
+/// How overlapping candidates of one object are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nms {
+    /// There are none: the model names each object once.
+    None,
+    /// By the overlap of upright boxes.
+    Upright,
+    /// By the overlap of turned boxes.
+    Turned,
 }
 
 /// Buffers that live from frame to frame, so that nothing is allocated once they have grown.
@@ -260,10 +339,11 @@ pub struct Scratch {
     scores: Vec<ClassScore>,
 }
 
-/// What a model finds: objects, or classes of the whole frame.
+/// What a model finds: objects, classes of the whole frame, or a vector that describes it.
 enum Head {
     Objects(Box<dyn Decoder>),
     Classes(Classifier),
+    Vector(Embedder),
 }
 
 /// Turns one model's outputs into the objects or classes of a [`FrameResult`].
@@ -272,6 +352,10 @@ pub struct PostProcessor {
     labels: Labels,
     input: (u32, u32),
     thresholds: Thresholds,
+    /// Which of the model's inputs takes the picture.
+    image: usize,
+    sides: Vec<side_inputs::SideInput>,
+    scales: view::Scales,
 }
 
 impl std::fmt::Debug for PostProcessor {
@@ -296,21 +380,47 @@ impl PostProcessor {
         labels: &Labels,
         spec: &Spec,
     ) -> Result<Self, PostError> {
-        view::check_input(input, spec)?;
+        let image = view::check_input(input, spec)?;
+        let sides = side_inputs::find(input, spec, image)?;
         let classes = labels.len();
+        let objects = |decoder: Box<dyn Decoder>| Head::Objects(decoder);
         let head = match output.decoder {
-            DecoderKind::SsdAnchors => Head::Objects(Box::new(SsdAnchors::new(output, input, classes, spec)?)),
-            DecoderKind::SsdPostprocessed => Head::Objects(Box::new(SsdPostprocessed::new(output, input, spec)?)),
-            DecoderKind::Yolox => Head::Objects(Box::new(Yolox::new(output, input, classes, spec)?)),
-            DecoderKind::Yolov8 => Head::Objects(Box::new(YoloV8::new(output, classes, spec)?)),
+            DecoderKind::SsdAnchors => objects(Box::new(SsdAnchors::new(output, input, classes, spec)?)),
+            DecoderKind::SsdPostprocessed => objects(Box::new(SsdPostprocessed::new(output, input, spec)?)),
+            DecoderKind::Detections => objects(Box::new(Detections::new(output, input, classes, spec)?)),
+            DecoderKind::Yolov5 => objects(Box::new(YoloV5::new(output, input, classes, spec)?)),
+            DecoderKind::Yolox => objects(Box::new(Yolox::new(output, input, classes, spec)?)),
+            DecoderKind::Yolov8 => objects(Box::new(YoloV8::new(output, input, classes, spec)?)),
+            DecoderKind::YoloNas => objects(Box::new(YoloNas::new(output, input, classes, spec)?)),
+            DecoderKind::Nanodet => objects(Box::new(NanoDet::new(output, input, classes, spec)?)),
+            DecoderKind::Centernet => objects(Box::new(CenterNet::new(output, input, classes, spec)?)),
+            DecoderKind::Detr => objects(Box::new(Detr::new(output, input, classes, spec)?)),
+            DecoderKind::Yunet => objects(Box::new(YuNet::new(output, input, classes, spec)?)),
+            DecoderKind::Ultraface => objects(Box::new(UltraFace::new(output, input, classes, spec)?)),
+            DecoderKind::Movenet => objects(Box::new(MoveNet::new(output, input, classes, spec)?)),
+            DecoderKind::Segmentation => objects(Box::new(Segmentation::new(output, input, classes, spec)?)),
             DecoderKind::Classify => Head::Classes(Classifier::new(output, classes, spec)?),
+            DecoderKind::Embed => Head::Vector(Embedder::new(output, spec)?),
         };
         Ok(Self {
             head,
             labels: labels.clone(),
             input: (input.width, input.height),
             thresholds: resolve(output, classes)?,
+            image,
+            sides,
+            scales: view::scales(output, spec)?,
         })
+    }
+
+    /// Which of the model's inputs takes the picture; all others are filled once, by [`prepare`](Self::prepare).
+    pub fn image_input(&self) -> usize {
+        self.image
+    }
+
+    /// Fills the inputs beside the picture, such as the size that boxes are to be given in, for `batch` pictures.
+    pub fn prepare(&self, io: &mut Io, batch: usize) {
+        self.sides.iter().for_each(|side| side.fill(io, batch));
     }
 
     /// The bundle's thresholds, by class.
@@ -334,20 +444,17 @@ impl PostProcessor {
     ) -> Result<GuardCounts, PostError> {
         result.objects.clear();
         result.classes.clear();
+        result.embedding = None;
         let Scratch { floats, candidates, scores } = scratch;
-        let outputs = view::as_floats(outputs, floats);
+        let outputs = view::as_floats(outputs, &self.scales, floats);
         let mut counts = GuardCounts::default();
         match &self.head {
             Head::Objects(decoder) => {
                 candidates.clear();
                 decoder.decode(outputs, thresholds, candidates)?;
                 guard::candidates(candidates, self.input, self.labels.len(), &mut counts);
-                if decoder.needs_nms() {
-                    nms::suppress(candidates, thresholds.iou, thresholds.class_agnostic, thresholds.max_objects);
-                } else {
-                    nms::most_confident(candidates, thresholds.max_objects);
-                }
-                self.objects(candidates, geometry, &mut counts, &mut result.objects);
+                nms::reduce(candidates, decoder.nms(), thresholds);
+                self.objects(decoder.as_ref(), outputs, candidates, geometry, &mut counts, &mut result.objects)?;
             }
             Head::Classes(classifier) => {
                 scores.clear();
@@ -359,20 +466,50 @@ impl PostProcessor {
                     Some(FrameClass { class_id: s.class_id, label, confidence: s.score })
                 }));
             }
+            Head::Vector(embedder) => result.embedding = embedder.embed(outputs, &mut counts)?,
         }
         Ok(counts)
     }
 
-    /// Candidates in input pixels → objects in 0..1 of the frame.
-    fn objects(&self, found: &[Candidate], geometry: &Geometry, counts: &mut GuardCounts, objects: &mut Vec<Object>) {
+    /// Candidates in input pixels → objects in 0..1 of the frame, with all that the model says about them.
+    fn objects(
+        &self,
+        decoder: &dyn Decoder,
+        outputs: &[Tensor],
+        found: &[Candidate],
+        geometry: &Geometry,
+        counts: &mut GuardCounts,
+        objects: &mut Vec<Object>,
+    ) -> Result<(), PostError> {
         objects.reserve(found.len());
         for c in found {
-            let Some(bbox) = guard::in_frame(geometry.to_frame(c.bbox()), counts) else { continue };
+            let corners =
+                (decoder.nms() == Nms::Turned).then(|| c.corners().map(|(x, y)| geometry.point_to_frame(x, y)));
+            let whole = corners.map_or_else(|| geometry.to_frame(c.bbox()), around);
+            let Some(bbox) = guard::in_frame(whole, counts) else { continue };
             // The guard let no class through that has no label.
             let Some(label) = self.labels.get(c.class_id as usize) else { continue };
-            objects.push(Object::new(objects.len() as u32, c.class_id, label.clone(), c.score, bbox));
+            let mut object = Object::new(objects.len() as u32, c.class_id, label.clone(), c.score, bbox);
+            object.corners = corners;
+            if let Err(error) = decoder.describe(outputs, c, geometry, &mut object) {
+                objects.clear();
+                return Err(error);
+            }
+            guard::keypoints(&mut object.keypoints, counts);
+            objects.push(object);
         }
+        Ok(())
     }
+}
+
+/// The upright box around points.
+fn around(points: [(f32, f32); 4]) -> BBox {
+    let (mut low, mut high) = ((f32::INFINITY, f32::INFINITY), (f32::NEG_INFINITY, f32::NEG_INFINITY));
+    for (x, y) in points {
+        low = (low.0.min(x), low.1.min(y));
+        high = (high.0.max(x), high.1.max(y));
+    }
+    BBox::from_corners(low.0, low.1, high.0, high.1)
 }
 
 /// The contract's thresholds by class.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Candidate, Candidates};
+use super::{Candidate, Candidates, Nms, Thresholds};
 
 /// Most candidates that are compared at all, the most confident first; the same cap as Ultralytics' `max_nms`. A
 /// broken model may propose every anchor.
@@ -29,12 +29,31 @@ pub fn most_confident(candidates: &mut Candidates, max: usize) {
     candidates.sort_unstable_by(rank);
 }
 
+/// Keeps one candidate of each object, as `how` tells them apart, and at most `max-objects` of them; most confident first.
+pub fn reduce(candidates: &mut Candidates, how: Nms, thresholds: &Thresholds) {
+    let Thresholds { iou, class_agnostic, max_objects, .. } = *thresholds;
+    match how {
+        Nms::None => most_confident(candidates, max_objects),
+        Nms::Upright => suppress(candidates, iou, class_agnostic, max_objects),
+        Nms::Turned => suppress_by(candidates, class_agnostic, max_objects, |a, b| probiou(a, b) > iou),
+    }
+}
+
 /// Suppresses what overlaps a more confident candidate by an IoU over `iou`, within a class or, if `class_agnostic`,
 /// over all of them, and keeps at most `max`. Leaves the survivors most confident first.
 ///
 /// Needs guarded candidates (finite, not empty). Compares each with the survivors only, so the cost is bounded by
 /// [`MAX_CANDIDATES`] × `max`.
 pub fn suppress(candidates: &mut Candidates, iou: f32, class_agnostic: bool, max: usize) {
+    suppress_by(candidates, class_agnostic, max, |a, b| a.bbox().iou(&b.bbox()) > iou);
+}
+
+fn suppress_by(
+    candidates: &mut Candidates,
+    class_agnostic: bool,
+    max: usize,
+    same: impl Fn(&Candidate, &Candidate) -> bool,
+) {
     most_confident(candidates, MAX_CANDIDATES);
     let mut kept = 0;
     for i in 0..candidates.len() {
@@ -42,16 +61,38 @@ pub fn suppress(candidates: &mut Candidates, iou: f32, class_agnostic: bool, max
             break;
         }
         let candidate = candidates[i];
-        let bbox = candidate.bbox();
         let hidden = candidates[..kept]
             .iter()
-            .any(|k| (class_agnostic || k.class_id == candidate.class_id) && k.bbox().iou(&bbox) > iou);
+            .any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
         if !hidden {
             candidates[kept] = candidate;
             kept += 1;
         }
     }
     candidates.truncate(kept);
+}
+
+/// How much two turned boxes agree, 0..1: the Hellinger distance of the Gaussians that they stand for, as Ultralytics
+/// suppresses oriented boxes (Llerena et al., *Gaussian Bounding Boxes and Probabilistic Intersection-over-Union*, 2021;
+/// `ultralytics/utils/metrics.py`, `batch_probiou`).
+fn probiou(a: &Candidate, b: &Candidate) -> f32 {
+    const EPS: f32 = 1e-7;
+    let covariance = |c: &Candidate| {
+        let (w, h) = (c.x2 - c.x1, c.y2 - c.y1);
+        let (w, h) = (w * w / 12.0, h * h / 12.0);
+        let (sin, cos) = c.angle.sin_cos();
+        (w * cos * cos + h * sin * sin, w * sin * sin + h * cos * cos, (w - h) * cos * sin)
+    };
+    let (dx, dy) = ((a.x1 + a.x2 - b.x1 - b.x2) * 0.5, (a.y1 + a.y2 - b.y1 - b.y2) * 0.5);
+    let ((a1, b1, c1), (a2, b2, c2)) = (covariance(a), covariance(b));
+    let (sa, sb, sc) = (a1 + a2, b1 + b2, c1 + c2);
+    let det = sa * sb - sc * sc;
+    let t1 = (sa * dy * dy + sb * dx * dx) / (det + EPS) * 0.25;
+    let t2 = -sc * dx * dy / (det + EPS) * 0.5;
+    let dets = (a1 * b1 - c1 * c1).max(0.0) * (a2 * b2 - c2 * c2).max(0.0);
+    let t3 = (det / (4.0 * dets.sqrt() + EPS) + EPS).ln() * 0.5;
+    let bd = (t1 + t2 + t3).clamp(EPS, 100.0);
+    1.0 - (1.0 - (-bd).exp() + EPS).sqrt()
 }
 
 #[cfg(test)]
@@ -61,7 +102,7 @@ mod tests {
     use super::*;
 
     fn square(x: f32, score: f32, class_id: u32) -> Candidate {
-        Candidate { x1: x, y1: 0.0, x2: x + 10.0, y2: 10.0, score, class_id }
+        Candidate { x1: x, y1: 0.0, x2: x + 10.0, y2: 10.0, score, class_id, ..Candidate::default() }
     }
 
     #[test]
@@ -108,7 +149,15 @@ mod tests {
     fn any_candidate() -> impl Strategy<Value = Candidate> {
         (0.0f32..80.0, 0.0f32..80.0, 1.0f32..40.0, 1.0f32..40.0, 0u8..=20, 0u32..3).prop_map(|(x, y, w, h, s, c)| {
             // Few distinct scores, so that ties are common.
-            Candidate { x1: x, y1: y, x2: x + w, y2: y + h, score: f32::from(s) / 20.0, class_id: c }
+            Candidate {
+                x1: x,
+                y1: y,
+                x2: x + w,
+                y2: y + h,
+                score: f32::from(s) / 20.0,
+                class_id: c,
+                ..Candidate::default()
+            }
         })
     }
 

@@ -72,7 +72,7 @@ pub fn recognise(spec: &Spec) -> Result<Recognised, PostError> {
     let frame = r.frame()?;
     let head = r.head(&frame)?;
     let input = r.input(&frame, head.output.decoder);
-    let task = head.output.decoder.task();
+    let task = head.output.task;
     let labels = r.meta.names.take();
     match (&labels, head.classes) {
         (Some(names), Some(classes)) if names.len() != classes => {
@@ -284,6 +284,7 @@ impl Recogniser<'_> {
             pad: 114,
             mean: usual.mean,
             std: usual.std,
+            quantization: None,
         }
     }
 }
@@ -336,13 +337,13 @@ impl Usual {
                 std: [1.0; 3],
                 because: "YOLOX's own pre-processing",
             },
-            DecoderKind::Yolov8 => {
+            DecoderKind::Yolov8 | DecoderKind::Detections | DecoderKind::Yolov5 => {
                 Self { resize: Resize::Letterbox, ..stretched([0.0; 3], [255.0; 3], "Ultralytics' own pre-processing") }
             }
             DecoderKind::Classify if ultralytics => {
                 Self { resize: Resize::Crop, ..stretched([0.0; 3], [255.0; 3], "Ultralytics' own pre-processing") }
             }
-            DecoderKind::Classify => {
+            _ => {
                 let (mean, std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
                 Self { resize: Resize::Crop, ..stretched(mean, std, "the ImageNet mean and deviation of torchvision") }
             }

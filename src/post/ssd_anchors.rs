@@ -118,7 +118,7 @@ impl SsdAnchors {
         let (box_index, score_index) = places(&spec.outputs).ok_or_else(missing)?;
         for (reader, index) in [(&boxes, box_index), (&scores, score_index)] {
             let tensor = spec.outputs.get(index).ok_or_else(missing)?;
-            view::check_float(decoder, tensor)?;
+            view::check_float(output, tensor)?;
             let [rows, found] = view::promised::<2>(&tensor.shape).ok_or_else(|| reader.refuse(tensor))?;
             if !view::may_be(rows, count) {
                 return Err(reader.refuse(tensor));
@@ -214,10 +214,6 @@ impl Decoder for SsdAnchors {
             }
         }
         Ok(())
-    }
-
-    fn needs_nms(&self) -> bool {
-        true
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Sources: TensorFlow Object Detection API, `exporter_lib_v2.py`; TFLite `detection_postprocess.cc`.
 
-use super::{Candidate, Candidates, Decoder, PostError, Thresholds, view};
+use super::{Candidate, Candidates, Decoder, Nms, PostError, Thresholds, view};
 use crate::bundle::contract::{Activation, InputContract, OutputContract};
 use crate::engine::{DataType, Spec, Tensor, TensorSpec};
 
@@ -83,12 +83,12 @@ impl SsdPostprocessed {
         let get = |index: usize| spec.outputs.get(index).ok_or_else(missing);
 
         let tensor = get(places.boxes)?;
-        view::check_float(DECODER, tensor)?;
+        view::check_float(output, tensor)?;
         let rows = match view::promised::<2>(&tensor.shape) {
             Some([rows, last]) if view::may_be(last, 4) => rows,
             _ => return Err(boxes.refuse(tensor)),
         };
-        view::check_float(DECODER, get(places.scores)?)?;
+        view::check_float(output, get(places.scores)?)?;
         for tensor in [get(places.classes)?, get(places.scores)?] {
             match view::promised::<1>(&tensor.shape) {
                 Some([found]) if rows.is_none_or(|rows| view::may_be(found, rows)) => {}
@@ -126,13 +126,13 @@ impl Decoder for SsdPostprocessed {
             let [top, left, bottom, right] = corners;
             let (w, h) = self.input;
             let (x1, y1, x2, y2) = (left * w, top * h, right * w, bottom * h);
-            out.push(Candidate { x1, y1, x2, y2, score: *score, class_id });
+            out.push(Candidate { x1, y1, x2, y2, score: *score, class_id, ..Candidate::default() });
         }
         Ok(())
     }
 
-    fn needs_nms(&self) -> bool {
-        false
+    fn nms(&self) -> Nms {
+        Nms::None
     }
 }
 
@@ -176,8 +176,8 @@ mod tests {
         assert_eq!(
             run(0, 3.0),
             [
-                Candidate { x1: 40.0, y1: 10.0, x2: 80.0, y2: 50.0, score: 0.9, class_id: 1 },
-                Candidate { x1: 100.0, y1: 25.0, x2: 200.0, y2: 75.0, score: 0.8, class_id: 2 },
+                Candidate { x1: 40.0, y1: 10.0, x2: 80.0, y2: 50.0, score: 0.9, class_id: 1, ..Candidate::default() },
+                Candidate { x1: 100.0, y1: 25.0, x2: 200.0, y2: 75.0, score: 0.8, class_id: 2, ..Candidate::default() },
             ]
         );
     }

@@ -28,6 +28,7 @@ pub(super) fn input(width: u32, height: u32) -> InputContract {
         pad: 114,
         mean: [0.0; 3],
         std: [255.0; 3],
+        quantization: None,
     }
 }
 
@@ -59,6 +60,7 @@ fn empty_result() -> FrameResult {
         freshness: Freshness::Fresh,
         objects: Vec::new(),
         classes: Vec::new(),
+        embedding: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 
 use super::PostError;
-use crate::bundle::contract::{Activation, InputContract, Layout, OutputContract};
+use crate::bundle::contract::{Activation, InputContract, Layout, OutputContract, Quantization};
 use crate::engine::{DataType, Spec, Tensor, TensorData, TensorSpec};
 
 /// A shape of which some lengths are decided at run time.
@@ -133,12 +133,25 @@ fn not_float(decoder: &'static str, tensor: &str, dtype: DataType) -> PostError 
     PostError::DataType { decoder, tensor: tensor.to_owned(), found: dtype_text(dtype) }
 }
 
-/// Refuses integers where the values have a unit.
-pub(super) fn check_float(decoder: &'static str, tensor: &TensorSpec) -> Result<(), PostError> {
+/// Refuses integers that the contract gives no meaning, where the values have a unit.
+pub(super) fn check_float(output: &OutputContract, tensor: &TensorSpec) -> Result<(), PostError> {
     match tensor.dtype {
         DataType::F32 | DataType::F16 => Ok(()),
-        dtype => Err(not_float(decoder, &tensor.name, dtype)),
+        _ if output.quantization.contains_key(&tensor.name) => Ok(()),
+        dtype => Err(not_float(output.decoder.as_str(), &tensor.name, dtype)),
     }
+}
+
+/// What each output's integers stand for, in the graph's order.
+pub(super) type Scales = Vec<Option<Quantization>>;
+
+/// The contract's `quantization` by the outputs' places.
+pub(super) fn scales(output: &OutputContract, spec: &Spec) -> Result<Scales, PostError> {
+    if let Some(name) = output.quantization.keys().find(|name| spec.outputs.iter().all(|t| t.name != **name)) {
+        let why = format!("the model has no output `{name}`; its outputs are {}", list(&spec.outputs));
+        return Err(PostError::Contract { key: "quantization", why });
+    }
+    Ok(spec.outputs.iter().map(|t| output.quantization.get(&t.name).copied()).collect())
 }
 
 /// Refuses an activation that the decoder does not apply; `usual` stands for a contract that names none.
@@ -164,27 +177,25 @@ pub(super) fn activation(
     })
 }
 
-/// Checks the model's input against the contract.
-pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<(), PostError> {
+/// Checks the model's picture input against the contract; its place among the inputs.
+pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<usize, PostError> {
     let (c, w, h) = (input.color.channels(), input.width as usize, input.height as usize);
     let expected = match input.layout {
         Layout::Nchw => [1, c, h, w],
         Layout::Nhwc => [1, h, w, c],
     };
     let error = |fix| PostError::Input { found: list(&spec.inputs), expected: format!("{expected:?}"), fix };
-    let [tensor] = spec.inputs.as_slice() else {
-        return Err(error("Only a model with exactly one input, a picture, can be run"));
+    let Some(place) = picture_input(spec) else {
+        return Err(error("Only a model with one input that has the four dimensions of a picture can be run"));
     };
-    let Ok([batch, a, b, d]) = <[Option<usize>; 4]>::try_from(tensor.shape.as_slice()) else {
+    let Some(Ok([_, a, b, d])) = spec.inputs.get(place).map(|t| <[Option<usize>; 4]>::try_from(t.shape.as_slice()))
+    else {
         return Err(error("Only a model whose input has the four dimensions of a picture can be run"));
     };
     let (channels, rows, columns) = match input.layout {
         Layout::Nchw => (a, b, d),
         Layout::Nhwc => (d, a, b),
     };
-    if !may_be(batch, 1) {
-        return Err(error("Export the model with a batch of 1 or a free one"));
-    }
     if !may_be(channels, c) {
         // With the other layout's order the channels would fit: that is the key to mend.
         let other = if input.layout == Layout::Nchw { d } else { a };
@@ -193,19 +204,57 @@ pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<(), Post
     if !(may_be(rows, h) && may_be(columns, w)) {
         return Err(error("Change `input.size`"));
     }
-    Ok(())
+    Ok(place)
 }
 
-/// The outputs as f32: themselves, or converted into `buffer` (reused from frame to frame).
-pub(super) fn as_floats<'a>(outputs: &'a [Tensor], buffer: &'a mut Vec<Tensor>) -> &'a [Tensor] {
-    if outputs.iter().all(|t| matches!(t.data, TensorData::F32(_))) {
-        return outputs;
+/// The place of the one input with the four dimensions of a picture.
+pub(super) fn picture_input(spec: &Spec) -> Option<usize> {
+    let mut pictures = spec.inputs.iter().enumerate().filter(|(_, t)| t.shape.len() == 4).map(|(i, _)| i);
+    match (pictures.next(), pictures.next()) {
+        (Some(place), None) => Some(place),
+        _ => None,
     }
+}
+
+/// The values of picture `k` of a run of `batch` pictures, copied into `buffer` (reused from run to run): what a run of
+/// that picture alone would have left.
+pub(super) fn item<'a>(outputs: &[Tensor], k: usize, batch: usize, buffer: &'a mut Vec<Tensor>) -> &'a [Tensor] {
     buffer.resize_with(outputs.len(), || Tensor::from_f32("", &[0], Vec::new()));
     for (to, from) in buffer.iter_mut().zip(outputs) {
         to.name.clone_from(&from.name);
         to.shape.clone_from(&from.shape);
+        let part = match to.shape.first_mut() {
+            Some(first) if *first == batch => {
+                *first = 1;
+                let len = from.data.len() / batch.max(1);
+                k * len..(k + 1) * len
+            }
+            // An output that is not one for each picture.
+            _ => 0..from.data.len(),
+        };
+        to.data.copy_part(&from.data, part);
+    }
+    buffer
+}
+
+/// The outputs as f32: themselves, or converted into `buffer` (reused from frame to frame), integers by their scale.
+pub(super) fn as_floats<'a>(
+    outputs: &'a [Tensor],
+    scales: &[Option<Quantization>],
+    buffer: &'a mut Vec<Tensor>,
+) -> &'a [Tensor] {
+    if outputs.iter().all(|t| matches!(t.data, TensorData::F32(_))) {
+        return outputs;
+    }
+    buffer.resize_with(outputs.len(), || Tensor::from_f32("", &[0], Vec::new()));
+    for (i, (to, from)) in buffer.iter_mut().zip(outputs).enumerate() {
+        to.name.clone_from(&from.name);
+        to.shape.clone_from(&from.shape);
         convert(&from.data, &mut to.data);
+        if let (Some(Some(q)), TensorData::F32(values)) = (scales.get(i), &mut to.data) {
+            let zero = q.zero_point as f32;
+            values.iter_mut().for_each(|v| *v = (*v - zero) * q.scale);
+        }
     }
     buffer
 }
@@ -290,13 +339,48 @@ mod tests {
         ];
         let mut buffer = Vec::new();
         for _ in 0..2 {
-            let floats = as_floats(&outputs, &mut buffer);
+            let floats = as_floats(&outputs, &[], &mut buffer);
             let TensorData::F32(a) = &floats[0].data else { panic!("not f32") };
             assert!(a[0] == 0.5 && a[1].is_nan());
             assert_eq!(floats[1].data, TensorData::F32(vec![-3.0]));
             assert_eq!(floats[2], outputs[2]);
         }
         assert_eq!(buffer.len(), 3);
+    }
+
+    #[test]
+    fn integers_stand_for_what_their_scale_says() {
+        let data = TensorData::U8(vec![10, 12, 255]);
+        let outputs = [Tensor { name: "a".into(), shape: vec![1, 3], data }];
+        let scales = [Some(Quantization { scale: 0.5, zero_point: 10 })];
+        let mut buffer = Vec::new();
+        assert_eq!(as_floats(&outputs, &scales, &mut buffer)[0].data, TensorData::F32(vec![0.0, 1.0, 122.5]));
+        let mut contract = OutputContract::new(crate::bundle::contract::DecoderKind::Yolov8);
+        let spec = TensorSpec { name: "a".into(), dtype: DataType::U8, shape: vec![Some(1), Some(3)] };
+        assert!(check_float(&contract, &spec).is_err());
+        contract.quantization.insert("a".into(), Quantization { scale: 0.5, zero_point: 10 });
+        assert_eq!(check_float(&contract, &spec), Ok(()));
+        let spec = Spec { outputs: vec![TensorSpec { name: "b".into(), ..spec }], ..Spec::default() };
+        let text = scales_error(&contract, &spec);
+        assert!(text.starts_with("`output.quantization`: the model has no output `a`"), "{text}");
+    }
+
+    fn scales_error(contract: &OutputContract, spec: &Spec) -> String {
+        scales(contract, spec).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_picture_of_a_batch_is_what_a_run_of_it_alone_leaves() {
+        let outputs = [
+            Tensor::from_f32("a", &[2, 1, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+            Tensor { name: "count".into(), shape: vec![2], data: TensorData::I32(vec![7, 8]) },
+            Tensor::from_f32("constant", &[3], vec![7.0, 8.0, 9.0]),
+        ];
+        let mut buffer = Vec::new();
+        let second = item(&outputs, 1, 2, &mut buffer);
+        assert_eq!(second[0], Tensor::from_f32("a", &[1, 1, 3], vec![4.0, 5.0, 6.0]));
+        assert_eq!((second[1].shape.as_slice(), &second[1].data), (&[1][..], &TensorData::I32(vec![8])));
+        assert_eq!(second[2], outputs[2]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! Source: Ultralytics `nn/modules/head.py` (`Detect`) and `utils/ops.py` (`non_max_suppression`, single-label).
 
 use super::{Candidate, Candidates, Decoder, PostError, Thresholds, view};
-use crate::bundle::contract::{Activation, OutputContract};
+use crate::bundle::contract::{Activation, InputContract, OutputContract};
 use crate::engine::{Spec, Tensor};
 
 /// Boxes that are scanned together: their best scores stay in the first-level cache over all classes.
@@ -37,7 +37,12 @@ impl YoloV8 {
     ///
     /// # Errors
     /// [`PostError`] if no output has a dimension of 4 + `class-offset` + `classes`, or it is not float.
-    pub fn new(output: &OutputContract, classes: usize, spec: &Spec) -> Result<Self, PostError> {
+    pub fn new(
+        output: &OutputContract,
+        _input: &InputContract,
+        classes: usize,
+        spec: &Spec,
+    ) -> Result<Self, PostError> {
         view::activation(output, Activation::None, &[Activation::None])?;
         let decoder = output.decoder.as_str();
         let first = BOX + output.class_offset as usize;
@@ -54,7 +59,7 @@ impl YoloV8 {
         let Some((index, tensor)) = spec.outputs.iter().enumerate().find(|(_, t)| fits(&t.shape)) else {
             return Err(this.explain(output.class_offset, spec));
         };
-        view::check_float(decoder, tensor)?;
+        view::check_float(output, tensor)?;
         Ok(Self { output: index, ..this })
     }
 
@@ -152,16 +157,12 @@ impl Decoder for YoloV8 {
         }
         Ok(())
     }
-
-    fn needs_nms(&self) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::post::tests::{accept_over, one_output};
+    use crate::post::tests::{accept_over, input, one_output};
 
     /// Two classes, three boxes, boxes last: row by row centre x, centre y, width, height, class 0, class 1.
     const VALUES: [f32; 18] = [
@@ -180,14 +181,14 @@ mod tests {
 
     fn expected() -> Vec<Candidate> {
         vec![
-            Candidate { x1: 40.0, y1: 55.0, x2: 60.0, y2: 65.0, score: 0.9, class_id: 0 },
-            Candidate { x1: 80.0, y1: 95.0, x2: 120.0, y2: 125.0, score: 0.7, class_id: 1 },
+            Candidate { x1: 40.0, y1: 55.0, x2: 60.0, y2: 65.0, score: 0.9, class_id: 0, ..Candidate::default() },
+            Candidate { x1: 80.0, y1: 95.0, x2: 120.0, y2: 125.0, score: 0.7, class_id: 1, ..Candidate::default() },
         ]
     }
 
     fn decode(shape: &[usize], values: Vec<f32>, classes: usize, thresholds: &Thresholds) -> Vec<Candidate> {
         let spec = one_output("output0", &[None, None, None]);
-        let decoder = YoloV8::new(&contract(), classes, &spec).unwrap();
+        let decoder = YoloV8::new(&contract(), &input(640, 640), classes, &spec).unwrap();
         let mut out = Vec::new();
         decoder.decode(&[Tensor::from_f32("output0", shape, values)], thresholds, &mut out).unwrap();
         out
@@ -246,12 +247,14 @@ mod tests {
     fn a_wrong_class_count_is_told_with_both_numbers() {
         let spec = one_output("output0", &[Some(1), Some(84), Some(8400)]);
         assert_eq!(
-            YoloV8::new(&contract(), 79, &spec).err().unwrap().to_string(),
+            YoloV8::new(&contract(), &input(640, 640), 79, &spec).err().unwrap().to_string(),
             "output `output0` [1, 84, 8400] holds 80 classes, but there are 79 labels and `output.class-offset` is 0: \
              give the file named by `labels` one line per class, or set `output.class-offset` to the number of classes \
              before the first label"
         );
-        let error = YoloV8::new(&contract(), 80, &one_output("output0", &[Some(1), Some(1000)])).err().unwrap();
+        let error = YoloV8::new(&contract(), &input(640, 640), 80, &one_output("output0", &[Some(1), Some(1000)]))
+            .err()
+            .unwrap();
         assert_eq!(
             error.to_string(),
             "output `output0` has the shape [1, 1000]; decoder yolov8 expects [1, 84, boxes] or [1, boxes, 84] (4 for \
@@ -262,7 +265,8 @@ mod tests {
 
     #[test]
     fn a_run_that_breaks_the_promise_is_an_error() {
-        let decoder = YoloV8::new(&contract(), 2, &one_output("output0", &[None, None, None])).unwrap();
+        let decoder =
+            YoloV8::new(&contract(), &input(640, 640), 2, &one_output("output0", &[None, None, None])).unwrap();
         let run = |tensor| decoder.decode(&[tensor], &accept_over(0.4, 2), &mut Vec::new());
         let short = run(Tensor::from_f32("output0", &[1, 6, 3], vec![0.0; 17]));
         assert!(matches!(short, Err(PostError::Length { found: 17, expected: 18, .. })));

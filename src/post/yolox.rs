@@ -95,7 +95,7 @@ impl Yolox {
                 offset: output.class_offset,
             });
         }
-        view::check_float(decoder, tensor)?;
+        view::check_float(output, tensor)?;
         Ok(Self { reader, output: index, cells: grid(strides, input.width, input.height), first, columns })
     }
 }
@@ -121,10 +121,6 @@ impl Decoder for Yolox {
             }
         }
         Ok(())
-    }
-
-    fn needs_nms(&self) -> bool {
-        true
     }
 }
 

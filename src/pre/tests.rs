@@ -19,6 +19,7 @@ fn contract(width: u32, height: u32) -> InputContract {
         pad: 114,
         mean: [0.0; 3],
         std: [1.0; 3],
+        quantization: None,
     }
 }
 
@@ -340,6 +341,7 @@ prop_compose! {
             pad: 114,
             mean,
             std,
+            quantization: None,
         }
     }
 }

@@ -90,6 +90,7 @@ fn contracts(s: &mut Source) -> (OutputContract, InputContract, Labels) {
         pad: 114,
         mean: [0.0; 3],
         std: [1.0; 3],
+        quantization: None,
     };
     let labels: Labels = (0..s.below(12)).map(|i| i.to_string().into()).collect();
     let mut output = OutputContract::new(kind);
@@ -150,7 +151,24 @@ fn shapes(s: &mut Source, output: &OutputContract, input: &InputContract, labels
         DecoderKind::Yolox => vec![vec![1, rows(output, input), 5 + classes]],
         DecoderKind::Yolov8 if s.once_in(2) => vec![vec![1, free, 4 + classes]],
         DecoderKind::Yolov8 => vec![vec![1, 4 + classes, free]],
+        DecoderKind::Detections => vec![vec![1, free, 6]],
+        DecoderKind::Yolov5 => vec![vec![1, free, 5 + classes]],
+        DecoderKind::YoloNas => vec![vec![1, free, 4], vec![1, free, classes]],
+        DecoderKind::Nanodet => vec![vec![1, free, classes + 32]],
+        DecoderKind::Centernet => {
+            let map = [input.height as usize / 4, input.width as usize / 4];
+            [classes, 2, 2].map(|channels| vec![1, channels, map[0], map[1]]).into()
+        }
+        DecoderKind::Detr => vec![vec![1, free, classes], vec![1, free, 4]],
+        DecoderKind::Yunet => {
+            let cells = |stride| (input.width / stride) as usize * (input.height / stride) as usize;
+            [1, 1, 4, 10].iter().flat_map(|columns| [8, 16, 32].map(|s| vec![1, cells(s), *columns])).collect()
+        }
+        DecoderKind::Ultraface => vec![vec![1, free, 2], vec![1, free, 4]],
+        DecoderKind::Movenet => vec![vec![1, 1, 17, 3]],
+        DecoderKind::Segmentation => vec![vec![1, classes, 9, 7]],
         DecoderKind::Classify => vec![vec![1, classes]],
+        DecoderKind::Embed => vec![vec![1, free]],
     };
     for shape in &mut shapes {
         if s.once_in(4) && shape.len() > 2 {
@@ -227,6 +245,7 @@ fn empty_result() -> FrameResult {
         freshness: Freshness::Fresh,
         objects: Vec::new(),
         classes: Vec::new(),
+        embedding: None,
     }
 }
 

@@ -14,6 +14,7 @@ fn draft() -> Draft {
         pad: 114,
         mean: [0.0; 3],
         std: [255.0; 3],
+        quantization: None,
     };
     Draft {
         name: "people".into(),

@@ -25,6 +25,7 @@ fn a_small_manifest_gets_the_defaults() {
         pad: 114,
         mean: [0.0; 3],
         std: [255.0; 3],
+        quantization: None,
     };
     assert_eq!(m.input, input);
     let labels: Labels = ["a", "person", "person"].map(Into::into).into();

@@ -124,6 +124,7 @@ fn result(objects: Vec<Object>) -> FrameResult {
         freshness: Freshness::Fresh,
         objects,
         classes: Vec::new(),
+        embedding: None,
     }
 }
 
