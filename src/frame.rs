@@ -165,11 +165,20 @@ impl Orientation {
 
     /// A box of the stored picture in the upright one, both in 0..1.
     pub fn bbox_upright(self, b: BBox) -> BBox {
+        self.mapped(b, Self::point_upright)
+    }
+
+    /// A box of the upright picture in the stored one, both in 0..1.
+    pub fn bbox_stored(self, b: BBox) -> BBox {
+        self.mapped(b, Self::point_stored)
+    }
+
+    fn mapped(self, b: BBox, point: fn(Self, (f32, f32)) -> (f32, f32)) -> BBox {
         if self == Self::UPRIGHT {
             return b;
         }
-        let (x1, y1) = self.point_upright((b.x, b.y));
-        let (x2, y2) = self.point_upright((b.x2(), b.y2()));
+        let (x1, y1) = point(self, (b.x, b.y));
+        let (x2, y2) = point(self, (b.x2(), b.y2()));
         BBox::from_corners(x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2))
     }
 }
@@ -177,8 +186,6 @@ impl Orientation {
 /// What there is to see of a stored picture, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct View {
-    /// Width and height of the stored picture in pixels.
-    pub size: (u32, u32),
     /// The part that is shown, 0..1 of the stored picture; `None`: all of it.
     pub visible: Option<BBox>,
     /// How it is turned to stand upright.

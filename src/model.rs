@@ -9,11 +9,11 @@ use crate::bundle::{Bundle, BundleError, ModelSource};
 use crate::engine::lanes::Lanes;
 use crate::engine::onnx::{OnnxEngine, Options, PROVIDERS};
 use crate::engine::shared::{self, Key};
-use crate::engine::{Engine, EngineError, Io};
+use crate::engine::{Engine, EngineError, Io, Spec};
 use crate::post::{self, Origin, PostError, PostProcessor, Recognised, Scratch};
 use crate::pre::Preprocessor;
 use crate::pre::geometry::Geometry;
-use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
+use crate::result::{AbsentReason, FrameResult, ModelId};
 
 /// What to load and how to run it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +28,14 @@ pub struct Request {
     pub lanes: usize,
     /// ONNX Runtime's library; `None`: the first one found.
     pub ort_library: Option<PathBuf>,
+    /// Whether several pictures are to go into one run where the model allows it.
+    pub batch: bool,
 }
+
+/// Most pictures of one run of a model whose batch is free.
+const MAX_BATCH: usize = 16;
+/// Most values of the picture input of such a run: 64 MiB of f32.
+const MAX_BATCH_VALUES: usize = 16 << 20;
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +95,7 @@ pub struct Model {
     post: PostProcessor,
     run_time: Duration,
     unnamed: bool,
+    batch: usize,
 }
 
 impl std::fmt::Debug for Model {
@@ -118,7 +126,7 @@ impl Model {
                 let unnamed = known.labels.is_none();
                 let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
                 let bundle = Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
-                Ok(Self { unnamed, ..Self::finish(bundle, &digest, lanes, model)? })
+                Ok(Self { unnamed, ..Self::finish(bundle, &digest, lanes, model, request)? })
             }
         }
     }
@@ -138,7 +146,7 @@ impl Model {
             let digest = variant.sha256.clone();
             let made = engine(&bundle.weights(variant)?, &digest, &provider, request);
             match made {
-                Ok(lanes) => return Self::finish(bundle, &digest, lanes, model),
+                Ok(lanes) => return Self::finish(bundle, &digest, lanes, model, request),
                 Err(source @ EngineError::Provider(_)) => tried.push(format!("{provider}: {source}")),
                 Err(source) => return Err(ModelError::Engine { model, source }),
             }
@@ -146,12 +154,23 @@ impl Model {
         Err(ModelError::NoProvider { model, tried: tried.join("; ") })
     }
 
-    fn finish(bundle: Bundle, digest: &str, lanes: Arc<Lanes>, model: String) -> Result<Self, ModelError> {
+    fn finish(
+        bundle: Bundle,
+        digest: &str,
+        lanes: Arc<Lanes>,
+        model: String,
+        request: &Request,
+    ) -> Result<Self, ModelError> {
         let post = PostProcessor::new(&bundle.output, &bundle.input, &bundle.labels, lanes.engine().spec())
             .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
         let id = ModelId { name: bundle.name.clone(), release: bundle.release.clone(), digest: digest.to_owned() };
-        let mut loaded = Self { bundle, id: Arc::new(id), lanes, post, run_time: Duration::ZERO, unnamed: false };
+        let batch = fixed_batch(lanes.engine().spec(), post.image_input()).unwrap_or(1);
+        let mut loaded =
+            Self { bundle, id: Arc::new(id), lanes, post, run_time: Duration::ZERO, unnamed: false, batch };
         loaded.warm_up(model)?;
+        if request.batch {
+            loaded.widen();
+        }
         Ok(loaded)
     }
 
@@ -166,25 +185,38 @@ impl Model {
         };
         let times = run(&mut io).and_then(|_| run(&mut io));
         self.run_time = times.map_err(|source| ModelError::Engine { model: model.clone(), source })?;
+        self.read_empty(&io, (0, self.batch)).map_err(|e| ModelError::Contract { model, source: e.into() })
+    }
+
+    /// Reads the answer to an empty picture.
+    fn read_empty(&self, io: &Io, item: (usize, usize)) -> Result<(), PostError> {
         let input = self.input();
         let geometry = Geometry::new(input, input.width, input.height, None);
-        let mut result = FrameResult {
-            frame: 0,
-            pts_ns: None,
-            running_time_ns: None,
-            utc_ns: 0,
-            width: input.width,
-            height: input.height,
-            model: None,
-            freshness: Freshness::Absent(AbsentReason::NoModel),
-            objects: Vec::new(),
-            classes: Vec::new(),
-            embedding: None,
-        };
-        self.post
-            .run(&io.outputs, &self.post.thresholds(), &geometry, &mut Scratch::default(), &mut result)
-            .map_err(|e| ModelError::Contract { model, source: e.into() })?;
-        Ok(())
+        let mut result = FrameResult::absent(AbsentReason::NoModel, (input.width, input.height));
+        let thresholds = self.post.thresholds();
+        self.post.run_item(&io.outputs, item, &thresholds, &geometry, &mut Scratch::default(), &mut result).map(drop)
+    }
+
+    /// Finds out whether several pictures can go into one run: many a model says that its batch is free and has a fixed
+    /// one somewhere inside.
+    fn widen(&mut self) {
+        let spec = self.lanes.engine().spec();
+        if fixed_batch(spec, self.post.image_input()).is_some() {
+            return;
+        }
+        let values = self.io().inputs.get(self.post.image_input()).map_or(0, |t| t.data.len());
+        let most = (MAX_BATCH_VALUES / values.max(1)).clamp(1, MAX_BATCH);
+        if most < 2 {
+            return;
+        }
+        let mut io = self.io();
+        self.resize_io(&mut io, 2);
+        let works = self.lanes.engine().run(&mut io).is_ok()
+            && io.outputs.iter().any(|t| t.shape.first() == Some(&2))
+            && (0..2).all(|item| self.read_empty(&io, (item, 2)).is_ok());
+        if works {
+            self.batch = most;
+        }
     }
 
     /// A model on a fake engine, whose one class is `thing`.
@@ -207,7 +239,7 @@ impl Model {
         let path = std::path::Path::new("fake.onnx");
         let bundle = Bundle::bare(path, (String::new(), 0), Task::Detect, vec!["thing".into()], input, output);
         let lanes = Lanes::start(Arc::new(engine)).unwrap();
-        Self::finish(bundle, "digest", Arc::new(lanes), "fake".into()).unwrap()
+        Self::finish(bundle, "digest", Arc::new(lanes), "fake".into(), &Request::default()).unwrap()
     }
 
     /// The bundle.
@@ -250,16 +282,40 @@ impl Model {
         self.run_time
     }
 
-    /// Tensors for one run, with all inputs beside the picture filled.
+    /// Most pictures that may go into one run.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Pictures that the tensors of a run of `wanted` pictures have room for: a fixed batch stays as it is.
+    pub fn batch_of(&self, wanted: usize) -> usize {
+        fixed_batch(self.lanes.engine().spec(), self.post.image_input()).unwrap_or(wanted.clamp(1, self.batch))
+    }
+
+    /// Tensors for one run of one picture, with all inputs beside the picture filled.
     pub fn io(&self) -> Io {
         let mut shapes = vec![Vec::new(); self.post.image_input() + 1];
         if let Some(shape) = shapes.last_mut() {
             *shape = Preprocessor::new(self.input().clone()).shape().to_vec();
         }
         let mut io = Io::new(self.lanes.engine().spec(), &shapes);
-        self.post.prepare(&mut io, 1);
+        self.post.prepare(&mut io, self.batch_of(1));
         io
     }
+
+    /// Fits tensors of [`io`](Self::io) to a run of `wanted` pictures.
+    pub fn resize_io(&self, io: &mut Io, wanted: usize) {
+        let spec = self.lanes.engine().spec();
+        if fixed_batch(spec, self.post.image_input()).is_none() {
+            io.resize_batch(self.post.image_input(), wanted);
+            self.post.prepare(io, wanted);
+        }
+    }
+}
+
+/// The number of pictures that a model takes at once, if it is not free.
+fn fixed_batch(spec: &Spec, image: usize) -> Option<usize> {
+    spec.inputs.get(image).and_then(|t| t.shape.first().copied().flatten())
 }
 
 /// The providers that `auto` tries: those of the bundle's variants in their order; the CPU where a variant names none.

@@ -19,6 +19,9 @@ pub struct BBox {
 }
 
 impl BBox {
+    /// The whole of anything, in 0..1.
+    pub const WHOLE: Self = Self { x: 0.0, y: 0.0, w: 1.0, h: 1.0 };
+
     /// A box from its corners, in any unit; `x2`, `y2` may lie before `x1`, `y1` (then `w` or `h` is negative).
     pub fn from_corners(x1: f32, y1: f32, x2: f32, y2: f32) -> Self {
         Self { x: x1, y: y1, w: x2 - x1, h: y2 - y1 }
@@ -270,4 +273,26 @@ pub struct FrameResult {
     pub classes: Vec<FrameClass>,
     /// A vector of length 1 that describes the whole frame.
     pub embedding: Option<Arc<[f32]>>,
+    /// Models that looked at the objects found and added to them, in the order of the stream.
+    pub secondary: Vec<Arc<ModelId>>,
+}
+
+impl FrameResult {
+    /// Nothing is known about a frame of `size` (width, height in pixels), for this reason; times are unknown.
+    pub fn absent(reason: AbsentReason, size: (u32, u32)) -> Self {
+        Self {
+            frame: 0,
+            pts_ns: None,
+            running_time_ns: None,
+            utc_ns: 0,
+            width: size.0,
+            height: size.1,
+            model: None,
+            freshness: Freshness::Absent(reason),
+            objects: Vec::new(),
+            classes: Vec::new(),
+            embedding: None,
+            secondary: Vec::new(),
+        }
+    }
 }

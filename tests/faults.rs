@@ -360,6 +360,7 @@ fn impossible_boxes_of_other_elements_stop_nobody() {
                 objects: Vec::new(),
                 classes: Vec::new(),
                 embedding: None,
+                secondary: Vec::new(),
             };
             for (id, [x, y, w, h]) in (0..).zip(boxes) {
                 let confidence = if id % 4 == 3 { nan } else { 0.9 };

@@ -52,6 +52,7 @@ fn result(objects: Vec<Object>) -> FrameResult {
         objects,
         classes: Vec::new(),
         embedding: None,
+        secondary: Vec::new(),
     }
 }
 

@@ -43,6 +43,7 @@ fn result(freshness: Freshness, objects: Vec<Object>) -> FrameResult {
         objects,
         classes: Vec::new(),
         embedding: None,
+        secondary: Vec::new(),
     }
 }
 

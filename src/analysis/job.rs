@@ -1,41 +1,59 @@
-//! The buffers of one run, and its steps.
+//! The buffers of one frame's runs, and their steps.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Settings, Stats, nanos};
+use crate::cascade::{Findings, Pick};
 use crate::engine::{Engine, EngineError, Io};
-use crate::frame::FrameView;
+use crate::frame::{FrameView, View};
 use crate::model::Model;
 use crate::post::{Scratch, Thresholds};
 use crate::pre::geometry::Geometry;
 use crate::pre::{Border, PreError, Preprocessor};
-use crate::result::FrameResult;
+use crate::result::{AbsentReason, FrameResult};
 
 /// Everything that one frame needs on its way through the model; used again for later frames.
 pub(super) struct Job {
     model: Arc<Model>,
     pre: Preprocessor,
-    io: Io,
-    border: Border,
-    geometry: Geometry,
+    /// Grows to the most runs that a frame has needed.
+    runs: Vec<Run>,
+    /// The pictures of this frame: the whole of it, or its objects, spread over the runs in order.
+    pictures: Vec<Picture>,
     own_thresholds: Thresholds,
     thresholds: Thresholds,
     scratch: Scratch,
+    name: Arc<str>,
+    /// What the model says about one object.
+    part: FrameResult,
+}
+
+/// The tensors of one run.
+struct Run {
+    io: Io,
+    /// One for each picture of the batch.
+    borders: Vec<Border>,
+}
+
+struct Picture {
+    /// `None` for the whole frame.
+    pick: Option<Pick>,
+    geometry: Geometry,
 }
 
 impl Job {
     pub(super) fn new(model: &Arc<Model>) -> Self {
-        let input = model.input();
         let thresholds = model.post().thresholds();
         Self {
-            pre: Preprocessor::new(input.clone()),
-            io: model.io(),
-            border: Border::default(),
-            geometry: Geometry::new(input, input.width, input.height, None),
+            pre: Preprocessor::new(model.input().clone()),
+            runs: Vec::new(),
+            pictures: Vec::new(),
             own_thresholds: thresholds.clone(),
             thresholds,
             scratch: Scratch::default(),
+            name: model.id().name.as_str().into(),
+            part: FrameResult::absent(AbsentReason::NoModel, (0, 0)),
             model: Arc::clone(model),
         }
     }
@@ -44,8 +62,14 @@ impl Job {
         &self.model
     }
 
-    /// Brings the frame into the input tensor.
-    pub(super) fn fill(&mut self, frame: &FrameView<'_>, settings: &Settings) -> Result<(), PreError> {
+    /// Brings the frame, or the parts of it that `picks` names, into the input tensors.
+    pub(super) fn fill(
+        &mut self,
+        frame: &FrameView<'_>,
+        view: &View,
+        picks: Option<&[Pick]>,
+        settings: &Settings,
+    ) -> Result<(), PreError> {
         self.thresholds.clone_from(&self.own_thresholds);
         if let Some(confidence) = settings.confidence {
             self.thresholds.set_confidence(confidence);
@@ -56,30 +80,59 @@ impl Job {
         if let Some(max) = settings.max_objects {
             self.thresholds.max_objects = max;
         }
-        if let Some(input) = self.io.inputs.get_mut(self.model.post().image_input()) {
-            self.geometry = self.pre.run(frame, None, input, &mut self.border)?;
+        self.pictures.clear();
+        let count = picks.map_or(1, <[Pick]>::len);
+        let batch = self.model.batch();
+        for (number, start) in (0..count).step_by(batch).enumerate() {
+            let wanted = batch.min(count - start);
+            if self.runs.len() <= number {
+                self.runs.push(Run { io: self.model.io(), borders: Vec::new() });
+            }
+            let Some(run) = self.runs.get_mut(number) else { break };
+            self.model.resize_io(&mut run.io, wanted);
+            run.borders.resize(run.borders.len().max(wanted), Border::default());
+            let Some(input) = run.io.inputs.get_mut(self.model.post().image_input()) else { break };
+            for (item, border) in run.borders.iter_mut().take(wanted).enumerate() {
+                let pick = picks.and_then(|picks| picks.get(start + item)).copied();
+                let region = pick.map(|p| p.region);
+                let geometry = self.pre.run_item(frame, view, region, (&mut *input, item), border)?;
+                self.pictures.push(Picture { pick, geometry });
+            }
         }
         Ok(())
     }
 
-    /// Runs the model and reads its answer into `result`.
+    /// Runs the model and reads its answer: about the whole frame into `result`, about objects into `found`.
     pub(super) fn run(
         &mut self,
         engine: &dyn Engine,
         stats: &Stats,
         result: &mut FrameResult,
+        found: &mut Vec<(Pick, Findings)>,
     ) -> Result<(), EngineError> {
-        let start = Instant::now();
-        engine.run(&mut self.io)?;
-        stats.run.record(nanos(start));
-        let start = Instant::now();
-        let dropped = self
-            .model
-            .post()
-            .run(&self.io.outputs, &self.thresholds, &self.geometry, &mut self.scratch, result)
-            .map_err(|e| EngineError::Run(e.to_string()))?;
-        stats.post.record(nanos(start));
-        stats.guard(&dropped);
+        let (batch, image) = (self.model.batch(), self.model.post().image_input());
+        let task = self.model.bundle().task;
+        for (run, pictures) in self.runs.iter_mut().zip(self.pictures.chunks(batch)) {
+            let start = Instant::now();
+            engine.run(&mut run.io)?;
+            stats.run.record(nanos(start));
+            let start = Instant::now();
+            let places = run.io.inputs.get(image).and_then(|t| t.shape.first()).copied().unwrap_or(1);
+            for (item, picture) in pictures.iter().enumerate() {
+                let target = if picture.pick.is_some() { &mut self.part } else { &mut *result };
+                let (outputs, place, post) = (&run.io.outputs, (item, places), self.model.post());
+                let dropped = post
+                    .run_item(outputs, place, &self.thresholds, &picture.geometry, &mut self.scratch, target)
+                    .map_err(|e| EngineError::Run(e.to_string()))?;
+                stats.guard(&dropped);
+                let object = picture.pick.and_then(|p| Some((p, result.objects.get(p.object)?.bbox)));
+                if let Some((pick, bbox)) = object {
+                    found.push((pick, Findings::take(task, &self.name, bbox, &mut self.part)));
+                }
+            }
+            stats.post.record(nanos(start));
+        }
+        stats.looked_at(self.pictures.iter().filter(|p| p.pick.is_some()).count());
         Ok(())
     }
 }

@@ -21,11 +21,11 @@ use job::Job;
 pub use latency::LatencyBound;
 use queue::{Entry, Queue, Shared, State};
 pub use stats::{Snapshot, Stats};
-pub use values::{Flushing, Outcome, Settings, Times, WhenBusy};
+pub use values::{Flushing, Input, Outcome, Settings, Times, WhenBusy};
 
+use crate::cascade::Pick;
 use crate::engine::lanes::User;
 use crate::engine::slot::Slot;
-use crate::frame::FrameView;
 use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult, Freshness};
 
@@ -39,6 +39,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 pub struct Ticket {
     result: FrameResult,
     state: State,
+    picks: Option<Vec<Pick>>,
     since: Instant,
     begun: Instant,
 }
@@ -60,7 +61,12 @@ impl<T> std::fmt::Debug for Analysis<T> {
 impl<T: Send + 'static> Analysis<T> {
     /// An analysis without a model: frames come out as `absent` until the slot has one.
     pub fn new() -> Self {
-        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), stats: Stats::default() });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            stats: Stats::default(),
+            cascade: Mutex::default(),
+        });
         let user = Arc::clone(&shared) as Arc<dyn User>;
         Self { shared, user, slot: Slot::default(), settings: Mutex::default() }
     }
@@ -82,38 +88,76 @@ impl<T: Send + 'static> Analysis<T> {
         self.shared.stats.snapshot(in_flight)
     }
 
-    /// Reads a frame: waits while as many frames are under way as may be, then brings it into the model's input.
-    /// `None` stands for a frame that could not be mapped. Hand the ticket to [`Analysis::enter`]; the frame itself is
-    /// not needed any more.
+    /// Reads a frame: waits while as many frames are under way as may be, then brings it, or the objects found on it,
+    /// into the model's input. Hand the ticket to [`Analysis::enter`]; the frame itself is not needed any more.
     ///
     /// # Errors
     /// [`Flushing`] after [`Analysis::flush`].
-    pub fn read(&self, frame: Option<&FrameView<'_>>, size: (u32, u32), times: Times) -> Result<Ticket, Flushing> {
+    pub fn read(&self, input: &Input<'_>) -> Result<Ticket, Flushing> {
         let since = Instant::now();
         let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let model = self.slot.get();
-        let (number, place) = self.place(&settings, model.as_ref().filter(|_| frame.is_some()))?;
+        if settings.cascade.is_some() {
+            return self.read_objects(input, &settings, model, since);
+        }
+        let (number, place) = self.place(&settings, model.as_ref().filter(|_| input.frame.is_some()))?;
         let begun = Instant::now();
         let mut result = FrameResult {
             frame: number,
-            pts_ns: times.pts_ns,
-            running_time_ns: times.running_time_ns,
-            utc_ns: times.utc_ns,
-            width: size.0,
-            height: size.1,
+            pts_ns: input.times.pts_ns,
+            running_time_ns: input.times.running_time_ns,
+            utc_ns: input.times.utc_ns,
             model: model.as_ref().map(|m| Arc::clone(m.id())),
             freshness: Freshness::Fresh,
-            objects: Vec::new(),
-            classes: Vec::new(),
-            embedding: None,
+            ..FrameResult::absent(AbsentReason::NoModel, input.size)
         };
-        let state = match (place, model, frame) {
-            (_, None, _) => absent(&mut result, AbsentReason::NoModel),
-            (_, _, None) => absent(&mut result, AbsentReason::BadFrame),
-            (Place::Hold, ..) => State::Hold,
-            (Place::Analyse(job), Some(model), Some(frame)) => self.prepare(job, &model, &settings, frame, &mut result),
+        let state = match (place, model) {
+            (_, None) => absent(&mut result, AbsentReason::NoModel),
+            (_, Some(_)) if input.frame.is_none() => absent(&mut result, AbsentReason::BadFrame),
+            (Place::Hold, _) => State::Hold,
+            (Place::Analyse(job), Some(model)) => match self.prepare(job, &model, &settings, input, None) {
+                Some(state) => state,
+                None => absent(&mut result, AbsentReason::BadFrame),
+            },
         };
-        Ok(Ticket { result, state, since, begun })
+        Ok(Ticket { result, state, picks: None, since, begun })
+    }
+
+    /// As [`read`](Self::read), for a model that looks at what was found before: the frame keeps its result, and the
+    /// objects that the rules choose go into the model's input.
+    fn read_objects(
+        &self,
+        input: &Input<'_>,
+        settings: &Settings,
+        model: Option<Arc<Model>>,
+        since: Instant,
+    ) -> Result<Ticket, Flushing> {
+        let mut result = input.earlier.cloned().unwrap_or_else(|| FrameResult {
+            pts_ns: input.times.pts_ns,
+            running_time_ns: input.times.running_time_ns,
+            utc_ns: input.times.utc_ns,
+            ..FrameResult::absent(AbsentReason::Skipped, input.size)
+        });
+        let usable = model.as_ref().filter(|_| input.frame.is_some());
+        let picks = match (&settings.cascade, usable) {
+            (Some(rules), Some(_)) => self.shared.cascade().choose(rules, now_ns(&result), &result),
+            _ => Vec::new(),
+        };
+        let placed = self.place(settings, usable.filter(|_| !picks.is_empty()));
+        let begun = Instant::now();
+        let state = match (placed, &model) {
+            (Ok((_, Place::Analyse(job))), Some(model)) => self.prepare(job, model, settings, input, Some(&picks)),
+            (Err(Flushing), _) => return Err(Flushing),
+            _ => None,
+        };
+        let picks = if state.is_some() {
+            picks
+        } else {
+            self.shared.cascade().unchoose(&result, &picks);
+            Vec::new()
+        };
+        result.secondary.extend(model.map(|m| Arc::clone(m.id())));
+        Ok(Ticket { result, state: state.unwrap_or(State::Ready), picks: Some(picks), since, begun })
     }
 
     /// Waits for room and decides whether the frame is analysed.
@@ -150,24 +194,25 @@ impl<T: Send + 'static> Analysis<T> {
         Ok((number, Place::Analyse(job)))
     }
 
+    /// Fills a job; `None` if the frame cannot be read.
     fn prepare(
         &self,
         job: Option<Box<Job>>,
         model: &Arc<Model>,
         settings: &Settings,
-        frame: &FrameView<'_>,
-        result: &mut FrameResult,
-    ) -> State {
+        input: &Input<'_>,
+        picks: Option<&[Pick]>,
+    ) -> Option<State> {
         let start = Instant::now();
         let mut job = job.unwrap_or_else(|| Box::new(Job::new(model)));
-        if job.fill(frame, settings).is_err() {
-            let stale = self.shared.lock().take_back(job);
-            drop(stale);
-            self.shared.changed.notify_all();
-            return absent(result, AbsentReason::BadFrame);
+        if input.frame.is_some_and(|frame| job.fill(frame, &input.view, picks, settings).is_ok()) {
+            self.shared.stats.pre.record(nanos(start));
+            return Some(State::Queued(job, Instant::now()));
         }
-        self.shared.stats.pre.record(nanos(start));
-        State::Queued(job, Instant::now())
+        let stale = self.shared.lock().take_back(job);
+        drop(stale);
+        self.shared.changed.notify_all();
+        None
     }
 
     /// Puts a frame in line; `payload` comes out of [`Analysis::next`] with its result.
@@ -175,7 +220,7 @@ impl<T: Send + 'static> Analysis<T> {
     /// # Errors
     /// [`Flushing`] after [`Analysis::flush`]; the payload is dropped.
     pub fn enter(&self, ticket: Ticket, payload: T) -> Result<(), Flushing> {
-        let Ticket { result, state, since, begun } = ticket;
+        let Ticket { result, state, picks, since, begun } = ticket;
         let own_ns = nanos(begun);
         let wanted = match &state {
             State::Queued(job, _) => Some(Arc::clone(job.model())),
@@ -189,7 +234,18 @@ impl<T: Send + 'static> Analysis<T> {
             self.shared.changed.notify_all();
             return Err(Flushing);
         }
-        queue.entries.push_back(Entry { payload, result, state, error: None, since, begun, own_ns });
+        queue.entries.push_back(Entry {
+            payload,
+            result,
+            state,
+            error: None,
+            picks,
+            found: Vec::new(),
+            looked: false,
+            since,
+            begun,
+            own_ns,
+        });
         drop(queue);
         match wanted {
             Some(model) => model.lanes().request(&self.user),
@@ -216,13 +272,26 @@ impl<T: Send + 'static> Analysis<T> {
         queue.delivering = true;
         if matches!(entry.state, State::Hold) {
             hold(&mut entry.result, queue.last_fresh.as_deref());
-        } else if entry.result.freshness == Freshness::Fresh {
+        } else if entry.picks.is_none() && entry.result.freshness == Freshness::Fresh {
             queue.last_fresh = Some(Arc::new(entry.result.clone()));
         }
         drop(queue);
         self.shared.changed.notify_all();
+        if let Some(picks) = entry.picks {
+            let mut cascade = self.shared.cascade();
+            if entry.error.is_some() {
+                cascade.unchoose(&entry.result, &picks);
+            }
+            cascade.absorb(now_ns(&entry.result), entry.found, &mut entry.result);
+        }
         self.shared.stats.count(&entry.result.freshness, entry.error.is_some(), nanos(entry.since));
-        Some(Outcome { payload: entry.payload, result: entry.result, error: entry.error, own_ns: entry.own_ns })
+        Some(Outcome {
+            payload: entry.payload,
+            result: entry.result,
+            looked: entry.looked,
+            error: entry.error,
+            own_ns: entry.own_ns,
+        })
     }
 
     /// Says that the frame of the last [`Analysis::next`] is out.
@@ -265,6 +334,7 @@ impl<T: Send + 'static> Analysis<T> {
         }
         drop(queue);
         drop(gone);
+        self.shared.cascade().clear();
         self.shared.changed.notify_all();
     }
 
@@ -327,6 +397,11 @@ fn nanos(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// The time by which a frame's objects are followed.
+fn now_ns(result: &FrameResult) -> u64 {
+    result.running_time_ns.unwrap_or(result.utc_ns)
+}
+
 fn absent(result: &mut FrameResult, reason: AbsentReason) -> State {
     result.freshness = Freshness::Absent(reason);
     State::Ready
@@ -346,6 +421,7 @@ fn hold(result: &mut FrameResult, last: Option<&FrameResult>) {
     result.model.clone_from(&last.model);
     result.objects.clone_from(&last.objects);
     result.classes.clone_from(&last.classes);
+    result.embedding.clone_from(&last.embedding);
 }
 
 #[cfg(test)]

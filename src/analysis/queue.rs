@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::job::Job;
 use super::{Stats, nanos};
+use crate::cascade::{Cascade, Findings, Pick};
 use crate::engine::lanes::User;
 use crate::engine::{Engine, EngineError};
 use crate::model::Model;
@@ -28,6 +29,12 @@ pub(super) struct Entry<T> {
     pub(super) result: FrameResult,
     pub(super) state: State,
     pub(super) error: Option<String>,
+    /// The objects that the model is to look at, where it looks at objects.
+    pub(super) picks: Option<Vec<Pick>>,
+    /// What it said about them.
+    pub(super) found: Vec<(Pick, Findings)>,
+    /// The model was run.
+    pub(super) looked: bool,
     pub(super) since: Instant,
     pub(super) begun: Instant,
     /// From `begun` until the result was complete.
@@ -64,11 +71,17 @@ pub(super) struct Shared<T> {
     pub(super) queue: Mutex<Queue<T>>,
     pub(super) changed: Condvar,
     pub(super) stats: Stats,
+    /// Locked alone.
+    pub(super) cascade: Mutex<Cascade>,
 }
 
 impl<T> Shared<T> {
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn cascade(&self) -> MutexGuard<'_, Cascade> {
+        self.cascade.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn wait<'a>(&self, queue: MutexGuard<'a, Queue<T>>) -> MutexGuard<'a, Queue<T>> {
@@ -132,17 +145,25 @@ impl<T: Send> User for Shared<T> {
         let Some((number, mut job, mut result)) = self.take_queued(engine) else {
             return;
         };
-        let answer = catch_unwind(AssertUnwindSafe(|| job.run(engine, &self.stats, &mut result)))
+        let mut found = Vec::new();
+        let answer = catch_unwind(AssertUnwindSafe(|| job.run(engine, &self.stats, &mut result, &mut found)))
             .unwrap_or_else(|_| Err(EngineError::Run("the engine panicked".into())));
         let mut queue = self.lock();
         let stale = queue.take_back(job);
         // A flush may have dropped the frame meanwhile.
         if let Some(entry) = number.checked_sub(queue.first).and_then(|i| queue.entries.get_mut(i as usize)) {
-            if let Err(error) = answer {
-                result.objects.clear();
-                result.classes.clear();
-                result.freshness = Freshness::Absent(AbsentReason::EngineError);
-                entry.error = Some(error.to_string());
+            entry.looked = true;
+            match answer {
+                Ok(()) => entry.found = found,
+                Err(error) => {
+                    entry.error = Some(error.to_string());
+                    // What an earlier model found about the frame stays true.
+                    if entry.picks.is_none() {
+                        result.objects.clear();
+                        result.classes.clear();
+                        result.freshness = Freshness::Absent(AbsentReason::EngineError);
+                    }
+                }
             }
             entry.result = result;
             entry.state = State::Ready;

@@ -24,6 +24,7 @@ pub struct Stats {
     held: AtomicU64,
     absent: AtomicU64,
     errors: AtomicU64,
+    objects: AtomicU64,
     dropped: Mutex<GuardCounts>,
 }
 
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub absent: u64,
     /// Frames on which the engine failed.
     pub errors: u64,
+    /// Objects that the model looked at, where it looks at objects.
+    pub objects: u64,
     /// Frames in the engine right now.
     pub in_flight: usize,
     /// Values that were dropped as impossible.
@@ -74,6 +77,10 @@ impl Stats {
         self.total.record(elapsed_ns);
     }
 
+    pub(super) fn looked_at(&self, objects: usize) {
+        self.objects.fetch_add(objects as u64, Ordering::Relaxed);
+    }
+
     pub(super) fn guard(&self, dropped: &GuardCounts) {
         if dropped.total() > 0 {
             *self.dropped.lock().unwrap_or_else(PoisonError::into_inner) += *dropped;
@@ -91,6 +98,7 @@ impl Stats {
             held,
             absent,
             errors: get(&self.errors),
+            objects: get(&self.objects),
             in_flight,
             dropped: *self.dropped.lock().unwrap_or_else(PoisonError::into_inner),
             times: [

@@ -5,7 +5,7 @@ use std::thread;
 use super::*;
 use crate::engine::EngineError;
 use crate::engine::fake::Fake;
-use crate::frame::{ColorMatrix, ColorRange, FrameInfo, PixelFormat};
+use crate::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat, View};
 
 const MS: u64 = 1_000_000;
 
@@ -20,13 +20,17 @@ fn view(bytes: &[u8]) -> FrameView<'_> {
     FrameView::new(info, &[(bytes, 12)]).unwrap()
 }
 
+fn input<'a>(frame: Option<&'a FrameView<'a>>, n: u64) -> Input<'a> {
+    Input { frame, view: View::default(), size: (4, 4), times: times(n), earlier: None }
+}
+
 fn times(n: u64) -> Times {
     Times { pts_ns: Some(n * 40 * MS), running_time_ns: Some(n * 40 * MS), utc_ns: n * 40 * MS }
 }
 
 /// A white frame; the fake engine finds one thing on it with a score of 1.
 fn enter(analysis: &Analysis<u64>, n: u64) -> Result<(), Flushing> {
-    let ticket = analysis.read(Some(&view(&[255; 48])), (4, 4), times(n))?;
+    let ticket = analysis.read(&input(Some(&view(&[255; 48])), n))?;
     analysis.enter(ticket, n)
 }
 
@@ -110,7 +114,7 @@ fn without_a_model_or_a_readable_frame_video_goes_on() {
     enter(&analysis, 0).unwrap();
     assert_eq!(next(&analysis).result.freshness, Freshness::Absent(AbsentReason::NoModel));
     analysis.slot().replace(Some(Arc::new(Model::fake(Fake::new(1)))));
-    let ticket = analysis.read(None, (4, 4), times(1)).unwrap();
+    let ticket = analysis.read(&input(None, 1)).unwrap();
     analysis.enter(ticket, 1).unwrap();
     assert_eq!(next(&analysis).result.freshness, Freshness::Absent(AbsentReason::BadFrame));
 }
@@ -209,7 +213,7 @@ fn overrides_replace_the_bundles_thresholds() {
     // A grey frame scores one half.
     let grey = |confidence| {
         analysis.set_settings(Settings { confidence: Some(confidence), ..Settings::default() });
-        let ticket = analysis.read(Some(&view(&[128; 48])), (4, 4), times(2)).unwrap();
+        let ticket = analysis.read(&input(Some(&view(&[128; 48])), 2)).unwrap();
         analysis.enter(ticket, 2).unwrap();
         next(&analysis).result.objects.len()
     };
@@ -312,4 +316,82 @@ fn after_a_failure_frames_are_refused_until_it_is_over_and_a_stop_is_for_good() 
     analysis.restart();
     enter(&analysis, 3).unwrap();
     assert_eq!(next(&analysis).payload, 3);
+}
+
+/// A frame with objects on tracks 1, 2, … over its quarters, for a model that looks at them.
+fn with_objects(n: u64, count: u32) -> FrameResult {
+    use crate::result::{BBox, Object, Track, TrackState};
+    let track = |id| Track { id, state: TrackState::Confirmed, age_ns: 0, unseen_ns: 0, velocity: (0.0, 0.0) };
+    let objects = (0..count).map(|i| {
+        let bbox = BBox { x: 0.5 * (i % 2) as f32, y: 0.5 * (i / 2) as f32, w: 0.5, h: 0.5 };
+        Object { track: Some(track(u64::from(i) + 1)), ..Object::new(i, 0, "person".into(), 0.9, bbox) }
+    });
+    FrameResult {
+        frame: 1000 + n,
+        running_time_ns: Some(n * 40 * MS),
+        freshness: Freshness::Fresh,
+        objects: objects.collect(),
+        ..FrameResult::absent(AbsentReason::Skipped, (4, 4))
+    }
+}
+
+fn enter_objects(analysis: &Analysis<u64>, n: u64, earlier: &FrameResult) {
+    let view = view(&[255; 48]);
+    let ticket = analysis.read(&Input { earlier: Some(earlier), ..input(Some(&view), n) }).unwrap();
+    analysis.enter(ticket, n).unwrap();
+}
+
+fn cascade(rules: crate::cascade::Rules) -> Settings {
+    let rules = crate::cascade::Rules { min_size: 0, ..rules };
+    Settings { cascade: Some(Arc::new(rules)), max_in_flight: 4, ..Settings::default() }
+}
+
+#[test]
+fn a_model_on_objects_adds_to_the_result_and_looks_again_when_the_rules_say() {
+    let rules = crate::cascade::Rules { again_ns: 80 * MS, ..Default::default() };
+    let analysis = with(Fake::new(2), cascade(rules));
+    for n in 0..4 {
+        enter_objects(&analysis, n, &with_objects(n, 3));
+    }
+    for n in 0..4 {
+        let outcome = next(&analysis);
+        let result = outcome.result;
+        assert_eq!((outcome.payload, result.frame, result.freshness), (n, 1000 + n, Freshness::Fresh));
+        assert_eq!(outcome.looked, n % 2 == 0, "{n}");
+        assert_eq!(result.secondary.len(), 1);
+        // One thing in the middle of each object.
+        let children: Vec<_> = result.objects.iter().skip(3).map(|o| (o.parent, o.bbox.x, o.bbox.y)).collect();
+        assert_eq!(children, [(Some(0), 0.125, 0.125), (Some(1), 0.625, 0.125), (Some(2), 0.125, 0.625)], "{n}");
+    }
+    assert_eq!((analysis.stats().objects, analysis.stats().in_flight), (6, 0));
+}
+
+#[test]
+fn a_model_that_fails_on_objects_leaves_the_earlier_result_whole() {
+    let mut runs = 0;
+    let behave = move |_: &mut crate::engine::Io| {
+        runs += 1;
+        // After the two of the warm-up.
+        if runs == 3 { Err(EngineError::Run("out of luck".into())) } else { Ok(()) }
+    };
+    let analysis = with(Fake::new(1).behave(behave), cascade(crate::cascade::Rules::default()));
+    for n in 0..2 {
+        enter_objects(&analysis, n, &with_objects(n, 1));
+        let outcome = next(&analysis);
+        assert_eq!(outcome.error.is_some(), n == 0);
+        assert_eq!(outcome.result.freshness, Freshness::Fresh);
+        assert_eq!(outcome.result.objects.len(), if n == 0 { 1 } else { 2 }, "it is looked at again at once");
+    }
+}
+
+#[test]
+fn frames_without_objects_pass_a_model_on_objects_as_they_are() {
+    let analysis = with(Fake::new(1), cascade(crate::cascade::Rules::default()));
+    let earlier = with_objects(0, 0);
+    enter_objects(&analysis, 0, &earlier);
+    let outcome = next(&analysis);
+    assert!(!outcome.looked && outcome.error.is_none());
+    assert_eq!(outcome.result.objects, earlier.objects);
+    enter(&analysis, 1).unwrap();
+    assert_eq!(next(&analysis).result.freshness, Freshness::Absent(AbsentReason::Skipped), "nobody looked before");
 }

@@ -1,5 +1,9 @@
 //! What goes into the analysis, and what comes out.
 
+use std::sync::Arc;
+
+use crate::cascade::Rules;
+use crate::frame::{FrameView, View};
 use crate::result::FrameResult;
 
 /// What to do with a frame that should be analysed while the most frames that may be under way are.
@@ -27,6 +31,8 @@ pub struct Settings {
     pub iou: Option<f32>,
     /// Most objects per frame, instead of the bundle's.
     pub max_objects: Option<usize>,
+    /// The model looks at objects that were found before, by these rules; `None`: at whole frames.
+    pub cascade: Option<Arc<Rules>>,
 }
 
 impl Default for Settings {
@@ -38,6 +44,7 @@ impl Default for Settings {
             confidence: None,
             iou: None,
             max_objects: None,
+            cascade: None,
         }
     }
 }
@@ -53,6 +60,21 @@ pub struct Times {
     pub utc_ns: u64,
 }
 
+/// A frame that comes in.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Its planes; `None` if it could not be mapped.
+    pub frame: Option<&'a FrameView<'a>>,
+    /// What there is to see of them, and how.
+    pub view: View,
+    /// Width and height in pixels of what there is to see, as it is stored.
+    pub size: (u32, u32),
+    /// When it belongs.
+    pub times: Times,
+    /// What is known about it already.
+    pub earlier: Option<&'a FrameResult>,
+}
+
 /// A frame that comes out.
 #[derive(Debug)]
 pub struct Outcome<T> {
@@ -60,6 +82,8 @@ pub struct Outcome<T> {
     pub payload: T,
     /// What is known about it.
     pub result: FrameResult,
+    /// Whether the model was run for this frame.
+    pub looked: bool,
     /// Why the model gave no answer, if it failed on this frame.
     pub error: Option<String>,
     /// Nanoseconds that pre-processing, waiting for a lane, the run and decoding took; not what downstream made it wait.

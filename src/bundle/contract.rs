@@ -99,6 +99,16 @@ pub struct InputContract {
     pub quantization: Option<Quantization>,
 }
 
+impl InputContract {
+    /// Factor and addend that make the tensor's value of channel `c` from a pixel's 0..255.
+    pub fn affine(&self, c: usize) -> (f32, f32) {
+        let get = |values: &[f32; 3], default| values.get(c).copied().unwrap_or(default);
+        let (mean, std) = (get(&self.mean, 0.0), get(&self.std, 1.0));
+        let (scale, zero) = self.quantization.map_or((1.0, 0.0), |q| (q.scale, q.zero_point as f32));
+        (1.0 / (std * scale), zero - mean / (std * scale))
+    }
+}
+
 /// What a tensor's integers stand for: `(integer - zero-point) * scale` (ONNX `DequantizeLinear`, TFLite).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -67,6 +67,15 @@ impl Io {
         });
         Self { inputs: inputs.collect(), outputs: outputs.collect(), binding: None }
     }
+
+    /// Makes room for `batch` pictures in input `index`, in the memory that it has where that is enough.
+    pub fn resize_batch(&mut self, index: usize, batch: usize) {
+        let Some(tensor) = self.inputs.get_mut(index) else { return };
+        let Some((first, rest)) = tensor.shape.split_first_mut() else { return };
+        *first = batch;
+        let len = rest.iter().product::<usize>().saturating_mul(batch);
+        tensor.data.resize(len);
+    }
 }
 
 /// A loaded model on one execution provider.

@@ -100,6 +100,18 @@ impl TensorData {
         self.len() == 0
     }
 
+    /// Cuts or fills up with zeros to `len` elements.
+    pub fn resize(&mut self, len: usize) {
+        match self {
+            Self::F32(v) => v.resize(len, 0.0),
+            Self::F16(v) => v.resize(len, f16::ZERO),
+            Self::U8(v) => v.resize(len, 0),
+            Self::I8(v) => v.resize(len, 0),
+            Self::I32(v) => v.resize(len, 0),
+            Self::I64(v) => v.resize(len, 0),
+        }
+    }
+
     /// Becomes the values of `from` at `part` (cut at its end), of its type, in the memory that it has where it can.
     pub fn copy_part(&mut self, from: &Self, part: std::ops::Range<usize>) {
         fn copy<T: Copy>(to: &mut Vec<T>, from: &[T], part: std::ops::Range<usize>) {

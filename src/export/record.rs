@@ -418,6 +418,7 @@ mod tests {
             objects: vec![person],
             classes: vec![FrameClass { class_id: 2, label: "day".into(), confidence: 1.0 }],
             embedding: None,
+            secondary: Vec::new(),
         }
     }
 

@@ -1,9 +1,10 @@
 //! GStreamer video frames as the domain's [`FrameView`] and [`FrameMut`].
 
 use gst_video::prelude::*;
-use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoInfo};
+use gst_video::{VideoColorMatrix, VideoColorRange, VideoFormat, VideoInfo, VideoOrientationMethod};
 
-use crate::frame::{BadPlane, ColorMatrix, ColorRange, FrameInfo, FrameMut, FrameView, PixelFormat};
+use crate::frame::{BadPlane, ColorMatrix, ColorRange, FrameInfo, FrameMut, FrameView, Orientation, PixelFormat};
+use crate::result::BBox;
 
 /// The raw formats that Vigil's elements take, in order of preference.
 pub const FORMATS: [VideoFormat; 11] = [
@@ -51,6 +52,31 @@ pub fn frame_info(info: &VideoInfo) -> Option<FrameInfo> {
         _ => ColorMatrix::Bt601,
     };
     Some(FrameInfo { format, width: info.width(), height: info.height(), range, matrix })
+}
+
+/// How a picture is turned to stand upright by a method other than `auto` and `custom`, which turn nothing.
+pub fn orientation(method: VideoOrientationMethod) -> Orientation {
+    let (swap, mirror_x, mirror_y) = match method {
+        VideoOrientationMethod::_90r => (true, true, false),
+        VideoOrientationMethod::_180 => (false, true, true),
+        VideoOrientationMethod::_90l => (true, false, true),
+        VideoOrientationMethod::Horiz => (false, true, false),
+        VideoOrientationMethod::Vert => (false, false, true),
+        VideoOrientationMethod::UlLr => (true, false, false),
+        VideoOrientationMethod::UrLl => (true, true, true),
+        _ => (false, false, false),
+    };
+    Orientation { swap, mirror_x, mirror_y }
+}
+
+/// What a buffer's `GstVideoCropMeta` leaves to be seen of a frame that is stored with `size`: the part in 0..1, and its
+/// size in pixels. `None` without such a meta, or if it shows nothing.
+pub fn visible(buffer: &gst::BufferRef, size: (u32, u32)) -> Option<(BBox, (u32, u32))> {
+    let (x, y, w, h) = buffer.meta::<gst_video::VideoCropMeta>()?.rect();
+    let (w, h) = (w.min(size.0.saturating_sub(x)), h.min(size.1.saturating_sub(y)));
+    let (width, height) = (size.0 as f32, size.1 as f32);
+    let part = BBox { x: x as f32 / width, y: y as f32 / height, w: w as f32 / width, h: h as f32 / height };
+    (w > 0 && h > 0).then_some((part, (w, h)))
 }
 
 /// The order in which GStreamer stores the planes: YV12 has V before U.

@@ -334,6 +334,7 @@ pub enum Nms {
 /// Buffers that live from frame to frame, so that nothing is allocated once they have grown.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    item: Vec<Tensor>,
     floats: Vec<Tensor>,
     candidates: Candidates,
     scores: Vec<ClassScore>,
@@ -381,6 +382,7 @@ impl PostProcessor {
         spec: &Spec,
     ) -> Result<Self, PostError> {
         let image = view::check_input(input, spec)?;
+        let spec = &view::of_one_picture(spec, image);
         let sides = side_inputs::find(input, spec, image)?;
         let classes = labels.len();
         let objects = |decoder: Box<dyn Decoder>| Head::Objects(decoder);
@@ -428,6 +430,28 @@ impl PostProcessor {
         self.thresholds.clone()
     }
 
+    /// As [`run`](Self::run), for picture `item` of a run of `batch` pictures.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_item(
+        &self,
+        outputs: &[Tensor],
+        (item, batch): (usize, usize),
+        thresholds: &Thresholds,
+        geometry: &Geometry,
+        scratch: &mut Scratch,
+        result: &mut FrameResult,
+    ) -> Result<GuardCounts, PostError> {
+        if batch <= 1 {
+            return self.run(outputs, thresholds, geometry, scratch, result);
+        }
+        let mut buffer = std::mem::take(&mut scratch.item);
+        let counts = self.run(view::item(outputs, item, batch, &mut buffer), thresholds, geometry, scratch, result);
+        scratch.item = buffer;
+        counts
+    }
+
     /// Reads `outputs` (the model's, in the graph's order) and replaces `result`'s objects and classes with what they
     /// say: highest confidence first, ids from 0, boxes in 0..1 of the frame, never empty. Nothing else of `result` is
     /// touched. The counts say what was dropped as impossible.
@@ -445,7 +469,7 @@ impl PostProcessor {
         result.objects.clear();
         result.classes.clear();
         result.embedding = None;
-        let Scratch { floats, candidates, scores } = scratch;
+        let Scratch { floats, candidates, scores, .. } = scratch;
         let outputs = view::as_floats(outputs, &self.scales, floats);
         let mut counts = GuardCounts::default();
         match &self.head {

@@ -61,6 +61,7 @@ fn empty_result() -> FrameResult {
         objects: Vec::new(),
         classes: Vec::new(),
         embedding: None,
+        secondary: Vec::new(),
     }
 }
 
@@ -202,13 +203,10 @@ fn the_input_must_be_the_promised_one() {
     assert_eq!(check(&[Some(1), Some(3), Some(64), Some(64)]), text("[1, 3, 64, 64]", "Change `input.size`"));
     assert_eq!(check(&[Some(1), Some(32), Some(64), Some(3)]), text("[1, 32, 64, 3]", "Change `input.layout`"));
     assert_eq!(check(&[Some(1), Some(1), Some(32), Some(64)]), text("[1, 1, 32, 64]", "Change `input.color`"));
-    assert_eq!(
-        check(&[Some(8), Some(3), Some(32), Some(64)]),
-        text("[8, 3, 32, 64]", "Export the model with a batch of 1 or a free one")
-    );
+    assert_eq!(check(&[Some(8), Some(3), Some(32), Some(64)]), Ok(()), "a picture fills one place of a fixed batch");
     assert_eq!(
         check(&[Some(3), Some(32), Some(64)]),
-        text("[3, 32, 64]", "Only a model whose input has the four dimensions of a picture can be run")
+        text("[3, 32, 64]", "Only a model with one input that has the four dimensions of a picture can be run")
     );
 }
 

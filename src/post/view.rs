@@ -207,6 +207,18 @@ pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<usize, P
     Ok(place)
 }
 
+/// The model's promise for one picture of its batch: outputs with the fixed batch of the input have a batch of 1.
+pub(super) fn of_one_picture(spec: &Spec, image: usize) -> Spec {
+    let mut spec = spec.clone();
+    let batch = spec.inputs.get(image).and_then(|t| t.shape.first().copied().flatten());
+    for first in spec.outputs.iter_mut().filter_map(|t| t.shape.first_mut()) {
+        if batch.is_some() && *first == batch {
+            *first = Some(1);
+        }
+    }
+    spec
+}
+
 /// The place of the one input with the four dimensions of a picture.
 pub(super) fn picture_input(spec: &Spec) -> Option<usize> {
     let mut pictures = spec.inputs.iter().enumerate().filter(|(_, t)| t.shape.len() == 4).map(|(i, _)| i);
@@ -367,6 +379,22 @@ mod tests {
 
     fn scales_error(contract: &OutputContract, spec: &Spec) -> String {
         scales(contract, spec).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_fixed_batch_is_promised_picture_by_picture() {
+        let tensor = |name: &str, shape: &[usize]| TensorSpec {
+            name: name.into(),
+            dtype: DataType::F32,
+            shape: shape.iter().map(|d| Some(*d)).collect(),
+        };
+        let spec = Spec {
+            inputs: vec![tensor("images", &[4, 3, 8, 8])],
+            outputs: vec![tensor("boxes", &[4, 84, 21]), tensor("constant", &[3])],
+            ..Spec::default()
+        };
+        let one = of_one_picture(&spec, 0);
+        assert_eq!(one.outputs, [tensor("boxes", &[1, 84, 21]), tensor("constant", &[3])]);
     }
 
     #[test]

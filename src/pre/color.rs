@@ -96,7 +96,8 @@ impl ColorMap {
         };
         let maps = std::array::from_fn(|c| {
             let (weights, offset) = rows[c];
-            ChannelMap { weights, offset, scale: 1.0 / input.std[c], bias: -input.mean[c] / input.std[c] }
+            let (scale, bias) = input.affine(c);
+            ChannelMap { weights, offset, scale, bias }
         });
         Self { channels, maps, outputs: input.color.channels() }
     }

@@ -22,17 +22,18 @@ pub struct Geometry {
 impl Geometry {
     /// Places a frame of `width` × `height` (or the part `region` of it, 0..1) in the input.
     pub fn new(input: &InputContract, width: u32, height: u32, region: Option<BBox>) -> Self {
-        Self::of_view(input, &View { size: (width, height), ..View::default() }, region)
+        Self::of_view(input, (width, height), &View::default(), region)
     }
 
-    /// Places what is to be seen of a frame (or the part `region` of that, 0..1 of the stored picture) in the input.
-    pub fn of_view(input: &InputContract, view: &View, region: Option<BBox>) -> Self {
+    /// Places what `view` shows of a stored frame of `size` (or the part `region` of what it shows, 0..1, not turned) in
+    /// the input.
+    pub fn of_view(input: &InputContract, size: (u32, u32), view: &View, region: Option<BBox>) -> Self {
         let orientation = view.orientation;
         let upright = |b: BBox| orientation.bbox_upright(b);
-        let (fw, fh) = orientation.size_upright((view.size.0 as f32, view.size.1 as f32));
-        let visible = upright(view.visible.map_or(WHOLE, |v| v.clipped()));
+        let (fw, fh) = orientation.size_upright((size.0 as f32, size.1 as f32));
+        let visible = upright(view.visible.map_or(BBox::WHOLE, |v| v.clipped()));
         let within = (visible.x * fw, visible.y * fh, (visible.w * fw).max(1.0), (visible.h * fh).max(1.0));
-        let r = upright(region.map_or(WHOLE, |r| r.clipped()));
+        let r = upright(region.map_or(BBox::WHOLE, |r| r.clipped()));
         let (sx, sy) = (within.0 + r.x * within.2, within.1 + r.y * within.3);
         let (sw, sh) = ((r.w * within.2).max(1.0), (r.h * within.3).max(1.0));
         let (iw, ih) = (input.width, input.height);
@@ -57,6 +58,21 @@ impl Geometry {
             }
         };
         Self { within, source, target, orientation }
+    }
+
+    /// The same for the picture as it is stored, in a target of its own at 0, 0: what has to be sampled before the turn.
+    pub(super) fn stored(&self, size: (u32, u32)) -> Self {
+        let (fw, fh) = (size.0 as f32, size.1 as f32);
+        let (uw, uh) = self.orientation.size_upright((fw, fh));
+        let (sx, sy, sw, sh) = self.source;
+        let b = self.orientation.bbox_stored(BBox { x: sx / uw, y: sy / uh, w: sw / uw, h: sh / uh });
+        let (tw, th) = self.orientation.size_upright((self.target.2, self.target.3));
+        Self {
+            within: (0.0, 0.0, fw, fh),
+            source: (b.x * fw, b.y * fh, b.w * fw, b.h * fh),
+            target: (0, 0, tw, th),
+            orientation: Orientation::UPRIGHT,
+        }
     }
 
     /// A point in pixels of the input tensor → 0..1 of the frame (not clipped).
@@ -89,9 +105,6 @@ impl Geometry {
         BBox::from_corners(x1.min(x2), y1.min(y2), x1.max(x2), y1.max(y2))
     }
 }
-
-/// The whole of anything, in 0..1.
-const WHOLE: BBox = BBox { x: 0.0, y: 0.0, w: 1.0, h: 1.0 };
 
 #[cfg(test)]
 mod tests {
@@ -140,8 +153,8 @@ mod tests {
     #[test]
     fn an_oriented_picture_is_looked_at_upright_and_its_boxes_come_back_as_stored() {
         // Stored 1920 × 1080, shown turned by 90° clockwise: 1080 × 1920.
-        let view = View { size: (1920, 1080), orientation: Orientation::CLOCKWISE, ..View::default() };
-        let g = Geometry::of_view(&input(Resize::Letterbox, Align::TopLeft), &view, None);
+        let view = View { orientation: Orientation::CLOCKWISE, ..View::default() };
+        let g = Geometry::of_view(&input(Resize::Letterbox, Align::TopLeft), (1920, 1080), &view, None);
         assert_eq!((g.source, g.target), ((0.0, 0.0, 1080.0, 1920.0), (0, 0, 360, 640)));
         // The upright top left corner is the stored bottom left one.
         let stored = g.to_frame(BBox { x: 0.0, y: 0.0, w: 36.0, h: 64.0 });
@@ -156,12 +169,12 @@ mod tests {
     #[test]
     fn coordinates_are_those_of_the_visible_part() {
         let visible = Some(BBox { x: 0.25, y: 0.5, w: 0.5, h: 0.5 });
-        let view = View { size: (400, 200), visible, ..View::default() };
-        let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), &view, None);
+        let view = View { visible, ..View::default() };
+        let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), (400, 200), &view, None);
         assert_eq!(g.source, (100.0, 100.0, 200.0, 100.0));
-        assert_eq!(g.to_frame(BBox { x: 0.0, y: 0.0, w: 640.0, h: 640.0 }), WHOLE);
+        assert_eq!(g.to_frame(BBox { x: 0.0, y: 0.0, w: 640.0, h: 640.0 }), BBox::WHOLE);
         let region = Some(BBox { x: 0.5, y: 0.0, w: 0.5, h: 1.0 });
-        let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), &view, region);
+        let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), (400, 200), &view, region);
         assert_eq!(g.source, (200.0, 100.0, 100.0, 100.0));
         assert_eq!(g.to_frame(BBox { x: 0.0, y: 0.0, w: 640.0, h: 640.0 }), region.unwrap());
     }

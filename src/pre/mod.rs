@@ -17,6 +17,7 @@ pub mod geometry;
 mod render;
 mod scalar;
 mod store;
+mod turn;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -25,10 +26,11 @@ pub use store::Border;
 
 use crate::bundle::contract::{InputContract, Layout};
 use crate::engine::{DataType, Tensor, TensorData};
-use crate::frame::{FrameInfo, FrameView};
+use crate::frame::{FrameInfo, FrameView, View};
 use crate::result::BBox;
-use render::{Plan, Renderer};
+use render::Renderer;
 use store::Element;
+use turn::Rows;
 
 /// Longest side of a frame or of a model's input, pixels.
 pub const MAX_SIDE: u32 = 1 << 15;
@@ -37,12 +39,17 @@ pub const MAX_SIDE: u32 = 1 << 15;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PreError {
     /// The tensor's shape is not the contract's.
-    #[error("the input tensor has shape {have:?}, the contract asks for {need:?}: make the tensor from the contract")]
+    #[error(
+        "the input tensor has shape {have:?}, the contract asks for {need:?} for each picture and there is no place for \
+         picture {item}: make the tensor from the contract"
+    )]
     Shape {
         /// The tensor's shape.
         have: Vec<usize>,
-        /// Batch, channels and size in the contract's layout.
+        /// One picture: 1, channels and size in the contract's layout.
         need: [usize; 4],
+        /// Which picture of the batch was to be written.
+        item: usize,
     },
     /// The tensor's element type cannot hold pixels.
     #[error("the model wants {0:?} pixels; vigil can give it F32, F16, U8 or I8: export the model with one of these")]
@@ -65,9 +72,7 @@ pub enum PreError {
 #[derive(Debug)]
 pub struct Preprocessor {
     input: InputContract,
-    renderer: Renderer,
-    plan: Plan,
-    planned_for: Option<(FrameInfo, Geometry)>,
+    rows: Rows,
     /// One row of the target: a plane per channel, then interleaved. Unused for planar f32, which is written in place.
     planar: [Vec<f32>; 3],
     interleaved: Vec<f32>,
@@ -83,9 +88,7 @@ impl Preprocessor {
         let width = input.width.min(MAX_SIDE) as usize;
         let channels = input.color.channels();
         Self {
-            renderer,
-            plan: Plan::new(&input),
-            planned_for: None,
+            rows: Rows::new(&input, renderer),
             planar: std::array::from_fn(|c| if c < channels { vec![0.0; width] } else { Vec::new() }),
             interleaved: vec![0.0; width * channels],
             input,
@@ -101,15 +104,11 @@ impl Preprocessor {
         }
     }
 
-    /// Writes the frame, or the part `region` (0..1) of it, into `out` and says where it lies there.
-    ///
-    /// `out` has the shape of [`shape`](Self::shape) and elements of type F32, F16, U8 or I8 (the integers rounded
-    /// and saturated). `border` belongs to `out`: keep one beside each tensor, made with [`Border::default`].
-    /// It remembers which padding the tensor holds, so that padding is written only when it changes.
+    /// Writes the frame, or the part `region` (0..1) of it, into `out` and says where it lies there; see
+    /// [`run_item`](Self::run_item).
     ///
     /// # Errors
-    /// [`PreError`] if the tensor does not fit the contract, a size is out of range or the region is not finite;
-    /// nothing has been written then.
+    /// As [`run_item`](Self::run_item).
     pub fn run(
         &mut self,
         frame: &FrameView<'_>,
@@ -117,37 +116,65 @@ impl Preprocessor {
         out: &mut Tensor,
         border: &mut Border,
     ) -> Result<Geometry, PreError> {
-        self.check(frame.info(), region, out)?;
+        self.run_item(frame, &View::default(), region, (out, 0), border)
+    }
+
+    /// Writes what `view` shows of the frame, or the part `region` (0..1) of that, into picture `item` of the batch `out`,
+    /// upright, and says where it lies there.
+    ///
+    /// `out` has the shape of [`shape`](Self::shape) with any number of pictures, and elements of type F32, F16, U8 or
+    /// I8 (the integers rounded and saturated). `border` belongs to that picture of `out`: keep one for each, made with
+    /// [`Border::default`]. It remembers which padding the tensor holds, so that padding is written only when it changes.
+    ///
+    /// # Errors
+    /// [`PreError`] if the tensor does not fit the contract, a size is out of range or the region is not finite;
+    /// nothing has been written then.
+    pub fn run_item(
+        &mut self,
+        frame: &FrameView<'_>,
+        view: &View,
+        region: Option<BBox>,
+        (out, item): (&mut Tensor, usize),
+        border: &mut Border,
+    ) -> Result<Geometry, PreError> {
         let info = *frame.info();
-        let geometry = Geometry::new(&self.input, info.width, info.height, region);
-        if self.planned_for != Some((info, geometry)) {
-            self.plan.rebuild(&self.input, &info, &geometry);
-            self.renderer.prepare(&info);
-            self.planned_for = Some((info, geometry));
-        }
+        let part = self.check(&info, region, out, item)?;
+        let geometry = Geometry::of_view(&self.input, (info.width, info.height), view, region);
+        self.rows.begin(&self.input, frame, &geometry);
         match &mut out.data {
-            TensorData::F32(v) if self.input.layout == Layout::Nchw => self.fill_planes(frame, &geometry, v, border),
-            TensorData::F32(v) => self.fill_rows(frame, &geometry, v, border),
-            TensorData::F16(v) => self.fill_rows(frame, &geometry, v, border),
-            TensorData::U8(v) => self.fill_rows(frame, &geometry, v, border),
-            TensorData::I8(v) => self.fill_rows(frame, &geometry, v, border),
+            TensorData::F32(v) if self.input.layout == Layout::Nchw => {
+                self.fill_planes(frame, &geometry, v.get_mut(part).unwrap_or_default(), border);
+            }
+            TensorData::F32(v) => self.fill_rows(frame, &geometry, v.get_mut(part).unwrap_or_default(), border),
+            TensorData::F16(v) => self.fill_rows(frame, &geometry, v.get_mut(part).unwrap_or_default(), border),
+            TensorData::U8(v) => self.fill_rows(frame, &geometry, v.get_mut(part).unwrap_or_default(), border),
+            TensorData::I8(v) => self.fill_rows(frame, &geometry, v.get_mut(part).unwrap_or_default(), border),
             TensorData::I32(_) | TensorData::I64(_) => return Err(PreError::DataType(out.data.dtype())),
         }
         Ok(geometry)
     }
 
-    fn check(&self, info: &FrameInfo, region: Option<BBox>, out: &Tensor) -> Result<(), PreError> {
+    /// The place of picture `item` among the values of `out`.
+    fn check(
+        &self,
+        info: &FrameInfo,
+        region: Option<BBox>,
+        out: &Tensor,
+        item: usize,
+    ) -> Result<std::ops::Range<usize>, PreError> {
         let (from, to) = ((info.width, info.height), (self.input.width, self.input.height));
         if [from.0, from.1, to.0, to.1].iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
             return Err(PreError::Size { from, to });
         }
         let need = self.shape();
-        if out.shape != need || out.data.len() != need.iter().product::<usize>() {
-            return Err(PreError::Shape { have: out.shape.clone(), need });
+        let len: usize = need.iter().product();
+        let batch = out.shape.first().copied().unwrap_or(0);
+        if out.shape.get(1..) != need.get(1..) || item >= batch || batch.checked_mul(len) != Some(out.data.len()) {
+            return Err(PreError::Shape { have: out.shape.clone(), need, item });
         }
         match region {
             Some(r) if ![r.x, r.y, r.w, r.h].iter().all(|v| v.is_finite()) => Err(PreError::Region(r)),
-            _ => Ok(()),
+            _ => Ok(item * len..(item + 1) * len),
         }
     }
 
@@ -163,7 +190,7 @@ impl Preprocessor {
         for y in 0..th as usize {
             let start = (ty as usize + y) * width + tx as usize;
             let rows = planes.each_mut().map(|p| p.get_mut(start..start + tw as usize).unwrap_or_default());
-            self.renderer.row(&self.plan, frame, y, rows);
+            self.rows.row(frame, y, rows);
         }
     }
 
@@ -181,7 +208,7 @@ impl Preprocessor {
         let (tx, tw) = (tx as usize, tw as usize);
         for y in 0..th as usize {
             let rows = self.planar.each_mut().map(|row| row.get_mut(..tw).unwrap_or_default());
-            self.renderer.row(&self.plan, frame, y, rows);
+            self.rows.row(frame, y, rows);
             let start = (ty as usize + y) * width + tx;
             match self.input.layout {
                 Layout::Nchw => {

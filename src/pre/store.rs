@@ -102,7 +102,10 @@ impl Border {
             layout: input.layout,
             size: (input.width, input.height),
             target: geometry.target,
-            value: std::array::from_fn(|c| (f32::from(input.pad) - input.mean[c]) / input.std[c]),
+            value: std::array::from_fn(|c| {
+                let (scale, bias) = input.affine(c);
+                f32::from(input.pad) * scale + bias
+            }),
         };
         if self.0 == Some(painted) {
             return;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::render::Renderer;
 use super::*;
 use crate::bundle::contract::{Align, Color, Resize};
-use crate::frame::{ColorMatrix, ColorRange, PixelFormat};
+use crate::frame::{ColorMatrix, ColorRange, Orientation, PixelFormat};
 
 fn contract(width: u32, height: u32) -> InputContract {
     InputContract {
@@ -292,7 +292,7 @@ fn what_does_not_fit_is_an_error() {
     let mut go = |region, shape: &[usize], dtype| {
         pre.run(&frame.view(), region, &mut Tensor::zeros("in", dtype, shape), &mut Border::default()).unwrap_err()
     };
-    let shape = PreError::Shape { have: vec![1, 3, 4, 3], need: [1, 3, 3, 4] };
+    let shape = PreError::Shape { have: vec![1, 3, 4, 3], need: [1, 3, 3, 4], item: 0 };
     assert_eq!(go(None, &[1, 3, 4, 3], DataType::F32), shape);
     assert_eq!(go(None, &[1, 3, 3, 4], DataType::I64), PreError::DataType(DataType::I64));
     let nan = BBox { x: f32::NAN, ..BBox::default() };
@@ -301,6 +301,93 @@ fn what_does_not_fit_is_an_error() {
     let mut out = Tensor::zeros("in", DataType::F32, &empty.shape());
     let error = empty.run(&frame.view(), None, &mut out, &mut Border::default()).unwrap_err();
     assert_eq!(error, PreError::Size { from: (7, 5), to: (0, 3) });
+}
+
+/// A picture whose pixel at x, y (upright) is `value(x, y)`, stored so that `orientation` brings it upright.
+fn stored(orientation: Orientation, (w, h): (u32, u32), value: impl Fn(usize, usize) -> [u8; 3]) -> Owned {
+    let (sw, sh) = orientation.size_upright((w, h));
+    Owned::new(info(PixelFormat::Rgb, sw, sh), 1, |_, row, byte| {
+        let middle = ((byte / 3) as f32 + 0.5) / sw as f32;
+        let (x, y) = orientation.point_upright((middle, (row as f32 + 0.5) / sh as f32));
+        value((x * w as f32) as usize, (y * h as f32) as usize)[byte % 3]
+    })
+}
+
+#[test]
+fn a_turned_picture_gives_the_tensor_of_the_upright_one() {
+    let value = |x: usize, y: usize| [(x * 31 + y * 7) as u8, (x * y) as u8, (200 - y * 9) as u8];
+    for resize in [Resize::Stretch, Resize::Letterbox, Resize::Crop] {
+        for layout in [Layout::Nchw, Layout::Nhwc] {
+            let input = InputContract { resize, layout, align: Align::TopLeft, ..contract(20, 14) };
+            let upright = stored(Orientation::UPRIGHT, (13, 17), value);
+            let expected = run_as(&mut Preprocessor::new(input.clone()), &upright, None, DataType::F32);
+            for bits in 0..8 {
+                let orientation = Orientation { swap: bits & 1 > 0, mirror_x: bits & 2 > 0, mirror_y: bits & 4 > 0 };
+                let frame = stored(orientation, (13, 17), value);
+                let mut pre = Preprocessor::new(input.clone());
+                let mut out = Tensor::zeros("in", DataType::F32, &pre.shape());
+                let view = View { orientation, ..View::default() };
+                pre.run_item(&frame.view(), &view, None, (&mut out, 0), &mut Border::default()).unwrap();
+                // The weights of the two axes are rounded in different places.
+                for (i, (seen, expected)) in values(&out).iter().zip(&expected).enumerate() {
+                    assert!((seen - expected).abs() < 1.0, "{orientation:?} {resize:?} {i}: {seen} not {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_visible_part_of_a_picture_is_looked_at() {
+    let part = stored(Orientation::UPRIGHT, (10, 8), |x, y| if x >= 4 && y >= 2 { [200; 3] } else { [0; 3] });
+    let mut pre = Preprocessor::new(contract(6, 6));
+    let mut out = Tensor::zeros("in", DataType::F32, &pre.shape());
+    let visible = Some(BBox { x: 0.5, y: 0.5, w: 0.5, h: 0.5 });
+    let view = View { visible, ..View::default() };
+    let geometry = pre.run_item(&part.view(), &view, None, (&mut out, 0), &mut Border::default()).unwrap();
+    assert!(values(&out).iter().all(|v| *v == 200.0));
+    assert_eq!(geometry.point_to_frame(0.0, 0.0), (0.0, 0.0));
+}
+
+#[test]
+fn every_picture_of_a_batch_lies_in_its_place() {
+    let input = InputContract { resize: Resize::Letterbox, ..contract(4, 3) };
+    let mut pre = Preprocessor::new(input);
+    let len = pre.shape().iter().product::<usize>();
+    for dtype in [DataType::F32, DataType::F16, DataType::U8, DataType::I8] {
+        let mut out = Tensor::zeros("in", dtype, &[3, 3, 3, 4]);
+        let mut borders = vec![Border::default(); 3];
+        for item in [2, 0] {
+            let frame = Owned::uniform(info(PixelFormat::Rgb, 4, 1), [item as u8 * 10 + 20; 3]);
+            let place = (&mut out, item);
+            pre.run_item(&frame.view(), &View::default(), None, place, &mut borders[item]).unwrap();
+        }
+        let all = values(&out);
+        for (item, row) in [(0, 20.0), (1, 0.0), (2, 40.0)] {
+            let pad = if item == 1 { 0.0 } else { 114.0 };
+            let expected: Vec<f32> =
+                (0..3).flat_map(|_| [pad; 4].into_iter().chain([row; 4]).chain([pad; 4])).collect();
+            assert_eq!(all[item * len..(item + 1) * len], expected, "{dtype:?} {item}");
+        }
+        let frame = Owned::uniform(info(PixelFormat::Rgb, 4, 1), [0; 3]);
+        let error = pre.run_item(&frame.view(), &View::default(), None, (&mut out, 3), &mut Border::default());
+        assert!(matches!(error, Err(PreError::Shape { item: 3, .. })), "{error:?}");
+    }
+}
+
+#[test]
+fn a_quantized_input_gets_the_integers_that_stand_for_the_values() {
+    use crate::bundle::contract::Quantization;
+    let quantization = Some(Quantization { scale: 1.0 / 128.0, zero_point: -3 });
+    let input =
+        InputContract { mean: [127.5; 3], std: [127.5; 3], quantization, resize: Resize::Letterbox, ..contract(4, 3) };
+    let frame = Owned::uniform(info(PixelFormat::Rgb, 4, 1), [255, 0, 191]);
+    let seen = run_as(&mut Preprocessor::new(input), &frame, None, DataType::I8);
+    // 1 → 125, -1 → -131 saturated, .498 → 60.75; the padding's -.106 → -16.55.
+    assert_eq!(seen[4..8], [125.0; 4]);
+    assert_eq!(seen[16..20], [-128.0; 4]);
+    assert_eq!(seen[28..32], [61.0; 4]);
+    assert_eq!(seen[0], -17.0);
 }
 
 #[test]

@@ -246,6 +246,7 @@ fn empty_result() -> FrameResult {
         objects: Vec::new(),
         classes: Vec::new(),
         embedding: None,
+        secondary: Vec::new(),
     }
 }
 

@@ -132,6 +132,7 @@ fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
         threads: 0,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
+        batch: false,
     };
     let (ok, detail) = match Model::load(&request) {
         Ok(model) => {

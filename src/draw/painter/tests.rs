@@ -125,6 +125,7 @@ fn result(objects: Vec<Object>) -> FrameResult {
         objects,
         classes: Vec::new(),
         embedding: None,
+        secondary: Vec::new(),
     }
 }
 

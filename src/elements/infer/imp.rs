@@ -3,7 +3,7 @@
 //! The streaming thread pre-processes a frame and hands it to the analysis; a task on the source pad pushes the frames
 //! in order once their results are there. Serialised events and queries wait until all frames before them are out.
 //!
-//! Locks: `settings`, `stream`, `flow`, `latency` are held for a copy only, never two at once and never over a call.
+//! Locks: `settings`, `stream`, `tagged`, `flow`, `latency` are held for a copy only, never two at once and never over a call.
 //! `task` is taken before any of them, while the task is started, paused or stopped; a turn of the task never takes it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,13 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSuccess};
 use gst_base::subclass::prelude::*;
-use gst_video::VideoInfo;
+use gst_video::prelude::*;
+use gst_video::{VideoInfo, VideoOrientationMethod};
 
-use super::properties::{SPECS, Settings, stats};
-use crate::analysis::{Analysis, Flushing, LatencyBound, Outcome, Ticket, Times};
+use super::properties::{Region, SPECS, Settings, stats};
+use crate::analysis::{Analysis, Flushing, Input, LatencyBound, Outcome, Ticket, Times};
 use crate::engine::runtime::{self, Severity};
-use crate::frame::FrameInfo;
+use crate::frame::{FrameInfo, Orientation, View};
 use crate::gstutil::{frame, lock, pad_templates, time};
 use crate::meta;
 use crate::model::{Model, ModelError};
@@ -46,6 +47,10 @@ struct Stream {
 pub struct Infer {
     settings: Mutex<Settings>,
     stream: Mutex<Option<Stream>>,
+    /// How the stream's tags say that its pictures are turned.
+    tagged: Mutex<Orientation>,
+    /// The application was told that frames come without a result to look at objects of.
+    lonely: AtomicBool,
     /// What downstream last said to a frame.
     flow: Mutex<Option<gst::FlowError>>,
     /// A flush, a start and a stop may come from three threads at once: a pause that overlapped a start would wait for
@@ -122,33 +127,70 @@ impl Infer {
     fn submit(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         let flow = |Flushing| lock(&self.flow).unwrap_or(gst::FlowError::Flushing);
         let stream = lock(&self.stream).clone().ok_or(gst::FlowError::NotNegotiated)?;
-        let times = Times {
-            pts_ns: buffer.pts().map(gst::ClockTime::nseconds),
-            running_time_ns: time::running_time_ns(&self.obj().segment(), buffer.pts()),
-            utc_ns: time::utc_now_ns(),
-        };
-        let size = (stream.info.width, stream.info.height);
-        let ticket = self.read(&buffer, &stream, size, times).map_err(flow)?;
+        let ticket = self.read(&buffer, &stream).map_err(flow)?;
         // Unmapped by now: the buffer has one owner again, so that metadata and drawing copy nothing.
         self.analysis.enter(ticket, buffer).map_err(flow)
     }
 
-    fn read(
-        &self,
-        buffer: &gst::BufferRef,
-        stream: &Stream,
-        size: (u32, u32),
-        times: Times,
-    ) -> Result<Ticket, Flushing> {
+    fn read(&self, buffer: &gst::BufferRef, stream: &Stream) -> Result<Ticket, Flushing> {
+        let (method, objects) = {
+            let settings = lock(&self.settings);
+            (settings.orientation, settings.inference_region == Region::Objects)
+        };
         let video = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &stream.video);
-        let view = match &video {
-            Ok(video) => frame::view(video, stream.info).map_err(|e| e.to_string()),
+        let mut info = stream.info;
+        let mut size = (info.width, info.height);
+        let mut view = View { visible: None, orientation: frame::orientation(method) };
+        if method == VideoOrientationMethod::Auto {
+            view.orientation = *lock(&self.tagged);
+        }
+        if let Ok(video) = &video
+            && let Some((part, shown)) = frame::visible(buffer, (video.width(), video.height()))
+        {
+            (info.width, info.height) = (video.width(), video.height());
+            (view.visible, size) = (Some(part), shown);
+        }
+        let planes = match &video {
+            Ok(video) => frame::view(video, info).map_err(|e| e.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        if let Err(error) = &view {
+        if let Err(error) = &planes {
             gst::warning!(CAT, imp = self, "frame cannot be read: {error}");
         }
-        self.analysis.read(view.as_ref().ok(), size, times)
+        let earlier = if objects { meta::get(buffer) } else { None };
+        if objects && earlier.is_none() {
+            self.warn_lonely();
+        }
+        self.analysis.read(&Input {
+            frame: planes.as_ref().ok(),
+            view,
+            size,
+            times: Times {
+                pts_ns: buffer.pts().map(gst::ClockTime::nseconds),
+                running_time_ns: time::running_time_ns(&self.obj().segment(), buffer.pts()),
+                utc_ns: time::utc_now_ns(),
+            },
+            earlier: earlier.as_deref(),
+        })
+    }
+
+    /// Tells once that there are no objects to look at, nor will there be.
+    fn warn_lonely(&self) {
+        if !self.lonely.swap(true, Ordering::Relaxed) {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::Failed,
+                ("Frames carry no result, so there are no objects to look at: put a vigilinfer that finds objects \
+                     before this one, or set inference-region=full-frame")
+            );
+        }
+    }
+
+    /// Takes over how a stream's tags say that its pictures are turned.
+    fn read_tags(&self, tags: &gst::TagListRef) {
+        if let Some(method) = VideoOrientationMethod::from_tag(tags) {
+            *lock(&self.tagged) = frame::orientation(method);
+        }
     }
 
     /// One turn of the source pad's task.
@@ -191,7 +233,7 @@ impl Infer {
             (None, Freshness::Absent(AbsentReason::BadFrame)) => {
                 format!("Frame {frame} cannot be read: its planes are too small, or a side is over {MAX_SIDE} pixels")
             }
-            (None, Freshness::Fresh) => {
+            (None, Freshness::Fresh) if outcome.looked => {
                 if self.failing.swap(false, Ordering::Relaxed) {
                     let content = gst::Structure::builder("vigil-infer")
                         .field("state", "recovered")
@@ -356,6 +398,7 @@ impl BaseTransformImpl for Infer {
         let guess = u64::try_from(model.run_time().as_nanos()).unwrap_or(u64::MAX).saturating_mul(2);
         *lock(&self.latency) = LatencyBound::new(guess);
         self.failing.store(false, Ordering::Relaxed);
+        self.lonely.store(false, Ordering::Relaxed);
         *lock(&self.flow) = None;
         self.analysis.slot().replace(Some(model));
         self.apply_settings();
@@ -418,7 +461,12 @@ impl BaseTransformImpl for Infer {
                 }
                 match view {
                     EventView::Eos(_) => self.report_flow_at_eos(),
-                    EventView::StreamStart(_) | EventView::Segment(_) => self.revive_after(gst::FlowError::Eos),
+                    EventView::StreamStart(_) => {
+                        *lock(&self.tagged) = Orientation::UPRIGHT;
+                        self.revive_after(gst::FlowError::Eos);
+                    }
+                    EventView::Segment(_) => self.revive_after(gst::FlowError::Eos),
+                    EventView::Tag(tag) => self.read_tags(tag.tag()),
                     _ => {}
                 }
                 self.parent_sink_event(event)

@@ -1,11 +1,13 @@
 //! The properties of `vigilinfer`.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use glib::prelude::*;
+use gst_video::VideoOrientationMethod;
 
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
+use crate::cascade::Rules;
 use crate::model::{Model, Request};
 
 /// What to do with a frame while the most frames that may be under way are.
@@ -18,6 +20,18 @@ pub enum Busy {
     Wait,
     #[enum_value(name = "Hold: let the frame go on with the last result, marked as held", nick = "hold")]
     Hold,
+}
+
+/// What the model looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "VigilInferenceRegion")]
+#[repr(i32)]
+pub enum Region {
+    #[default]
+    #[enum_value(name = "Whole frames", nick = "full-frame")]
+    FullFrame,
+    #[enum_value(name = "Objects that an element before it found", nick = "objects")]
+    Objects,
 }
 
 /// What the user has set.
@@ -36,6 +50,11 @@ pub struct Settings {
     pub mirror_roi: bool,
     pub post_messages: bool,
     pub emit_signals: bool,
+    pub orientation: VideoOrientationMethod,
+    pub inference_region: Region,
+    pub object_class: Option<String>,
+    /// Everything about objects but their classes.
+    pub rules: Rules,
 }
 
 impl Default for Settings {
@@ -54,6 +73,10 @@ impl Default for Settings {
             mirror_roi: true,
             post_messages: false,
             emit_signals: false,
+            orientation: VideoOrientationMethod::Auto,
+            inference_region: Region::default(),
+            object_class: None,
+            rules: Rules::default(),
         }
     }
 }
@@ -67,6 +90,7 @@ impl Settings {
             threads: self.threads as usize,
             lanes: self.max_in_flight as usize,
             ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
+            batch: self.inference_region == Region::Objects,
         })
     }
 
@@ -83,7 +107,14 @@ impl Settings {
             confidence: (self.confidence >= 0.0).then_some(self.confidence),
             iou: (self.iou >= 0.0).then_some(self.iou),
             max_objects: usize::try_from(self.max_objects).ok(),
+            cascade: (self.inference_region == Region::Objects).then(|| Arc::new(self.rules())),
         }
+    }
+
+    /// Which objects are looked at.
+    fn rules(&self) -> Rules {
+        let names = self.object_class.as_deref().unwrap_or_default().split(',').map(str::trim);
+        Rules { classes: names.filter(|n| !n.is_empty()).map(str::to_owned).collect(), ..self.rules.clone() }
     }
 
     /// Stores a property's value; `false` if the type is not the property's, which GObject has checked before.
@@ -108,6 +139,15 @@ impl Settings {
             "mirror-roi" => store(&mut self.mirror_roi, value),
             "post-messages" => store(&mut self.post_messages, value),
             "emit-signals" => store(&mut self.emit_signals, value),
+            "orientation" => store(&mut self.orientation, value),
+            "inference-region" => store(&mut self.inference_region, value),
+            "object-class" => store(&mut self.object_class, value),
+            "object-min-size" => store(&mut self.rules.min_size, value),
+            "object-min-confidence" => store(&mut self.rules.min_confidence, value),
+            "object-margin" => store(&mut self.rules.margin, value),
+            "object-max" => value.get::<u32>().map(|v| self.rules.most = v as usize).is_ok(),
+            "reinfer-time" => store(&mut self.rules.again_ns, value),
+            "reinfer-growth" => store(&mut self.rules.growth, value),
             _ => false,
         }
     }
@@ -128,6 +168,15 @@ impl Settings {
             "mirror-roi" => self.mirror_roi.to_value(),
             "post-messages" => self.post_messages.to_value(),
             "emit-signals" => self.emit_signals.to_value(),
+            "orientation" => self.orientation.to_value(),
+            "inference-region" => self.inference_region.to_value(),
+            "object-class" => self.object_class.to_value(),
+            "object-min-size" => self.rules.min_size.to_value(),
+            "object-min-confidence" => self.rules.min_confidence.to_value(),
+            "object-margin" => self.rules.margin.to_value(),
+            "object-max" => u32::try_from(self.rules.most).unwrap_or(u32::MAX).to_value(),
+            "reinfer-time" => self.rules.again_ns.to_value(),
+            "reinfer-growth" => self.rules.growth.to_value(),
             _ => return None,
         })
     }
@@ -137,6 +186,7 @@ impl Settings {
 pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = engine_specs();
     specs.extend(frame_specs());
+    specs.extend(object_specs());
     specs
 });
 
@@ -217,6 +267,11 @@ fn frame_specs() -> Vec<glib::ParamSpec> {
             .default_value(-1)
             .mutable_playing()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("orientation", VideoOrientationMethod::Auto)
+            .nick("Orientation")
+            .blurb("How the picture is turned for the model; auto = as the stream's image-orientation tag says. Coordinates stay those of the stream")
+            .mutable_playing()
+            .build(),
         flag("mirror-roi", "Mirror as ROI", "Attach the objects as GstVideoRegionOfInterestMeta too", true),
         flag("post-messages", "Post messages", "Post an element message vigil-result for each frame", false),
         flag("emit-signals", "Emit signals", "Emit the signal result for each frame", false),
@@ -228,6 +283,76 @@ fn frame_specs() -> Vec<glib::ParamSpec> {
     ]
 }
 
+/// Which objects are looked at, with `inference-region=objects`; changes take effect with the next frame.
+fn object_specs() -> Vec<glib::ParamSpec> {
+    use gst::prelude::GstParamSpecBuilderExt;
+    let defaults = Rules::default();
+    let number = |name: &str, nick: &str, blurb: &str, most: f32, default: f32| {
+        glib::ParamSpecFloat::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .minimum(0.0)
+            .maximum(most)
+            .default_value(default)
+            .mutable_playing()
+            .build()
+    };
+    vec![
+        glib::ParamSpecEnum::builder::<Region>("inference-region")
+            .nick("Inference region")
+            .blurb("What the model looks at: whole frames, or the objects that were found before")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("object-class")
+            .nick("Object class")
+            .blurb("Labels of the objects to look at, separated by commas (unset = all)")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("object-min-size")
+            .nick("Minimum object size")
+            .blurb("Objects whose shorter side has fewer pixels are not looked at")
+            .maximum(32_768)
+            .default_value(defaults.min_size)
+            .mutable_playing()
+            .build(),
+        number(
+            "object-min-confidence",
+            "Minimum object confidence",
+            "Objects of less confidence, 0..1, are not looked at",
+            1.0,
+            defaults.min_confidence,
+        ),
+        number(
+            "object-margin",
+            "Object margin",
+            "Part of the box's width and height that is looked at around it on each side",
+            4.0,
+            defaults.margin,
+        ),
+        glib::ParamSpecUInt::builder("object-max")
+            .nick("Maximum objects looked at")
+            .blurb("Most objects per frame that are looked at; those that have waited longest come first")
+            .minimum(1)
+            .maximum(1024)
+            .default_value(u32::try_from(defaults.most).unwrap_or(u32::MAX))
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt64::builder("reinfer-time")
+            .nick("Re-inference time")
+            .blurb("Nanoseconds after which a tracked object is looked at again (0 = on every frame, maximum = never for its age); others are looked at on every frame")
+            .default_value(defaults.again_ns)
+            .mutable_playing()
+            .build(),
+        number(
+            "reinfer-growth",
+            "Re-inference growth",
+            "Factor by which the area of a tracked object must have grown to be looked at again (0 = never for its size)",
+            1000.0,
+            defaults.growth,
+        ),
+    ]
+}
+
 /// The property `stats`.
 pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
     let mut s = gst::Structure::builder("vigil-infer-stats")
@@ -236,6 +361,7 @@ pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
         .field("held", counts.held)
         .field("absent", counts.absent)
         .field("errors", counts.errors)
+        .field("objects", counts.objects)
         .field("in-flight", counts.in_flight as u64)
         .field("dropped-values", counts.dropped.total())
         .field("dropped-non-finite", counts.dropped.non_finite)
@@ -251,6 +377,7 @@ pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
         s.set("digest", &model.id().digest);
         s.set("provider", model.provider());
         s.set("lanes", model.lanes().engine().lanes() as u64);
+        s.set("batch", model.batch() as u64);
     }
     s
 }
