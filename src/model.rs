@@ -294,11 +294,15 @@ impl Model {
 
     /// Tensors for one run of one picture, with all inputs beside the picture filled.
     pub fn io(&self) -> Io {
+        let spec = self.lanes.engine().spec();
         let mut shapes = vec![Vec::new(); self.post.image_input() + 1];
         if let Some(shape) = shapes.last_mut() {
             *shape = Preprocessor::new(self.input().clone()).shape().to_vec();
+            // A model may have no dimension for the batch.
+            let rank = spec.inputs.get(self.post.image_input()).map_or(4, |t| t.shape.len());
+            shape.drain(..shape.len().saturating_sub(rank));
         }
-        let mut io = Io::new(self.lanes.engine().spec(), &shapes);
+        let mut io = Io::new(spec, &shapes);
         self.post.prepare(&mut io, self.batch_of(1));
         io
     }
@@ -315,7 +319,8 @@ impl Model {
 
 /// The number of pictures that a model takes at once, if it is not free.
 fn fixed_batch(spec: &Spec, image: usize) -> Option<usize> {
-    spec.inputs.get(image).and_then(|t| t.shape.first().copied().flatten())
+    let shape = &spec.inputs.get(image)?.shape;
+    if shape.len() < 4 { Some(1) } else { *shape.first()? }
 }
 
 /// The providers that `auto` tries: those of the bundle's variants in their order; the CPU where a variant names none.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use common::{caps, data, frame, init, messages, model, result};
 use gst::prelude::*;
 use gst_check::Harness;
-use gst_video::VideoFormat;
+use gst_video::{VideoFormat, VideoInfo};
 use gstvigil::gstutil::frame::FORMATS;
 use gstvigil::result::{AbsentReason, Freshness};
 
@@ -449,4 +449,66 @@ fn the_red_rectangle_is_found_to_the_pixel() {
     let edges = [b.x * 640.0, b.y * 360.0, b.x2() * 640.0, b.y2() * 360.0];
     let truth = [x, y, x + w, y + h].map(|v| v as f32);
     assert!(edges.iter().zip(truth).all(|(have, want)| (have - want).abs() <= 1.0), "{edges:?} {truth:?}");
+}
+
+/// The corners of the box of `red.onnx`, which lies over the left half of what the model sees.
+fn left_half(buffer: &gst::BufferRef) -> [f32; 4] {
+    let seen = result(buffer);
+    let b = seen.objects.iter().find(|o| &*o.label == "red").unwrap().bbox;
+    [b.x, b.y, b.w, b.h].map(|v| (v * 1000.0).round() / 1000.0)
+}
+
+#[test]
+fn a_turned_stream_is_looked_at_upright_and_results_stay_in_its_coordinates() {
+    let caps = caps(VideoFormat::I420, 32, 32);
+    let (mut harness, _) = start("red", &caps, &[]);
+    let mut next = |tag: Option<&str>, property: &str| {
+        if let Some(value) = tag {
+            let mut tags = gst::TagList::new();
+            tags.get_mut().unwrap().add::<gst::tags::ImageOrientation>(&value, gst::TagMergeMode::Replace);
+            assert!(harness.push_event(gst::event::Tag::new(tags)));
+        }
+        harness.element().unwrap().set_property_from_str("orientation", property);
+        harness.push(frame(&caps, RED, 0)).unwrap();
+        left_half(&harness.pull().unwrap())
+    };
+    assert_eq!(next(None, "auto"), [0.0, 0.0, 0.5, 1.0]);
+    // Upright after a quarter turn clockwise: its left is the stored bottom.
+    assert_eq!(next(Some("rotate-90"), "auto"), [0.0, 0.5, 1.0, 0.5]);
+    assert_eq!(next(None, "identity"), [0.0, 0.0, 0.5, 1.0]);
+    assert_eq!(next(Some("rotate-180"), "auto"), [0.5, 0.0, 0.5, 1.0]);
+    assert_eq!(next(Some("rotate-270"), "auto"), [0.0, 0.0, 1.0, 0.5]);
+    assert_eq!(next(Some("rotate-0"), "auto"), [0.0, 0.0, 0.5, 1.0]);
+    assert_eq!(next(None, "horiz"), [0.5, 0.0, 0.5, 1.0]);
+}
+
+#[test]
+fn only_what_the_crop_meta_shows_is_looked_at() {
+    let caps = caps(VideoFormat::Nv12, 32, 32);
+    let (mut harness, _) = start("red", &caps, &[]);
+    // Stored 96 × 64; the shown 32 × 32 at 50, 20 are red, the rest is green.
+    let stored = VideoInfo::builder(VideoFormat::Nv12, 96, 64).build().unwrap();
+    let mut buffer = frame(&stored.to_caps().unwrap(), GREEN, 0);
+    let red = frame(&caps, RED, 0);
+    {
+        let buffer = buffer.get_mut().unwrap();
+        let (from, to) = (red.map_readable().unwrap(), stored.stride()[0] as usize);
+        let mut bytes = buffer.map_writable().unwrap();
+        for y in 0..32 {
+            bytes[(y + 20) * to + 50..][..32].copy_from_slice(&from[y * 32..][..32]);
+        }
+        for y in 0..16 {
+            bytes[96 * 64 + (y + 10) * to + 50..][..32].copy_from_slice(&from[32 * 32 + y * 32..][..32]);
+        }
+        drop(bytes);
+        let flags = gst_video::VideoFrameFlags::empty();
+        gst_video::VideoMeta::add(buffer, flags, VideoFormat::Nv12, 96, 64).unwrap();
+        gst_video::VideoCropMeta::add(buffer, (50, 20, 32, 32));
+    }
+    harness.push(buffer).unwrap();
+    let buffer = harness.pull().unwrap();
+    let seen = result(&buffer);
+    assert_eq!((seen.width, seen.height), (32, 32));
+    assert!(seen.objects[0].confidence > 0.9, "all of it is red: {:?}", seen.objects);
+    assert_eq!(left_half(&buffer), [0.0, 0.0, 0.5, 1.0]);
 }

@@ -117,7 +117,10 @@ impl Job {
             engine.run(&mut run.io)?;
             stats.run.record(nanos(start));
             let start = Instant::now();
-            let places = run.io.inputs.get(image).and_then(|t| t.shape.first()).copied().unwrap_or(1);
+            let places = match run.io.inputs.get(image).map(|t| t.shape.as_slice()) {
+                Some([batch, _, _, _]) => *batch,
+                _ => 1,
+            };
             for (item, picture) in pictures.iter().enumerate() {
                 let target = if picture.pick.is_some() { &mut self.part } else { &mut *result };
                 let (outputs, place, post) = (&run.io.outputs, (item, places), self.model.post());

@@ -23,6 +23,8 @@ const MAX_CLASSES: usize = 5;
 const LABEL_GROUND: u8 = 215;
 const PANEL_GROUND: u8 = 165;
 const CONTOUR: u8 = 120;
+/// The sides of an oriented box whose object was not seen on this very frame; upright ones are dashed.
+const HELD: u8 = 110;
 
 /// Draws frame results on frames; keeps rendered glyphs, tails and scratch memory between frames.
 ///
@@ -143,8 +145,19 @@ impl Painter {
         let line = f.metrics.line;
         for object in drawn(f.result, self.style) {
             let r = rect_of(&object.bbox, f.canvas.bounds());
-            let side = r.width().min(r.height());
             let held = self.style.is_held(object, &f.result.freshness);
+            if let Some(corners) = near_corners(object) {
+                let size = f.canvas.bounds();
+                let at = |(x, y): (f32, f32)| (x * size.x1 as f32, y * size.y1 as f32);
+                let cover = if held { HELD } else { 255 };
+                self.strokes.clear();
+                let sides = corners.iter().zip(corners.iter().cycle().skip(1));
+                let radius = line as f32 * 0.5;
+                self.strokes.extend(sides.map(|(a, b)| Stroke { a: at(*a), b: at(*b), radius, cover }));
+                shape::strokes(f.canvas, &self.strokes, color_of(object, self.style.color_by));
+                continue;
+            }
+            let side = r.width().min(r.height());
             let corner = if side >= 12 * line { (side / 5).min(10 * line) } else { 0 };
             let dash = held.then_some(5 * line);
             shape::outline(f.canvas, r, Outline { line, corner, dash }, color_of(object, self.style.color_by));
@@ -326,6 +339,11 @@ fn drawn(result: &FrameResult, style: Style) -> impl Iterator<Item = &Object> {
 /// A point in 0..1 that lies on the frame or not far from it.
 fn near(x: f32, y: f32) -> Option<(f32, f32)> {
     ((-1.0..=2.0).contains(&x) && (-1.0..=2.0).contains(&y)).then_some((x, y))
+}
+
+/// The corners of an oriented box, unless one lies far from the frame.
+fn near_corners(object: &Object) -> Option<[(f32, f32); 4]> {
+    object.corners.filter(|corners| corners.iter().all(|(x, y)| near(*x, *y).is_some()))
 }
 
 /// Corner and size of a box in pixels, not rounded.

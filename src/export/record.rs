@@ -50,7 +50,10 @@ pub struct Record<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Model<'a>")]
     pub model: Option<Model<'a>>,
-    /// What was found, highest confidence first.
+    /// Models that looked at the objects and added to them, in the order of the stream; left out if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary_models: Vec<Model<'a>>,
+    /// What was found, highest confidence first, then what was found inside other objects.
     pub objects: Vec<Object<'a>>,
     /// Classes of the whole frame, highest confidence first; left out if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -136,6 +139,23 @@ pub struct Object<'a> {
     /// Skeleton points or landmarks in the model's order; left out if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keypoints: Vec<Keypoint>,
+    /// Corners of an oriented box, in order around it; `box` is the upright box around them. Left out if it is upright.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "[Point; 4]")]
+    pub corners: Option<[Point; 4]>,
+    /// `id` of the object inside which this one was found; left out if it was found on the frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
+    pub parent: Option<u32>,
+}
+
+/// A point of the frame; it may lie outside.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Point {
+    /// Share of the frame's width, 5 decimals.
+    pub x: f32,
+    /// Share of the frame's height, 5 decimals.
+    pub y: f32,
 }
 
 /// The part of an object's box that lies in the frame, as shares of the frame's width and height, 5 decimals.
@@ -251,7 +271,7 @@ impl Context {
 impl<'a> Record<'a> {
     /// The record of `result`, the exporter's record number `number` since it started.
     ///
-    /// Numbers that are not finite become 0, so that the JSON is always valid; masks are left out.
+    /// Numbers that are not finite become 0, so that the JSON is always valid; masks and embeddings are left out.
     pub fn from_result(result: &'a FrameResult, context: &'a Context, number: u64) -> Self {
         Self {
             schema: SCHEMA.into(),
@@ -263,11 +283,8 @@ impl<'a> Record<'a> {
             running_time_ns: result.running_time_ns,
             source: Source { width: result.width, height: result.height },
             freshness: result.freshness.into(),
-            model: result.model.as_deref().map(|m| Model {
-                name: m.name.as_str().into(),
-                release: m.release.as_str().into(),
-                digest: m.digest.as_str().into(),
-            }),
+            model: result.model.as_deref().map(Model::from_result),
+            secondary_models: result.secondary.iter().map(|m| Model::from_result(m)).collect(),
             objects: result.objects.iter().map(Object::from_result).collect(),
             classes: result
                 .classes
@@ -286,6 +303,16 @@ impl<'a> Record<'a> {
         }
         line.push(b'\n');
         line
+    }
+}
+
+impl<'a> Model<'a> {
+    fn from_result(model: &'a result::ModelId) -> Self {
+        Self {
+            name: model.name.as_str().into(),
+            release: model.release.as_str().into(),
+            digest: model.digest.as_str().into(),
+        }
     }
 }
 
@@ -313,6 +340,8 @@ impl<'a> Object<'a> {
                 .iter()
                 .map(|k| Keypoint { x: rounded(k.x), y: rounded(k.y), confidence: share(k.confidence) })
                 .collect(),
+            corners: object.corners.map(|c| c.map(|(x, y)| Point { x: rounded(x), y: rounded(y) })),
+            parent: object.parent,
         }
     }
 }
@@ -401,6 +430,9 @@ mod tests {
         });
         person.attributes.push(result::Attribute { name: "colour".into(), label: "red".into(), confidence: 0.5 });
         person.keypoints.push(result::Keypoint { x: 1.25, y: -0.5, confidence: 0.75 });
+        person.corners = Some([(0.1, 0.25), (0.4, 0.25), (0.4, 0.75), (-0.1, 0.75)]);
+        person.parent = Some(1);
+        let colours = ModelId { name: "colours".into(), release: "2".into(), digest: "cd".repeat(32) };
         FrameResult {
             frame: 42,
             pts_ns: Some(4_200_000_000),
@@ -418,7 +450,7 @@ mod tests {
             objects: vec![person],
             classes: vec![FrameClass { class_id: 2, label: "day".into(), confidence: 1.0 }],
             embedding: None,
-            secondary: Vec::new(),
+            secondary: vec![Arc::new(colours)],
         }
     }
 
@@ -447,11 +479,14 @@ mod tests {
             r#""source":{"width":768,"height":576},"freshness":{"state":"held","age_ms":100},"#,
             r#""model":{"name":"people","release":"2026.11.1","digest":""#,
             "abababababababababababababababababababababababababababababababab",
-            r#""},"objects":[{"id":3,"label":"Person","class_id":1,"confidence":0.91235,"#,
+            r#""},"secondary_models":[{"name":"colours","release":"2","digest":""#,
+            "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+            r#""}],"objects":[{"id":3,"label":"Person","class_id":1,"confidence":0.91235,"#,
             r#""box":{"x":0.1,"y":0.25,"w":0.33333,"h":0.5},"#,
             r#""track":{"id":7,"state":"predicted","age_ms":1500,"unseen_ms":100,"velocity":{"x":0.01235,"y":0.0}},"#,
             r#""attributes":[{"name":"colour","label":"red","confidence":0.5}],"#,
-            r#""keypoints":[{"x":1.25,"y":-0.5,"confidence":0.75}]}],"#,
+            r#""keypoints":[{"x":1.25,"y":-0.5,"confidence":0.75}],"#,
+            r#""corners":[{"x":0.1,"y":0.25},{"x":0.4,"y":0.25},{"x":0.4,"y":0.75},{"x":-0.1,"y":0.75}],"parent":1}],"#,
             r#""classes":[{"label":"day","class_id":2,"confidence":1.0}]}"#,
             "\n",
         );
@@ -491,6 +526,7 @@ mod tests {
         for (i, v) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30, -1e30].into_iter().enumerate() {
             let mut o = result::Object::new(i as u32, 0, "\"\n\u{1f642}".into(), v, BBox { x: v, y: -v, w: v, h: v });
             o.keypoints.push(result::Keypoint { x: v, y: v, confidence: v });
+            o.corners = Some([(v, v); 4]);
             broken.objects.push(o);
         }
         broken.utc_ns = u64::MAX;

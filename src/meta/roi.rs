@@ -1,7 +1,8 @@
 //! The objects mirrored as `GstVideoRegionOfInterestMeta`, the way that other analytics elements read them.
 //!
 //! `roi_type` is the label, `id` the object's id in the frame; the param `detection` has `label`, `confidence`,
-//! `label_id`, `x_min`, `x_max`, `y_min`, `y_max` (0..1) and, for tracked objects, `object_id`.
+//! `label_id`, `x_min`, `x_max`, `y_min`, `y_max` (0..1) and, for tracked objects, `object_id`. Each attribute is a param
+//! `attribute` with `name`, `label`, `confidence`; `parent_id` is the id of the object that it was found in.
 
 use std::ops::ControlFlow;
 
@@ -41,7 +42,13 @@ pub fn add(buffer: &mut gst::BufferRef, result: &FrameResult) {
     for object in &result.objects {
         let mut meta = Roi::add(buffer, &object.label, pixels(object, result.width, result.height));
         meta.set_id(i32::try_from(object.id).unwrap_or(i32::MAX));
+        if let Some(parent) = object.parent {
+            meta.set_parent_id(i32::try_from(parent).unwrap_or(i32::MAX));
+        }
         meta.add_param(detection(object));
+        for attribute in &object.attributes {
+            meta.add_param(super::structure::attribute(attribute));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The frame result as a `GstStructure`, for messages and signals in every language.
 
-use crate::result::{FrameResult, Freshness, Object};
+use crate::result::{Attribute, FrameResult, Freshness, Object};
 
 fn object(o: &Object) -> gst::Structure {
     let mut s = gst::Structure::builder("object")
@@ -16,7 +16,37 @@ fn object(o: &Object) -> gst::Structure {
     if let Some(track) = o.track {
         s.set("track", track.id);
     }
+    if let Some(parent) = o.parent {
+        s.set("parent", parent);
+    }
+    if !o.attributes.is_empty() {
+        s.set("attributes", gst::List::new(o.attributes.iter().map(attribute)));
+    }
+    if !o.keypoints.is_empty() {
+        let points = o.keypoints.iter().map(|k| point("keypoint", (k.x, k.y), Some(k.confidence)));
+        s.set("keypoints", gst::List::new(points));
+    }
+    if let Some(corners) = o.corners {
+        s.set("corners", gst::List::new(corners.map(|c| point("corner", c, None))));
+    }
     s
+}
+
+fn point(name: &str, (x, y): (f32, f32), confidence: Option<f32>) -> gst::Structure {
+    let mut s = gst::Structure::builder(name).field("x", x).field("y", y).build();
+    if let Some(confidence) = confidence {
+        s.set("confidence", confidence);
+    }
+    s
+}
+
+/// What a second model said about an object: `name`, `label`, `confidence`.
+pub(super) fn attribute(a: &Attribute) -> gst::Structure {
+    gst::Structure::builder("attribute")
+        .field("name", &*a.name)
+        .field("label", &*a.label)
+        .field("confidence", a.confidence)
+        .build()
 }
 
 /// `result` as a structure called `name`: `frame`, `pts`, `running-time` (ns, absent if unknown), `width`, `height`,

@@ -204,9 +204,10 @@ fn the_input_must_be_the_promised_one() {
     assert_eq!(check(&[Some(1), Some(32), Some(64), Some(3)]), text("[1, 32, 64, 3]", "Change `input.layout`"));
     assert_eq!(check(&[Some(1), Some(1), Some(32), Some(64)]), text("[1, 1, 32, 64]", "Change `input.color`"));
     assert_eq!(check(&[Some(8), Some(3), Some(32), Some(64)]), Ok(()), "a picture fills one place of a fixed batch");
+    assert_eq!(check(&[Some(3), Some(32), Some(64)]), Ok(()), "the batch is left out");
     assert_eq!(
-        check(&[Some(3), Some(32), Some(64)]),
-        text("[3, 32, 64]", "Only a model with one input that has the four dimensions of a picture can be run")
+        check(&[Some(32), Some(64)]),
+        text("[32, 64]", "Only a model with one input that has the dimensions of a picture can be run")
     );
 }
 

@@ -210,7 +210,7 @@ pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<usize, P
 /// The model's promise for one picture of its batch: outputs with the fixed batch of the input have a batch of 1.
 pub(super) fn of_one_picture(spec: &Spec, image: usize) -> Spec {
     let mut spec = spec.clone();
-    let batch = spec.inputs.get(image).and_then(|t| t.shape.first().copied().flatten());
+    let batch = spec.inputs.get(image).and_then(|t| if t.shape.len() == 4 { *t.shape.first()? } else { None });
     for first in spec.outputs.iter_mut().filter_map(|t| t.shape.first_mut()) {
         if batch.is_some() && *first == batch {
             *first = Some(1);
@@ -219,13 +219,13 @@ pub(super) fn of_one_picture(spec: &Spec, image: usize) -> Spec {
     spec
 }
 
-/// The place of the one input with the four dimensions of a picture.
+/// The place of the one input with the four dimensions of a picture, or with three where its batch is left out.
 pub(super) fn picture_input(spec: &Spec) -> Option<usize> {
-    let mut pictures = spec.inputs.iter().enumerate().filter(|(_, t)| t.shape.len() == 4).map(|(i, _)| i);
-    match (pictures.next(), pictures.next()) {
-        (Some(place), None) => Some(place),
-        _ => None,
-    }
+    let only = |rank: usize| {
+        let mut pictures = spec.inputs.iter().enumerate().filter(|(_, t)| t.shape.len() == rank).map(|(i, _)| i);
+        pictures.next().filter(|_| pictures.next().is_none())
+    };
+    only(4).or_else(|| only(3))
 }
 
 /// The values of picture `k` of a run of `batch` pictures, copied into `buffer` (reused from run to run): what a run of

@@ -122,7 +122,7 @@ impl Preprocessor {
     /// Writes what `view` shows of the frame, or the part `region` (0..1) of that, into picture `item` of the batch `out`,
     /// upright, and says where it lies there.
     ///
-    /// `out` has the shape of [`shape`](Self::shape) with any number of pictures, and elements of type F32, F16, U8 or
+    /// `out` has the shape of [`shape`](Self::shape) with any number of pictures, or without the batch, and elements of type F32, F16, U8 or
     /// I8 (the integers rounded and saturated). `border` belongs to that picture of `out`: keep one for each, made with
     /// [`Border::default`]. It remembers which padding the tensor holds, so that padding is written only when it changes.
     ///
@@ -168,8 +168,12 @@ impl Preprocessor {
         }
         let need = self.shape();
         let len: usize = need.iter().product();
-        let batch = out.shape.first().copied().unwrap_or(0);
-        if out.shape.get(1..) != need.get(1..) || item >= batch || batch.checked_mul(len) != Some(out.data.len()) {
+        // A model may have no dimension for the batch.
+        let (batch, picture) = match out.shape.as_slice() {
+            picture @ [_, _, _] => (1, Some(picture)),
+            shape => (shape.first().copied().unwrap_or(0), shape.get(1..)),
+        };
+        if picture != need.get(1..) || item >= batch || batch.checked_mul(len) != Some(out.data.len()) {
             return Err(PreError::Shape { have: out.shape.clone(), need, item });
         }
         match region {

@@ -294,6 +294,7 @@ fn what_does_not_fit_is_an_error() {
     };
     let shape = PreError::Shape { have: vec![1, 3, 4, 3], need: [1, 3, 3, 4], item: 0 };
     assert_eq!(go(None, &[1, 3, 4, 3], DataType::F32), shape);
+    assert!(matches!(go(None, &[3, 4, 3], DataType::F32), PreError::Shape { .. }));
     assert_eq!(go(None, &[1, 3, 3, 4], DataType::I64), PreError::DataType(DataType::I64));
     let nan = BBox { x: f32::NAN, ..BBox::default() };
     assert!(matches!(go(Some(nan), &[1, 3, 3, 4], DataType::F32), PreError::Region(_)));
@@ -388,6 +389,17 @@ fn a_quantized_input_gets_the_integers_that_stand_for_the_values() {
     assert_eq!(seen[16..20], [-128.0; 4]);
     assert_eq!(seen[28..32], [61.0; 4]);
     assert_eq!(seen[0], -17.0);
+}
+
+#[test]
+fn a_tensor_without_a_batch_takes_one_picture() {
+    let mut pre = Preprocessor::new(contract(4, 3));
+    let mut with = Tensor::zeros("in", DataType::F32, &[1, 3, 3, 4]);
+    let mut without = Tensor::zeros("in", DataType::F32, &[3, 3, 4]);
+    for out in [&mut with, &mut without] {
+        pre.run(&picture_frame().view(), None, out, &mut Border::default()).unwrap();
+    }
+    assert_eq!(with.data, without.data);
 }
 
 #[test]

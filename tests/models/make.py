@@ -11,6 +11,9 @@ liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its 
 ints.onnx     The same as red.onnx, but the answer is rounded to 32-bit integers.
 colors.onnx   Classification: softmax over (red, green, blue) means times 8.
 vector.onnx   The means of red, green and blue: classes or an embedding, nothing says which.
+batch.onnx    colors.onnx with a free batch.
+batch4.onnx   colors.onnx with a batch of 4.
+batch_bad.onnx  The same, but it says that its batch is free and fails on more than one picture.
 """
 import json
 import sys
@@ -121,12 +124,19 @@ nodes = nodes[:-1] + [
 ]
 save("ints", nodes, inits, ("output0", [1, 6, CELLS]), out_dtype=T.INT32, meta=ULTRALYTICS)
 
-save("colors", [
+colors = [
     h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
     h.make_node("Flatten", ["pooled"], ["means"]),
     h.make_node("Mul", ["means", "eight"], ["logits"]),
     h.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-], [const("eight", 8.0)], ("probabilities", [1, 3]))
+]
+eight = [const("eight", 8.0)]
+save("colors", colors, eight, ("probabilities", [1, 3]))
+save("batch", colors, eight, ("probabilities", ["batch", 3]), batch="batch")
+save("batch4", colors, eight, ("probabilities", [4, 3]), batch=4)
+one_only = [h.make_node("Reshape", ["images", "one"], ["first"]), h.make_node("GlobalAveragePool", ["first"], ["pooled"])]
+save("batch_bad", one_only + colors[1:], eight + [const("one", [1, 3, SIDE, SIDE], np.int64)],
+     ("probabilities", ["batch", 3]), batch="batch")
 
 save("vector", [
     h.make_node("GlobalAveragePool", ["images"], ["pooled"]),

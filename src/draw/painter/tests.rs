@@ -324,6 +324,33 @@ fn held_and_predicted_are_dashed() {
 }
 
 #[test]
+fn an_oriented_box_is_drawn_along_its_sides() {
+    let style = Style { boxes: true, held_after_ns: SECOND / 5, line_width: 1, ..nothing() };
+    let size = (200, 200);
+    let mut diamond = object("ship", pixels(50, 50, 150, 150, size));
+    diamond.corners = Some([(0.5, 0.25), (0.75, 0.5), (0.5, 0.75), (0.25, 0.5)]);
+    let drawn = drawn_at(style, &result(vec![diamond.clone()]), size);
+    let off_sides = |&(x, y): &(usize, usize)| {
+        let from_centre = (x as f32 + 0.5 - 100.0).abs() + (y as f32 + 0.5 - 100.0).abs();
+        (from_centre - 50.0).abs() > 2.0
+    };
+    assert!(drawn.len() > 150 && !drawn.iter().any(off_sides), "{drawn:?}");
+    assert!(!drawn.contains(&(52, 52)), "no upright box around it");
+
+    let luma = |freshness| {
+        let mut buffer = Buffer::grey(PixelFormat::Rgb, 200, 200);
+        let r = FrameResult { freshness, ..result(vec![diamond.clone()]) };
+        buffer.draw(&mut painter(style), &r, 0);
+        (i32::from(buffer.yuv(125, 75)[0]) - 126).abs()
+    };
+    let (fresh, held) = (luma(Freshness::Fresh), luma(Freshness::Held { age_ns: SECOND }));
+    assert!(held > 0 && held < fresh, "{held} {fresh}");
+
+    diamond.corners = Some([(0.5, f32::NAN); 4]);
+    assert!(drawn_at(style, &result(vec![diamond]), size).contains(&(52, 50)), "the upright box stands in");
+}
+
+#[test]
 fn a_frame_that_was_not_analysed_says_so() {
     let mut absent = result(Vec::new());
     absent.freshness = Freshness::Absent(AbsentReason::EngineError);
@@ -436,6 +463,7 @@ prop_compose! {
         let state = [TrackState::Tentative, TrackState::Confirmed, TrackState::Predicted][usize::from(state)];
         o.track = Some(Track { id, state, age_ns: 0, unseen_ns, velocity: (f32::NAN, 0.0) });
         o.keypoints = points.into_iter().map(|(x, y, confidence)| Keypoint { x, y, confidence }).collect();
+        o.corners = (id % 2 == 0).then_some([(b.0, b.1), (b.2, b.1), (b.2, b.3), (b.0, b.3)]);
         o.skeleton = Some(pairs.into());
         o.mask = Some(Arc::new(Mask { width: mask.0, height: mask.1, data: vec![200; mask.2] }));
         o
