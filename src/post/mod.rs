@@ -20,6 +20,7 @@ mod detr;
 mod embed;
 pub mod guard;
 mod keypoints;
+mod logits;
 mod masks;
 mod metadata;
 mod movenet;
@@ -396,9 +397,9 @@ impl PostProcessor {
             DecoderKind::Centernet => objects(Box::new(CenterNet::new(output, input, classes, spec)?)),
             DecoderKind::Detr => objects(Box::new(Detr::new(output, input, classes, spec)?)),
             DecoderKind::Yunet => objects(Box::new(YuNet::new(output, input, classes, spec)?)),
-            DecoderKind::Ultraface => objects(Box::new(UltraFace::new(output, input, classes, spec)?)),
+            DecoderKind::Ultraface => objects(Box::new(UltraFace::new(output, input, labels, spec)?)),
             DecoderKind::Movenet => objects(Box::new(MoveNet::new(output, input, classes, spec)?)),
-            DecoderKind::Segmentation => objects(Box::new(Segmentation::new(output, input, classes, spec)?)),
+            DecoderKind::Segmentation => objects(Box::new(Segmentation::new(output, input, labels, spec)?)),
             DecoderKind::Classify => Head::Classes(Classifier::new(output, classes, spec)?),
             DecoderKind::Embed => Head::Vector(Embedder::new(output, spec)?),
         };

@@ -15,7 +15,7 @@ impl Segmentation {
     pub fn new(
         _output: &OutputContract,
         _input: &InputContract,
-        _classes: usize,
+        _classes: &crate::bundle::contract::Labels,
         _spec: &Spec,
     ) -> Result<Self, PostError> {
         Err(PostError::Contract { key: "decoder", why: "to be written".into() })
