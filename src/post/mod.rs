@@ -299,6 +299,20 @@ pub trait Decoder: Send + Sync {
     /// [`Spec`] promised.
     fn decode(&self, outputs: &[Tensor], thresholds: &Thresholds, out: &mut Candidates) -> Result<(), PostError>;
 
+    /// The same, of what lies in the picture alone: for families whose answers have no place of their own.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_part(
+        &self,
+        outputs: &[Tensor],
+        thresholds: &Thresholds,
+        _geometry: &Geometry,
+        out: &mut Candidates,
+    ) -> Result<(), PostError> {
+        self.decode(outputs, thresholds, out)
+    }
+
     /// How overlapping candidates that may be one object are told.
     fn nms(&self) -> Nms {
         Nms::Upright
@@ -452,7 +466,7 @@ impl PostProcessor {
         match &self.head {
             Head::Objects(decoder) => {
                 candidates.clear();
-                decoder.decode(outputs, thresholds, candidates)?;
+                decoder.decode_part(outputs, thresholds, geometry, candidates)?;
                 guard::candidates(candidates, self.input, self.labels.len(), &mut counts);
                 nms::reduce(candidates, decoder.nms(), thresholds);
                 self.objects(decoder.as_ref(), outputs, candidates, geometry, &mut counts, &mut result.objects)?;
