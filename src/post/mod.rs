@@ -13,6 +13,7 @@
 //! numbers: it hands on what the tensor says, non-finite values too, and [`guard`] drops and counts.
 //! [`recognise()`] tells which family fits a model that comes without a bundle.
 
+mod boxes;
 mod centernet;
 mod classify;
 mod detections;
@@ -303,6 +304,11 @@ pub trait Decoder: Send + Sync {
         Nms::Upright
     }
 
+    /// Whether the boxes are turned: objects then have corners.
+    fn turned(&self) -> bool {
+        self.nms() == Nms::Turned
+    }
+
     /// Adds what else the model says about `candidate`, which became `object`: keypoints, a mask. Called for the few
     /// candidates that are kept. `geometry` leads from the input's pixels to the frame. Values that are not finite may be
     /// handed on: the guard deals with keypoints.
@@ -484,7 +490,7 @@ impl PostProcessor {
         objects.reserve(found.len());
         for c in found {
             let corners =
-                (decoder.nms() == Nms::Turned).then(|| c.corners().map(|(x, y)| geometry.point_to_frame(x, y)));
+                decoder.turned().then(|| c.corners().map(|(x, y)| geometry.point_to_frame(x, y)));
             let whole = corners.map_or_else(|| geometry.to_frame(c.bbox()), around);
             let Some(bbox) = guard::in_frame(whole, counts) else { continue };
             // The guard let no class through that has no label.

@@ -35,7 +35,7 @@ pub fn reduce(candidates: &mut Candidates, how: Nms, thresholds: &Thresholds) {
     match how {
         Nms::None => most_confident(candidates, max_objects),
         Nms::Upright => suppress(candidates, iou, class_agnostic, max_objects),
-        Nms::Turned => suppress_by(candidates, class_agnostic, max_objects, |a, b| probiou(a, b) > iou),
+        Nms::Turned => suppress_fast(candidates, class_agnostic, max_objects, |a, b| probiou(a, b) > iou),
     }
 }
 
@@ -66,6 +66,33 @@ fn suppress_by(
             .any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
         if !hidden {
             candidates[kept] = candidate;
+            kept += 1;
+        }
+    }
+    candidates.truncate(kept);
+}
+
+/// Suppresses what is the same object as a more confident candidate, even if that one is suppressed itself, as
+/// Ultralytics has it for turned boxes ("fast NMS"; Bolya et al., *YOLACT*, 2019; `ultralytics/utils/nms.py`).
+fn suppress_fast(
+    candidates: &mut Candidates,
+    class_agnostic: bool,
+    max: usize,
+    same: impl Fn(&Candidate, &Candidate) -> bool,
+) {
+    most_confident(candidates, MAX_CANDIDATES);
+    // Those that are kept stand first, the others behind them, so that every more confident one is in `..i`.
+    let mut kept = 0;
+    for i in 0..candidates.len() {
+        if kept == max {
+            break;
+        }
+        let candidate = candidates[i];
+        let hidden = candidates[..i]
+            .iter()
+            .any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
+        if !hidden {
+            candidates.swap(kept, i);
             kept += 1;
         }
     }
