@@ -489,8 +489,7 @@ impl PostProcessor {
     ) -> Result<(), PostError> {
         objects.reserve(found.len());
         for c in found {
-            let corners =
-                decoder.turned().then(|| c.corners().map(|(x, y)| geometry.point_to_frame(x, y)));
+            let corners = decoder.turned().then(|| c.corners().map(|(x, y)| geometry.point_to_frame(x, y)));
             let whole = corners.map_or_else(|| geometry.to_frame(c.bbox()), around);
             let Some(bbox) = guard::in_frame(whole, counts) else { continue };
             // The guard let no class through that has no label.

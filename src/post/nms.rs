@@ -88,9 +88,8 @@ fn suppress_fast(
             break;
         }
         let candidate = candidates[i];
-        let hidden = candidates[..i]
-            .iter()
-            .any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
+        let hidden =
+            candidates[..i].iter().any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
         if !hidden {
             candidates.swap(kept, i);
             kept += 1;
@@ -150,6 +149,20 @@ mod tests {
         let mut found = vec![square(0.0, 0.9, 0), square(4.0, 0.8, 0), square(8.0, 0.7, 0)];
         suppress(&mut found, 0.4, false, 10);
         assert_eq!(found, [square(0.0, 0.9, 0), square(8.0, 0.7, 0)]);
+    }
+
+    #[test]
+    fn of_turned_boxes_a_suppressed_one_suppresses_too() {
+        let thresholds =
+            Thresholds { confidence: 0.0, iou: 0.5, per_class: Vec::new(), max_objects: 10, class_agnostic: false };
+        let (a, b, c) = (square(0.0, 0.9, 0), square(3.0, 0.8, 0), square(6.0, 0.7, 0));
+        assert!(probiou(&a, &b) > 0.5 && probiou(&b, &c) > 0.5 && probiou(&a, &c) < 0.5);
+        let mut found = vec![c, a, square(6.0, 0.6, 1), b];
+        reduce(&mut found, Nms::Turned, &thresholds);
+        assert_eq!(found, [a, square(6.0, 0.6, 1)]);
+        let mut found = vec![c, a];
+        reduce(&mut found, Nms::Turned, &thresholds);
+        assert_eq!(found, [a, c]);
     }
 
     #[test]

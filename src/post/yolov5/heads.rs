@@ -208,7 +208,8 @@ fn anchors(output: &OutputContract, heads: usize) -> Result<Vec<Vec<[f32; 2]>>, 
         Some(anchors) => anchors.clone(),
         None if heads == YOLOV5.len() => YOLOV5.iter().map(|head| head.to_vec()).collect(),
         None => {
-            let why = format!("the anchors of a model with {heads} outputs are not known; set it from the model's code");
+            let why =
+                format!("the anchors of a model with {heads} outputs are not known; set it from the model's code");
             return Err(error(why));
         }
     };
