@@ -1,4 +1,8 @@
 //! Classification: one vector of class scores, `[1, classes]` with any number of further dimensions of 1.
+//!
+//! Scores become probabilities by the softmax over all classes, by the sigmoid of each (`activation = "sigmoid"`: several
+//! classes may hold at once; usual where there is one score only), or are such already. A model with several class vectors
+//! (age and gender, say) is read where one of them has as many values as there are labels.
 
 use super::{PostError, Thresholds, view};
 use crate::bundle::contract::{Activation, OutputContract};
@@ -50,6 +54,15 @@ impl Classifier {
         let Some(tensor) = spec.outputs.get(found) else {
             return Err(PostError::Missing { decoder, needs: "one class vector", found: view::list(&spec.outputs) });
         };
+        let vectors = || spec.outputs.iter().filter(|t| vector_length(&t.shape).is_some());
+        if !fits(&tensor.shape) && vectors().nth(1).is_some() {
+            let why = format!(
+                "classify reads one class vector, and none has {columns} values, 1 for each label: the model answers with \
+                 {}. Give the file named by `labels` the classes of one of them",
+                view::list(&spec.outputs)
+            );
+            return Err(PostError::Contract { key: "decoder", why });
+        }
         match vector_length(&tensor.shape) {
             None => return Err(reader.refuse(tensor)),
             Some(Some(n)) if n != columns => {
@@ -64,8 +77,16 @@ impl Classifier {
             Some(_) => {}
         }
         view::check_float(output, tensor)?;
-        let allowed = [Activation::None, Activation::Sigmoid, Activation::Softmax];
-        let activation = view::activation(output, usual_activation(&tensor.name), &allowed)?;
+        let allowed: &[Activation] = match columns {
+            // Over one class alone the softmax is always 1.
+            1 => &[Activation::None, Activation::Sigmoid],
+            _ => &[Activation::None, Activation::Sigmoid, Activation::Softmax],
+        };
+        let usual = match usual_activation(&tensor.name) {
+            Activation::Softmax if columns == 1 => Activation::Sigmoid,
+            usual => usual,
+        };
+        let activation = view::activation(output, usual, allowed)?;
         Ok(Self { reader, output: found, activation, first, columns, top_k: output.top_k })
     }
 
@@ -172,6 +193,48 @@ mod tests {
         let found = run(&sigmoid, "out", &[3f32.ln(), 3f32.ln(), -1.0], 3, 0.5);
         assert_eq!(found.iter().map(|f| f.0).collect::<Vec<_>>(), [0, 1]);
         assert!(found.iter().all(|f| (f.1 - 0.75).abs() < 1e-6));
+    }
+
+    #[test]
+    fn one_score_takes_the_sigmoid() {
+        let found = run(&contract(), "out", &[3f32.ln()], 1, 0.5);
+        assert!(found.len() == 1 && (found[0].1 - 0.75).abs() < 1e-6, "{found:?}");
+        let softmax = OutputContract { activation: Some(Activation::Softmax), ..contract() };
+        assert!(Classifier::new(&softmax, 1, &one_output("out", &[Some(1), Some(1)])).is_err());
+    }
+
+    #[test]
+    fn a_vector_is_read_whatever_dimensions_of_one_it_has() {
+        for shape in [&[3][..], &[1, 3], &[1, 1, 1, 3], &[1, 3, 1, 1], &[1, 3, 1]] {
+            let promise: Vec<_> = shape.iter().map(|d| Some(*d)).collect();
+            let classifier = Classifier::new(&contract(), 3, &one_output("prob", &promise)).unwrap();
+            let tensor = Tensor::from_f32("prob", shape, vec![0.1, 0.2, 0.7]);
+            let mut out = Vec::new();
+            classifier.classify(&[tensor], &accept_over(0.5, 3), &mut out).unwrap();
+            assert_eq!(out, [ClassScore { class_id: 2, score: 0.7 }]);
+        }
+    }
+
+    #[test]
+    fn of_several_vectors_the_one_with_a_value_for_each_label_is_read() {
+        use crate::engine::DataType;
+        use crate::post::tests::{outputs, tensor};
+        let vector = |name, n| tensor(name, DataType::F32, &[Some(1), Some(n)]);
+        let spec = outputs(vec![vector("age_prob", 101), vector("gender_prob", 2)]);
+        let classifier = Classifier::new(&contract(), 2, &spec).unwrap();
+        let tensors = [
+            Tensor::from_f32("age_prob", &[1, 101], vec![0.0; 101]),
+            Tensor::from_f32("gender_prob", &[1, 2], vec![0.25, 0.75]),
+        ];
+        let mut out = Vec::new();
+        classifier.classify(&tensors, &accept_over(0.5, 2), &mut out).unwrap();
+        assert_eq!(out, [ClassScore { class_id: 1, score: 0.75 }]);
+        assert_eq!(
+            Classifier::new(&contract(), 103, &spec).err().unwrap().to_string(),
+            "`output.decoder`: classify reads one class vector, and none has 103 values, 1 for each label: the model \
+             answers with `age_prob` f32 [1, 101], `gender_prob` f32 [1, 2]. Give the file named by `labels` the classes \
+             of one of them"
+        );
     }
 
     #[test]

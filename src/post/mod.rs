@@ -13,6 +13,7 @@
 //! numbers: it hands on what the tensor says, non-finite values too, and [`guard`] drops and counts.
 //! [`recognise()`] tells which family fits a model that comes without a bundle.
 
+mod boxes;
 mod centernet;
 mod classify;
 mod detections;
@@ -20,6 +21,7 @@ mod detr;
 mod embed;
 pub mod guard;
 mod keypoints;
+mod logits;
 mod masks;
 mod metadata;
 mod movenet;
@@ -298,9 +300,28 @@ pub trait Decoder: Send + Sync {
     /// [`Spec`] promised.
     fn decode(&self, outputs: &[Tensor], thresholds: &Thresholds, out: &mut Candidates) -> Result<(), PostError>;
 
+    /// The same, of what lies in the picture alone: for families whose answers have no place of their own.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_part(
+        &self,
+        outputs: &[Tensor],
+        thresholds: &Thresholds,
+        _geometry: &Geometry,
+        out: &mut Candidates,
+    ) -> Result<(), PostError> {
+        self.decode(outputs, thresholds, out)
+    }
+
     /// How overlapping candidates that may be one object are told.
     fn nms(&self) -> Nms {
         Nms::Upright
+    }
+
+    /// Whether the boxes are turned: objects then have corners.
+    fn turned(&self) -> bool {
+        self.nms() == Nms::Turned
     }
 
     /// Adds what else the model says about `candidate`, which became `object`: keypoints, a mask. Called for the few
@@ -398,9 +419,9 @@ impl PostProcessor {
             DecoderKind::Centernet => objects(Box::new(CenterNet::new(output, input, classes, spec)?)),
             DecoderKind::Detr => objects(Box::new(Detr::new(output, input, classes, spec)?)),
             DecoderKind::Yunet => objects(Box::new(YuNet::new(output, input, classes, spec)?)),
-            DecoderKind::Ultraface => objects(Box::new(UltraFace::new(output, input, classes, spec)?)),
+            DecoderKind::Ultraface => objects(Box::new(UltraFace::new(output, input, labels, spec)?)),
             DecoderKind::Movenet => objects(Box::new(MoveNet::new(output, input, classes, spec)?)),
-            DecoderKind::Segmentation => objects(Box::new(Segmentation::new(output, input, classes, spec)?)),
+            DecoderKind::Segmentation => objects(Box::new(Segmentation::new(output, input, labels, spec)?)),
             DecoderKind::Classify => Head::Classes(Classifier::new(output, classes, spec)?),
             DecoderKind::Embed => Head::Vector(Embedder::new(output, spec)?),
         };
@@ -475,7 +496,7 @@ impl PostProcessor {
         match &self.head {
             Head::Objects(decoder) => {
                 candidates.clear();
-                decoder.decode(outputs, thresholds, candidates)?;
+                decoder.decode_part(outputs, thresholds, geometry, candidates)?;
                 guard::candidates(candidates, self.input, self.labels.len(), &mut counts);
                 nms::reduce(candidates, decoder.nms(), thresholds);
                 self.objects(decoder.as_ref(), outputs, candidates, geometry, &mut counts, &mut result.objects)?;
@@ -507,8 +528,7 @@ impl PostProcessor {
     ) -> Result<(), PostError> {
         objects.reserve(found.len());
         for c in found {
-            let corners =
-                (decoder.nms() == Nms::Turned).then(|| c.corners().map(|(x, y)| geometry.point_to_frame(x, y)));
+            let corners = decoder.turned().then(|| c.corners().map(|(x, y)| geometry.point_to_frame(x, y)));
             let whole = corners.map_or_else(|| geometry.to_frame(c.bbox()), around);
             let Some(bbox) = guard::in_frame(whole, counts) else { continue };
             // The guard let no class through that has no label.

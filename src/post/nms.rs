@@ -35,7 +35,7 @@ pub fn reduce(candidates: &mut Candidates, how: Nms, thresholds: &Thresholds) {
     match how {
         Nms::None => most_confident(candidates, max_objects),
         Nms::Upright => suppress(candidates, iou, class_agnostic, max_objects),
-        Nms::Turned => suppress_by(candidates, class_agnostic, max_objects, |a, b| probiou(a, b) > iou),
+        Nms::Turned => suppress_fast(candidates, class_agnostic, max_objects, |a, b| probiou(a, b) > iou),
     }
 }
 
@@ -66,6 +66,32 @@ fn suppress_by(
             .any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
         if !hidden {
             candidates[kept] = candidate;
+            kept += 1;
+        }
+    }
+    candidates.truncate(kept);
+}
+
+/// Suppresses what is the same object as a more confident candidate, even if that one is suppressed itself, as
+/// Ultralytics has it for turned boxes ("fast NMS"; Bolya et al., *YOLACT*, 2019; `ultralytics/utils/nms.py`).
+fn suppress_fast(
+    candidates: &mut Candidates,
+    class_agnostic: bool,
+    max: usize,
+    same: impl Fn(&Candidate, &Candidate) -> bool,
+) {
+    most_confident(candidates, MAX_CANDIDATES);
+    // Those that are kept stand first, the others behind them, so that every more confident one is in `..i`.
+    let mut kept = 0;
+    for i in 0..candidates.len() {
+        if kept == max {
+            break;
+        }
+        let candidate = candidates[i];
+        let hidden =
+            candidates[..i].iter().any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
+        if !hidden {
+            candidates.swap(kept, i);
             kept += 1;
         }
     }
@@ -123,6 +149,20 @@ mod tests {
         let mut found = vec![square(0.0, 0.9, 0), square(4.0, 0.8, 0), square(8.0, 0.7, 0)];
         suppress(&mut found, 0.4, false, 10);
         assert_eq!(found, [square(0.0, 0.9, 0), square(8.0, 0.7, 0)]);
+    }
+
+    #[test]
+    fn of_turned_boxes_a_suppressed_one_suppresses_too() {
+        let thresholds =
+            Thresholds { confidence: 0.0, iou: 0.5, per_class: Vec::new(), max_objects: 10, class_agnostic: false };
+        let (a, b, c) = (square(0.0, 0.9, 0), square(3.0, 0.8, 0), square(6.0, 0.7, 0));
+        assert!(probiou(&a, &b) > 0.5 && probiou(&b, &c) > 0.5 && probiou(&a, &c) < 0.5);
+        let mut found = vec![c, a, square(6.0, 0.6, 1), b];
+        reduce(&mut found, Nms::Turned, &thresholds);
+        assert_eq!(found, [a, square(6.0, 0.6, 1)]);
+        let mut found = vec![c, a];
+        reduce(&mut found, Nms::Turned, &thresholds);
+        assert_eq!(found, [a, c]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! generator seeded by them goes on, so that short inputs fill large tensors too.
 
 use gstvigil::bundle::contract::{
-    Activation, Align, AnchorConfig, Color, DecoderKind, InputContract, Labels, Layout, OutputContract, Resize,
+    Activation, Align, AnchorConfig, BoxFormat, BoxUnit, Color, DecoderKind, InputContract, Labels, Layout,
+    OutputContract, Resize,
 };
 use gstvigil::engine::{DataType, Spec, Tensor, TensorData, TensorSpec};
 use gstvigil::post::{PostError, PostProcessor, Scratch, recognise};
@@ -106,6 +107,8 @@ fn contracts(s: &mut Source) -> (OutputContract, InputContract, Labels) {
         2 => Some(Activation::Softmax),
         _ => None,
     };
+    output.box_format = [None, None, Some(BoxFormat::Xyxy), Some(BoxFormat::Yxyx)][s.below(4)];
+    output.box_unit = [None, None, Some(BoxUnit::Pixels), Some(BoxUnit::Normalized)][s.below(4)];
     if s.once_in(4) {
         output.per_class.push((s.below(12) as u32, s.value()));
     }
@@ -138,6 +141,24 @@ fn rows(output: &OutputContract, input: &InputContract) -> usize {
     }
 }
 
+/// Cells of a level whose last ones stick out of the input.
+fn cells(input: &InputContract, stride: u32) -> usize {
+    input.width.div_ceil(stride) as usize * input.height.div_ceil(stride) as usize
+}
+
+/// NanoDet's forms: all levels in one output, or two outputs for each, as rows or as planes.
+fn nanodet(s: &mut Source, input: &InputContract, classes: usize) -> Vec<Vec<usize>> {
+    let strides = &[8, 16, 32, 64][..3 + s.below(2)];
+    match s.below(4) {
+        0 => strides.iter().flat_map(|n| [classes, 32].map(|c| vec![1, cells(input, *n), c])).collect(),
+        1 => {
+            let map = |n: u32, c| vec![1, c, input.height.div_ceil(n) as usize, input.width.div_ceil(n) as usize];
+            strides.iter().flat_map(|n| [64, classes].map(|c| map(*n, c))).collect()
+        }
+        _ => vec![vec![1, strides.iter().map(|n| cells(input, *n)).sum(), classes + 32]],
+    }
+}
+
 /// The shapes that a model of this contract would have; one in eight is something else.
 fn shapes(s: &mut Source, output: &OutputContract, input: &InputContract, labels: usize) -> Vec<Vec<usize>> {
     let classes = labels + output.class_offset as usize;
@@ -154,19 +175,29 @@ fn shapes(s: &mut Source, output: &OutputContract, input: &InputContract, labels
         DecoderKind::Detections => vec![vec![1, free, 6]],
         DecoderKind::Yolov5 => vec![vec![1, free, 5 + classes]],
         DecoderKind::YoloNas => vec![vec![1, free, 4], vec![1, free, classes]],
-        DecoderKind::Nanodet => vec![vec![1, free, classes + 32]],
+        DecoderKind::Nanodet => nanodet(s, input, classes),
         DecoderKind::Centernet => {
             let map = [input.height as usize / 4, input.width as usize / 4];
             [classes, 2, 2].map(|channels| vec![1, channels, map[0], map[1]]).into()
         }
-        DecoderKind::Detr => vec![vec![1, free, classes], vec![1, free, 4]],
+        DecoderKind::Detr => match s.below(4) {
+            0 => vec![vec![1, free], vec![1, free, 4], vec![1, free]],
+            1 => vec![vec![1, free, 4 + classes]],
+            more => vec![vec![1, free, classes + more - 2], vec![1, free, 4]],
+        },
         DecoderKind::Yunet => {
-            let cells = |stride| (input.width / stride) as usize * (input.height / stride) as usize;
+            let cells = |stride| cells(input, stride);
             [1, 1, 4, 10].iter().flat_map(|columns| [8, 16, 32].map(|s| vec![1, cells(s), *columns])).collect()
         }
-        DecoderKind::Ultraface => vec![vec![1, free, 2], vec![1, free, 4]],
+        DecoderKind::Ultraface if s.once_in(2) => vec![vec![1, free, 2], vec![1, free, 4], vec![1, free, 10]],
+        DecoderKind::Ultraface => vec![vec![1, free, classes], vec![1, free, 4]],
+        DecoderKind::Movenet if s.once_in(2) => vec![vec![1, free, 56]],
         DecoderKind::Movenet => vec![vec![1, 1, 17, 3]],
-        DecoderKind::Segmentation => vec![vec![1, classes, 9, 7]],
+        DecoderKind::Segmentation => match s.below(4) {
+            0 => vec![vec![1, 9, 7, classes]],
+            1 => vec![vec![1, 9, 7]],
+            _ => vec![vec![1, classes, 9, 7]],
+        },
         DecoderKind::Classify => vec![vec![1, classes]],
         DecoderKind::Embed => vec![vec![1, free]],
     };
@@ -296,6 +327,13 @@ fn check_sound(result: &FrameResult, output: &OutputContract, labels: usize) {
         assert!((0.0..=1.0).contains(&o.confidence));
         assert!((o.class_id as usize) < labels);
         assert_eq!(o.id as usize, i);
+        for p in &o.keypoints {
+            assert!(p.x.is_finite() && p.y.is_finite() && (0.0..=1.0).contains(&p.confidence), "{p:?}");
+        }
+        if let Some(mask) = &o.mask {
+            assert!(mask.width > 0 && mask.height > 0);
+            assert_eq!(mask.data.len(), mask.width as usize * mask.height as usize);
+        }
     }
     assert!(result.objects.windows(2).all(|w| w[0].confidence >= w[1].confidence));
     assert!(result.classes.len() <= output.top_k);
