@@ -332,7 +332,7 @@ fn stand_in(line: &[String]) -> Vec<String> {
     let word = |word: &String| match word.as_str() {
         "autovideosink" => "fakesink".to_owned(),
         "rtspsrc" => "filesrc".to_owned(),
-        "model=yolov8n.onnx" => format!("model={own}"),
+        w if w.starts_with("model=") && w.ends_with(".onnx") => format!("model={own}"),
         w if w.starts_with("location=rtsp:") || w.ends_with("clip.avi") || w.ends_with("vtest.avi") => {
             format!("location={clip}")
         }

@@ -5,6 +5,13 @@
 //! model could look at it or not. Several frames may be in the engine at once (`max-in-flight`); the delay that this adds
 //! is told to live sinks.
 //!
+//! With `inference-region=objects` the model looks at objects that a `vigilinfer` before it found instead of whole frames (a
+//! cascade): which ones, the properties `object-…` say. All objects of a frame go into one run where the model's batch allows.
+//! Its classes become the object's attributes, its vector the object's embedding, its most confident pose the object's
+//! keypoints, and what it detects inside becomes objects with the object as `parent`. Objects that `vigiltrack` follows are
+//! looked at again after `reinfer-time` or when they have grown by `reinfer-growth`, and keep the answer in between; others
+//! are looked at on every frame. Only fresh results are looked at: a held or predicted box may lie beside its object.
+//!
 //! `model` names a bundle folder, a `.vigil` archive, a bare `.onnx` file, or an installed bundle; see `docs/bundles.md`.
 //! It is loaded on the way to PAUSED. What cannot be loaded, and a `provider` that is absent, is one ERROR that says why.
 //!
@@ -21,18 +28,22 @@
 //! Also written, unless `mirror-roi` is off: one `GstVideoRegionOfInterestMeta` for each object, with the label as its type
 //! and a param `detection` (`label`, `confidence`, `label_id`, `x_min`, `x_max`, `y_min`, `y_max` in 0..1).
 //!
-//! Read: none.
+//! Read: with `inference-region=objects`, the frame result; it is written back with what was added, and a frame without one is
+//! `absent` (`skipped`). `GstVideoCropMeta`: only what it shows is looked at, and coordinates are those of that part. The
+//! tag `image-orientation` of the stream turns the picture for the model; coordinates stay those of the stream.
 //!
 //! # Messages
 //!
 //! - WARNING when the model begins to fail on frames, or frames cannot be read. They go on without analysis and are
 //!   counted in `stats`.
+//! - WARNING if `inference-region=objects` is set and frames carry no result to look at objects of.
 //! - WARNING at the start if a bare model does not say what its classes are called.
 //! - Element message `vigil-infer` when analysis works again: `state` (`recovered`), `frame` (the frame's number).
 //! - Element message `vigil-result` for each frame, if `post-messages` is on: `frame`, `pts` and `running-time`
 //!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` (if
 //!   absent), `model`, `release`, `digest`, and the lists `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`,
-//!   `width`, `height`, and `track` if there is one) and `classes` (`label`, `class-id`, `confidence`).
+//!   `width`, `height`, and where there are any `track`, `parent`, `attributes`, `keypoints`, `corners`) and `classes` (`label`,
+//!   `class-id`, `confidence`).
 //! - LATENCY when frames take longer than before.
 //!
 //! The signal `result` carries the same structure as `vigil-result`, if `emit-signals` is on. It is emitted from the
@@ -49,6 +60,14 @@
 //! ```text
 //! gst-launch-1.0 rtspsrc location=rtsp://camera.local/stream ! decodebin ! \
 //!     vigilinfer model=people interval=2 when-busy=hold ! vigiltrack ! vigiloverlay ! videoconvert ! autovideosink
+//! ```
+//!
+//! A second model on each person, once a second and when they come nearer:
+//!
+//! ```text
+//! gst-launch-1.0 rtspsrc location=rtsp://camera.local/stream ! decodebin ! vigilinfer model=people ! vigiltrack ! \
+//!     vigilinfer model=clothes.onnx inference-region=objects object-class=Person ! \
+//!     vigiloverlay ! videoconvert ! autovideosink
 //! ```
 
 mod imp;
