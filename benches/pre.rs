@@ -52,6 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => Color::Rgb,
         },
         resize: Resize::Letterbox,
+        antialias: false,
+        crop_fraction: 1.0,
         align: Align::Center,
         pad: 114,
         mean: [0.0; 3],

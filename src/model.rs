@@ -229,6 +229,8 @@ impl Model {
             height: 4,
             color: Color::Rgb,
             resize: Resize::Stretch,
+            antialias: false,
+            crop_fraction: 1.0,
             align: Align::Center,
             pad: 0,
             mean: [0.0; 3],

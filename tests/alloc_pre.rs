@@ -71,6 +71,8 @@ fn nothing_is_allocated_after_the_first_frame() {
                 height: 320,
                 color: Color::Rgb,
                 resize: Resize::Letterbox,
+                antialias: false,
+                crop_fraction: 1.0,
                 align: Align::Center,
                 pad: 114,
                 mean: [0.0; 3],

@@ -104,6 +104,8 @@ fn input(width: u32, height: u32) -> InputContract {
         height,
         color: Color::Rgb,
         resize: Resize::Stretch,
+        antialias: false,
+        crop_fraction: 1.0,
         align: Align::Center,
         pad: 0,
         mean: [0.0; 3],

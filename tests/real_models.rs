@@ -273,6 +273,8 @@ fn bundle(model: &Path, label_file: &Path, side: u32, decoder: DecoderKind) -> (
             height: side,
             color: Color::Rgb,
             resize: Resize::Stretch,
+            antialias: false,
+            crop_fraction: 1.0,
             align: Align::Center,
             pad: 0,
             mean: [0.0; 3],

@@ -87,6 +87,10 @@ pub struct InputContract {
     pub color: Color,
     /// How the frame is brought to `width` × `height`.
     pub resize: Resize,
+    /// All samples count when the picture shrinks, as PIL and torchvision resize; else it is sampled as by OpenCV.
+    pub antialias: bool,
+    /// Crop only: the part of the picture's shorter side that is looked at, 0..1 (224 of 256 pixels: 0.875).
+    pub crop_fraction: f32,
     /// Letterbox only.
     pub align: Align,
     /// Letterbox only: value of the padding, 0..255, all channels.

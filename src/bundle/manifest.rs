@@ -230,6 +230,8 @@ impl Checker<'_> {
             height,
             color: input.color,
             resize: input.resize,
+            antialias: false,
+            crop_fraction: 1.0,
             align: input.align.as_ref().map_or(Align::Center, |a| *a.get_ref()),
             pad: input.pad.as_ref().map_or(114, |p| *p.get_ref()),
             mean: self.per_channel(&input.mean, channels, |_| true, "numbers")?,

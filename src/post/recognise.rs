@@ -280,6 +280,8 @@ impl Recogniser<'_> {
             height: frame.height,
             color,
             resize: usual.resize,
+            antialias: false,
+            crop_fraction: 1.0,
             align: usual.align,
             pad: 114,
             mean: usual.mean,

@@ -162,8 +162,8 @@ fn a_mask_turns_with_the_picture() {
     let decoder = Segmentation::new(&contract(), &input, &labels(3), &spec).unwrap();
     let tensors = [Tensor::from_f32("out", &[1, 2, 3], ids(&["110", "100"]))];
     // Stored 20 x 30, shown turned by 90 degrees clockwise: what is left in the upright picture is below in the stored one.
-    let view = View { size: (20, 30), orientation: Orientation::CLOCKWISE, ..View::default() };
-    let geometry = Geometry::of_view(&input, &view, None);
+    let view = View { orientation: Orientation::CLOCKWISE, ..View::default() };
+    let geometry = Geometry::of_view(&input, (20, 30), &view, None);
     let (bbox, mask) = described(&decoder, &tensors, &geometry, 1);
     let near = |a: f32, b: f32| (a - b).abs() < 1e-6;
     assert!(near(bbox.x, 0.0) && near(bbox.w, 1.0) && near(bbox.y, 1.0 / 3.0) && near(bbox.h, 2.0 / 3.0), "{bbox:?}");

@@ -24,6 +24,8 @@ pub(super) fn input(width: u32, height: u32) -> InputContract {
         height,
         color: Color::Rgb,
         resize: Resize::Letterbox,
+        antialias: false,
+        crop_fraction: 1.0,
         align: Align::Center,
         pad: 114,
         mean: [0.0; 3],

@@ -186,11 +186,12 @@ pub(super) fn check_input(input: &InputContract, spec: &Spec) -> Result<usize, P
     };
     let error = |fix| PostError::Input { found: list(&spec.inputs), expected: format!("{expected:?}"), fix };
     let Some(place) = picture_input(spec) else {
-        return Err(error("Only a model with one input that has the four dimensions of a picture can be run"));
+        return Err(error("Only a model with one input that has the dimensions of a picture can be run"));
     };
-    let Some(Ok([_, a, b, d])) = spec.inputs.get(place).map(|t| <[Option<usize>; 4]>::try_from(t.shape.as_slice()))
-    else {
-        return Err(error("Only a model whose input has the four dimensions of a picture can be run"));
+    // With or without the batch.
+    let dims = spec.inputs.get(place).and_then(|t| t.shape.last_chunk::<3>());
+    let Some([a, b, d]) = dims.copied() else {
+        return Err(error("Only a model whose input has the dimensions of a picture can be run"));
     };
     let (channels, rows, columns) = match input.layout {
         Layout::Nchw => (a, b, d),

@@ -52,7 +52,7 @@ impl Geometry {
                 ((sx, sy, sw, sh), (x, y, w, h))
             }
             Resize::Crop => {
-                let k = kx.max(ky);
+                let k = kx.max(ky) / input.crop_fraction;
                 let (cw, ch) = (iw as f32 / k, ih as f32 / k);
                 ((sx + (sw - cw) / 2.0, sy + (sh - ch) / 2.0, cw, ch), (0, 0, iw, ih))
             }
@@ -118,6 +118,8 @@ mod tests {
             height: 640,
             color: Color::Rgb,
             resize,
+            antialias: false,
+            crop_fraction: 1.0,
             align,
             pad: 114,
             mean: [0.0; 3],
@@ -177,6 +179,13 @@ mod tests {
         let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), (400, 200), &view, region);
         assert_eq!(g.source, (200.0, 100.0, 100.0, 100.0));
         assert_eq!(g.to_frame(BBox { x: 0.0, y: 0.0, w: 640.0, h: 640.0 }), region.unwrap());
+    }
+
+    #[test]
+    fn a_crop_may_leave_an_edge_all_around() {
+        let contract = InputContract { crop_fraction: 0.5, ..input(Resize::Crop, Align::Center) };
+        let g = Geometry::new(&contract, 1920, 1080, None);
+        assert_eq!(g.source, (690.0, 270.0, 540.0, 540.0));
     }
 
     #[test]

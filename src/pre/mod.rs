@@ -5,7 +5,8 @@
 //! the model's channels by one affine map, a clamp to 0..255 and `(value - mean) / std`.
 //!
 //! Sampling equals OpenCV's `INTER_LINEAR`: pixel centres at half-integers, edges repeated, no averaging when the
-//! picture shrinks, because the training frameworks prepare their pictures this way. Chroma of subsampled formats is
+//! picture shrinks, because the training frameworks prepare their pictures this way; where a framework does average
+//! (torchvision's classifiers), `antialias` of the contract asks for it. Chroma of subsampled formats is
 //! taken to lie in the middle of the pixels that share it, as OpenCV and JPEG have it. A region is sampled from the
 //! whole frame: at its edge the neighbours outside it count, the frame's own edge is repeated.
 
@@ -16,6 +17,7 @@ mod color;
 pub mod geometry;
 mod render;
 mod scalar;
+mod smooth;
 mod store;
 mod turn;
 #[cfg(target_arch = "x86_64")]
@@ -81,7 +83,8 @@ pub struct Preprocessor {
 impl Preprocessor {
     /// For a model's input, with the fastest code that this processor can run.
     pub fn new(input: InputContract) -> Self {
-        Self::with_renderer(input, Renderer::detect())
+        let renderer = Renderer::detect(&input);
+        Self::with_renderer(input, renderer)
     }
 
     fn with_renderer(input: InputContract, renderer: Renderer) -> Self {

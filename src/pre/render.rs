@@ -3,9 +3,9 @@
 use super::axis::Axis;
 use super::color::{Channel, ColorMap, subsampling};
 use super::geometry::Geometry;
-use super::scalar;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
+use super::{scalar, smooth};
 use crate::bundle::contract::InputContract;
 use crate::frame::{FrameInfo, FrameView};
 
@@ -58,14 +58,19 @@ impl Plan {
 pub(super) enum Renderer {
     /// Plain Rust, for every processor; what the others are tested against.
     Scalar,
+    /// For inputs that are to be anti-aliased.
+    Smooth(Box<smooth::Renderer>),
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     X86(x86::Renderer),
 }
 
 impl Renderer {
-    /// The fastest that this processor can run.
-    pub(super) fn detect() -> Self {
+    /// The one that does what `input` asks for, the fastest that this processor can run.
+    pub(super) fn detect(input: &InputContract) -> Self {
+        if input.antialias {
+            return Self::Smooth(Box::default());
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some(renderer) = x86::Renderer::detect() {
             return Self::X86(renderer);
@@ -73,15 +78,14 @@ impl Renderer {
         Self::Scalar
     }
 
-    /// Makes room for frames like `info`.
-    pub(super) fn prepare(&mut self, info: &FrameInfo) {
+    /// Makes room for frames like `info`, placed as `geometry` says.
+    pub(super) fn prepare(&mut self, info: &FrameInfo, geometry: &Geometry) {
         match self {
             Self::Scalar => {}
+            Self::Smooth(renderer) => renderer.prepare(info, geometry),
             #[cfg(target_arch = "x86_64")]
             Self::X86(renderer) => renderer.prepare(info.width as usize),
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = info;
     }
 
     /// Makes row `y` of the target: one slice per channel of the model, all of the target's width (unused ones empty).
@@ -89,6 +93,7 @@ impl Renderer {
         let Some(color) = &plan.color else { return };
         match self {
             Self::Scalar => scalar::row(plan, color, frame, y, out),
+            Self::Smooth(renderer) => renderer.row(color, frame, y, out),
             #[cfg(target_arch = "x86_64")]
             Self::X86(renderer) => renderer.row(plan, color, frame, y, out),
         }

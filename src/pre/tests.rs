@@ -15,6 +15,8 @@ fn contract(width: u32, height: u32) -> InputContract {
         height,
         color: Color::Rgb,
         resize: Resize::Stretch,
+        antialias: false,
+        crop_fraction: 1.0,
         align: Align::Center,
         pad: 114,
         mean: [0.0; 3],
@@ -391,6 +393,36 @@ fn a_quantized_input_gets_the_integers_that_stand_for_the_values() {
     assert_eq!(seen[0], -17.0);
 }
 
+/// PIL's `Image.resize((4, 3), Image.BILINEAR)` of the 8 × 6 picture whose value at x, y is (x * 29 + y * 17 + x * y) % 256.
+#[rustfmt::skip]
+const PIL: [f32; 12] = [33.0, 87.0, 146.0, 199.0, 65.0, 122.0, 181.0, 172.0, 97.0, 156.0, 195.0, 78.0];
+
+#[test]
+fn an_antialiased_reduction_equals_pils() {
+    let frame = Owned::new(info(PixelFormat::Gray8, 8, 6), 2, |_, y, x| (x * 29 + y * 17 + x * y) as u8);
+    let frame = Owned { info: FrameInfo { range: ColorRange::Full, ..frame.info }, ..frame };
+    let input = InputContract { antialias: true, color: Color::Gray, ..contract(4, 3) };
+    let seen = run_as(&mut Preprocessor::new(input), &frame, None, DataType::F32);
+    for (seen, expected) in seen.iter().zip(PIL) {
+        // PIL rounds to whole levels, twice.
+        assert!((seen - expected).abs() <= 1.0, "{seen} {expected}");
+    }
+}
+
+#[test]
+fn an_antialiased_picture_of_one_color_keeps_it_in_every_format() {
+    for format in PixelFormat::ALL {
+        for (resize, w, h) in [(Resize::Letterbox, 64, 48), (Resize::Crop, 33, 17), (Resize::Stretch, 1, 1)] {
+            let input = InputContract { resize, crop_fraction: 0.75, ..contract(9, 7) };
+            let frame = Owned::uniform(info(format, w, h), [100, 140, 90]);
+            let plain = run_as(&mut Preprocessor::new(input.clone()), &frame, None, DataType::F32);
+            let smooth = InputContract { antialias: true, ..input };
+            let smooth = run_as(&mut Preprocessor::new(smooth), &frame, None, DataType::F32);
+            assert!(plain.iter().zip(&smooth).all(|(a, b)| (a - b).abs() < 0.5), "{format:?} {w}x{h}");
+        }
+    }
+}
+
 #[test]
 fn a_tensor_without_a_batch_takes_one_picture() {
     let mut pre = Preprocessor::new(contract(4, 3));
@@ -436,6 +468,8 @@ prop_compose! {
             height,
             color: [Color::Rgb, Color::Bgr, Color::Gray][channels],
             resize: [Resize::Stretch, Resize::Letterbox, Resize::Crop][resize],
+            antialias: false,
+            crop_fraction: 1.0,
             align: if top_left { Align::TopLeft } else { Align::Center },
             pad: 114,
             mean,

@@ -39,7 +39,7 @@ impl Rows {
         let sampled = if upright { *geometry } else { geometry.stored((info.width, info.height)) };
         if self.planned_for != Some((info, sampled)) {
             self.plan.rebuild(input, &info, &sampled);
-            self.renderer.prepare(&info);
+            self.renderer.prepare(&info, &sampled);
             self.planned_for = Some((info, sampled));
         }
         if upright {

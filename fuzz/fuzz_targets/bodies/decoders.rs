@@ -87,6 +87,8 @@ fn contracts(s: &mut Source) -> (OutputContract, InputContract, Labels) {
         height: side(s),
         color: Color::Rgb,
         resize: [Resize::Letterbox, Resize::Stretch, Resize::Crop][s.below(3)],
+        antialias: false,
+        crop_fraction: 1.0,
         align: [Align::Center, Align::TopLeft][s.below(2)],
         pad: 114,
         mean: [0.0; 3],

@@ -10,6 +10,8 @@ fn draft() -> Draft {
         height: 384,
         color: Color::Rgb,
         resize: Resize::Letterbox,
+        antialias: false,
+        crop_fraction: 1.0,
         align: Align::Center,
         pad: 114,
         mean: [0.0; 3],

@@ -21,6 +21,8 @@ fn a_small_manifest_gets_the_defaults() {
         height: 480,
         color: Color::Rgb,
         resize: Resize::Letterbox,
+        antialias: false,
+        crop_fraction: 1.0,
         align: Align::Center,
         pad: 114,
         mean: [0.0; 3],

@@ -94,8 +94,9 @@ fn the_map_spans_the_box_in_a_letterboxed_and_in_a_turned_frame() {
     assert!(columns(&found).iter().all(|n| *n == 32));
     assert!(found.data[..128 * 32].iter().all(|v| *v < 128), "the upper half is outside");
     // Stored 32 × 64 and shown turned by 90° clockwise: what is below is stored at the right.
-    let view = View { size: (32, 64), orientation: Orientation::CLOCKWISE, ..View::default() };
-    let found = mask(&prototypes_at, values(), &[0.0, 1.0], &Geometry::of_view(&letterbox, &view, None), whole);
+    let view = View { orientation: Orientation::CLOCKWISE, ..View::default() };
+    let found =
+        mask(&prototypes_at, values(), &[0.0, 1.0], &Geometry::of_view(&letterbox, (32, 64), &view, None), whole);
     assert_eq!((found.width, found.height), (64, 128));
     assert_eq!(columns(&found), (0..64).map(|x| if x < 32 { 0 } else { 128 }).collect::<Vec<_>>());
 }
