@@ -36,8 +36,12 @@ const MAX_CLASSES: usize = 1024;
 /// Pixels that are judged together: their best scores stay in the first-level cache over all classes.
 const BLOCK: usize = 512;
 
-/// Lead over the next best class, in raw scores, at which a mask's value is full.
+/// Most lead over the next best class, in raw scores, at which a mask's value is full. Inside an object the lead may be
+/// larger, but what matters are the values around its edge.
 const FULL_LEAD: f32 = 8.0;
+
+/// About how many columns and rows of a mask are looked at to find the largest lead.
+const SAMPLES: u32 = 32;
 
 /// Longest side of a mask.
 const MAX_MASK: u32 = 4096;
@@ -276,26 +280,23 @@ impl Segmentation {
         }
     }
 
-    /// How far `class` leads over the next best class at a pixel, as a mask's value: 255 for far, 0 for far behind.
-    fn coverage(&self, map: &Map, class: usize, pixel: usize) -> u8 {
-        let graded = |lead: f32, full: f32| (127.5 + 127.5 * lead / full).round().clamp(0.0, 255.0) as u8;
+    /// How far `class` leads over the next best class at a pixel; negative where it does not lead.
+    fn lead(&self, map: &Map, class: usize, pixel: usize) -> f32 {
         let (first, step) = match map.form {
             Form::Planes => (pixel, map.width * map.height),
             Form::Rows => (pixel * self.columns, 1),
             Form::Ids => {
                 let inside = map.values.get(pixel).is_some_and(|id| *id == class as f32);
-                return if inside { 255 } else { 0 };
+                return if inside { 1.0 } else { -1.0 };
             }
         };
         let values = map.values.get(first..).unwrap_or_default();
         let own = values.get(class * step).copied().unwrap_or(f32::NAN);
         if self.columns == 1 {
-            let sigmoid = self.activation == Activation::Sigmoid;
-            return if sigmoid { graded(own, FULL_LEAD) } else { graded(own - 0.5, 0.5) };
+            return if self.activation == Activation::Sigmoid { own } else { own - 0.5 };
         }
         let all = values.iter().step_by(step.max(1)).take(self.columns).enumerate();
-        let next = all.filter(|(c, _)| *c != class).fold(f32::NEG_INFINITY, |next, (_, v)| next.max(*v));
-        graded(own - next, if self.activation == Activation::Softmax { FULL_LEAD } else { 1.0 })
+        own - all.filter(|(c, _)| *c != class).fold(f32::NEG_INFINITY, |next, (_, v)| next.max(*v))
     }
 
     /// The classes on a part of the map (columns, rows), as candidates.
@@ -401,15 +402,20 @@ impl Decoder for Segmentation {
         };
         let width = span(cell(b.x, b.y), cell(b.x2(), b.y));
         let height = span(cell(b.x, b.y), cell(b.x, b.y2()));
+        let lead = |i: u32, j: u32| {
+            let along = |start: f32, length: f32, i: u32, n: u32| start + length * (i as f32 + 0.5) / n as f32;
+            let (x, y) = cell(along(b.x, b.w, i, width), along(b.y, b.h, j, height));
+            let (x, y) = (x.max(0.0) as usize, y.max(0.0) as usize);
+            let pixel = y.min(map.height.saturating_sub(1)) * map.width + x.min(map.width.saturating_sub(1));
+            self.lead(&map, candidate.row as usize, pixel)
+        };
+        // The full lead is about the largest that there is, so that the steps of a mask's values are fine enough.
+        let steps = |n: u32| (0..n).step_by((n / SAMPLES + 1) as usize);
+        let largest = steps(height).flat_map(|j| steps(width).map(move |i| (i, j))).map(|(i, j)| lead(i, j).abs());
+        let full = largest.fold(f32::MIN_POSITIVE, f32::max).min(FULL_LEAD);
         let mut data = Vec::with_capacity(width as usize * height as usize);
         for j in 0..height {
-            let v = b.y + b.h * (j as f32 + 0.5) / height as f32;
-            data.extend((0..width).map(|i| {
-                let (x, y) = cell(b.x + b.w * (i as f32 + 0.5) / width as f32, v);
-                let (x, y) = (x.max(0.0) as usize, y.max(0.0) as usize);
-                let pixel = y.min(map.height.saturating_sub(1)) * map.width + x.min(map.width.saturating_sub(1));
-                self.coverage(&map, candidate.row as usize, pixel)
-            }));
+            data.extend((0..width).map(|i| (127.5 + 127.5 * lead(i, j) / full).round().clamp(0.0, 255.0) as u8));
         }
         object.mask = Some(Arc::new(Mask { width, height, data }));
         Ok(())

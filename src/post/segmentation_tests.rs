@@ -172,17 +172,22 @@ fn a_mask_turns_with_the_picture() {
 
 #[test]
 fn the_half_of_a_graded_mask_lies_where_the_scores_are_equal() {
-    // Leads of 4 and -12 (which is too far behind to tell): the scores would be equal a quarter of the way.
+    // Leads of 4, -3 and 0; then the same a hundredth as large; then one of 30, which is cut at 8.
     let planes = [4.0, 0.0, 1.0, 0.0, 3.0, 1.0, -9.0, -9.0, -9.0];
     let input = InputContract { resize: Resize::Stretch, ..input(30, 10) };
     let spec = one_output("out", &[Some(1), Some(3), Some(1), Some(3)]);
     let decoder = Segmentation::new(&contract(), &input, &labels(3), &spec).unwrap();
-    let tensors = [Tensor::from_f32("out", &[1, 3, 1, 3], planes.into())];
-    let mut object = Object::new(0, 0, "c0".into(), 0.5, BBox { x: 0.0, y: 0.0, w: 1.0, h: 1.0 });
-    let geometry = Geometry::new(&input, 300, 100, None);
-    decoder.describe(&tensors, &Candidate::default(), &geometry, &mut object).unwrap();
-    // 127.5 + 127.5 * lead / 8 for leads of 4, -3 and 0.
-    assert_eq!(object.mask.unwrap().data, [191, 80, 128]);
+    let tensors = |planes: [f32; 9]| [Tensor::from_f32("out", &[1, 3, 1, 3], planes.into())];
+    let mask = |planes| {
+        let mut object = Object::new(0, 0, "c0".into(), 0.5, BBox { x: 0.0, y: 0.0, w: 1.0, h: 1.0 });
+        let geometry = Geometry::new(&input, 300, 100, None);
+        decoder.describe(&tensors(planes), &Candidate::default(), &geometry, &mut object).unwrap();
+        object.mask.unwrap().data.clone()
+    };
+    assert_eq!(mask(planes), [255, 32, 128]);
+    assert_eq!(mask(planes.map(|v| v / 100.0)), [255, 32, 128]);
+    assert_eq!(mask([30.0, 0.0, 1.0, 0.0, 4.0, 1.0, -9.0, -9.0, -9.0]), [255, 64, 128]);
+    let tensors = tensors(planes);
     let mut out = Vec::new();
     decoder.decode(&tensors, &accept_over(0.0, 3), &mut out).unwrap();
     assert_eq!(out.len(), 2, "equal scores are the first class's");
