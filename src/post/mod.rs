@@ -14,6 +14,7 @@
 //! [`recognise()`] tells which family fits a model that comes without a bundle.
 
 mod centernet;
+mod class_map;
 mod classify;
 mod detections;
 mod detr;
