@@ -15,6 +15,7 @@
 
 mod boxes;
 mod centernet;
+mod class_map;
 mod classify;
 mod detections;
 mod detr;

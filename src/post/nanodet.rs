@@ -135,10 +135,10 @@ impl Values<'_> {
         self.values.get(start..).unwrap_or_default().iter().step_by(self.channel.max(1)).take(channels.len()).copied()
     }
 
-    /// The best of some channels and how far behind the first it stands; NaN if one is not finite.
-    fn best(&self, cell: usize, channels: std::ops::Range<usize>) -> (f32, u32) {
+    /// The best of some channels; NaN if one is not finite.
+    fn best(&self, cell: usize, channels: std::ops::Range<usize>) -> f32 {
         let start = cell * self.cell + channels.start;
-        let best = match self.values.get(start..start + channels.len()) {
+        match self.values.get(start..start + channels.len()) {
             Some(row) if self.channel == 1 => view::peak(row),
             _ => {
                 let (best, poison) = self
@@ -146,8 +146,7 @@ impl Values<'_> {
                     .fold((f32::NEG_INFINITY, 0.0), |(best, poison), v| (f32::max(best, v), poison + v * 0.0));
                 best + poison
             }
-        };
-        (best, view::position(self.at(cell, channels), best))
+        }
     }
 
     /// The mean bin of a distribution of `bins` raw scores from channel `first` on.
@@ -319,10 +318,11 @@ impl Decoder for NanoDet {
         for level in levels {
             let (scores, distances) = self.values(outputs, level, start)?;
             for cell in 0..level.cells() {
-                let (best, class_id) = scores.best(cell, self.first..self.classes);
+                let best = scores.best(cell, self.first..self.classes);
                 if best < lowest {
                     continue;
                 }
+                let class_id = view::position(scores.at(cell, self.first..self.classes), best);
                 let score = if self.sigmoid { view::sigmoid(best) } else { best };
                 if thresholds.accepts(class_id, score) {
                     let [x1, y1, x2, y2] = self.corners(level, cell, half, &distances);

@@ -14,18 +14,20 @@
 //!
 //! The mask has the map's resolution. From scores its values grade with the lead over the next best class, so that the
 //! 50 % line between two pixels lies where the classes' interpolated scores are equal, as when the scores are enlarged
-//! before the best class is taken (torchvision, Hugging Face `post_process_semantic_segmentation`).
+//! before the best class is taken (torchvision, Hugging Face `post_process_semantic_segmentation`). Where the map is coarser
+//! than the input the scores are interpolated in half cells, and box and mask follow the edge that lies between cells.
 //!
 //! Sources: Chen et al., DeepLab (TensorFlow `research/deeplab`, output `ResizeBilinear_3`); torchvision
 //! `models/segmentation`; Hugging Face transformers, `image_processing_segformer.py`; Ultralytics semantic heads.
 
 use std::sync::Arc;
 
+use super::class_map::{Form, Map};
 use super::{Candidate, Candidates, Decoder, Nms, PostError, Thresholds, classify, logits, view};
 use crate::bundle::contract::{Activation, InputContract, Labels, Layout, OutputContract};
 use crate::engine::{DataType, Spec, Tensor, TensorSpec};
 use crate::pre::geometry::Geometry;
-use crate::result::{Mask, Object};
+use crate::result::Object;
 
 /// A class on a smaller part of the map than this is no object: single pixels flicker at the edges between others.
 pub const SPECK: f32 = 0.0005;
@@ -35,23 +37,6 @@ const MAX_CLASSES: usize = 1024;
 
 /// Pixels that are judged together: their best scores stay in the first-level cache over all classes.
 const BLOCK: usize = 512;
-
-/// Lead over the next best class, in raw scores, at which a mask's value is full.
-const FULL_LEAD: f32 = 8.0;
-
-/// Longest side of a mask.
-const MAX_MASK: u32 = 4096;
-
-/// How a class is told from a pixel's values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// `[classes, h, w]`.
-    Planes,
-    /// `[h, w, classes]`.
-    Rows,
-    /// `[h, w]`: the class itself.
-    Ids,
-}
 
 /// What is known about a class on a map.
 #[derive(Debug, Clone, Copy)]
@@ -74,15 +59,6 @@ impl Stat {
         self.x = (self.x.0.min(x), self.x.1.max(x));
         self.y = (self.y.0.min(y), self.y.1.max(y));
     }
-}
-
-/// A map of a run.
-#[derive(Debug, Clone, Copy)]
-struct Map<'a> {
-    values: &'a [f32],
-    form: Form,
-    width: usize,
-    height: usize,
 }
 
 /// Best class and its probability for each pixel of a block.
@@ -210,7 +186,7 @@ impl Segmentation {
         if squeezed {
             let ([height, width], values) = self.reader.read(outputs, self.output, |[_, _]| true)?;
             let form = if self.columns == 1 && !self.integer { Form::Planes } else { Form::Ids };
-            return Ok(Map { values, form, width, height });
+            return Ok(self.map_of(values, form, width, height));
         }
         let (dims, values) = self.reader.read(outputs, self.output, |dims| self.form(dims, self.integer).is_some())?;
         let form = self.form(dims, self.integer).unwrap_or(Form::Ids);
@@ -221,7 +197,12 @@ impl Segmentation {
             Form::Ids if a == 1 => (b, c),
             Form::Ids => (a, b),
         };
-        Ok(Map { values, form, width, height })
+        Ok(self.map_of(values, form, width, height))
+    }
+
+    fn map_of<'t>(&self, values: &'t [f32], form: Form, width: usize, height: usize) -> Map<'t> {
+        let half = if self.activation == Activation::Sigmoid { 0.0 } else { 0.5 };
+        Map { values, form, width, height, columns: self.columns, half }
     }
 
     /// Finds best class and probability of `len` pixels from `start` on.
@@ -274,28 +255,6 @@ impl Segmentation {
                 *class = if *best < 0.5 { u32::MAX } else { 0 };
             }
         }
-    }
-
-    /// How far `class` leads over the next best class at a pixel, as a mask's value: 255 for far, 0 for far behind.
-    fn coverage(&self, map: &Map, class: usize, pixel: usize) -> u8 {
-        let graded = |lead: f32, full: f32| (127.5 + 127.5 * lead / full).round().clamp(0.0, 255.0) as u8;
-        let (first, step) = match map.form {
-            Form::Planes => (pixel, map.width * map.height),
-            Form::Rows => (pixel * self.columns, 1),
-            Form::Ids => {
-                let inside = map.values.get(pixel).is_some_and(|id| *id == class as f32);
-                return if inside { 255 } else { 0 };
-            }
-        };
-        let values = map.values.get(first..).unwrap_or_default();
-        let own = values.get(class * step).copied().unwrap_or(f32::NAN);
-        if self.columns == 1 {
-            let sigmoid = self.activation == Activation::Sigmoid;
-            return if sigmoid { graded(own, FULL_LEAD) } else { graded(own - 0.5, 0.5) };
-        }
-        let all = values.iter().step_by(step.max(1)).take(self.columns).enumerate();
-        let next = all.filter(|(c, _)| *c != class).fold(f32::NEG_INFINITY, |next, (_, v)| next.max(*v));
-        graded(own - next, if self.activation == Activation::Softmax { FULL_LEAD } else { 1.0 })
     }
 
     /// The classes on a part of the map (columns, rows), as candidates.
@@ -388,30 +347,11 @@ impl Decoder for Segmentation {
         object: &mut Object,
     ) -> Result<(), PostError> {
         let map = self.map(outputs)?;
-        let b = object.bbox;
-        // The box in cells of the map; where the picture is turned, its sides change places.
-        let (kx, ky) = (map.width as f32 / self.input.0, map.height as f32 / self.input.1);
-        let cell = |x: f32, y: f32| {
-            let (x, y) = geometry.point_to_input(x, y);
-            (x * kx, y * ky)
-        };
-        let span = |(ax, ay): (f32, f32), (bx, by): (f32, f32)| {
-            // A hair less, so that rounding makes no row of its own.
-            ((((ax - bx).abs() + (ay - by).abs()) - 0.01).ceil().max(1.0) as u32).min(MAX_MASK)
-        };
-        let width = span(cell(b.x, b.y), cell(b.x2(), b.y));
-        let height = span(cell(b.x, b.y), cell(b.x, b.y2()));
-        let mut data = Vec::with_capacity(width as usize * height as usize);
-        for j in 0..height {
-            let v = b.y + b.h * (j as f32 + 0.5) / height as f32;
-            data.extend((0..width).map(|i| {
-                let (x, y) = cell(b.x + b.w * (i as f32 + 0.5) / width as f32, v);
-                let (x, y) = (x.max(0.0) as usize, y.max(0.0) as usize);
-                let pixel = y.min(map.height.saturating_sub(1)) * map.width + x.min(map.width.saturating_sub(1));
-                self.coverage(&map, candidate.row as usize, pixel)
-            }));
+        let class = candidate.row as usize;
+        if let Some((bbox, mask)) = map.silhouette(class, candidate.bbox(), self.input, geometry) {
+            object.bbox = bbox;
+            object.mask = Some(Arc::new(mask));
         }
-        object.mask = Some(Arc::new(Mask { width, height, data }));
         Ok(())
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::bundle::contract::{Align, DecoderKind, Resize};
 use crate::engine::TensorData;
 use crate::post::tests::{accept_over, input, labels, one_output, outputs, tensor};
-use crate::result::BBox;
+use crate::result::{BBox, Mask};
 
 fn contract() -> OutputContract {
     OutputContract::new(DecoderKind::Segmentation)
@@ -134,7 +134,7 @@ fn described(decoder: &Segmentation, tensors: &[Tensor], geometry: &Geometry, ro
     let bbox = geometry.to_frame(candidate.bbox()).clipped();
     let mut object = Object::new(0, 1, "a".into(), 0.5, bbox);
     decoder.describe(tensors, candidate, geometry, &mut object).unwrap();
-    (bbox, Mask::clone(&object.mask.unwrap()))
+    (object.bbox, Mask::clone(&object.mask.unwrap()))
 }
 
 #[test]
@@ -172,20 +172,61 @@ fn a_mask_turns_with_the_picture() {
 
 #[test]
 fn the_half_of_a_graded_mask_lies_where_the_scores_are_equal() {
-    // Leads of 4 and -12 (which is too far behind to tell): the scores would be equal a quarter of the way.
+    // Leads of 4, -3 and 0; then the same a hundredth as large; then one of 30, which is cut at 8.
     let planes = [4.0, 0.0, 1.0, 0.0, 3.0, 1.0, -9.0, -9.0, -9.0];
-    let input = InputContract { resize: Resize::Stretch, ..input(30, 10) };
+    let input = InputContract { resize: Resize::Stretch, ..input(3, 1) };
     let spec = one_output("out", &[Some(1), Some(3), Some(1), Some(3)]);
     let decoder = Segmentation::new(&contract(), &input, &labels(3), &spec).unwrap();
-    let tensors = [Tensor::from_f32("out", &[1, 3, 1, 3], planes.into())];
-    let mut object = Object::new(0, 0, "c0".into(), 0.5, BBox { x: 0.0, y: 0.0, w: 1.0, h: 1.0 });
-    let geometry = Geometry::new(&input, 300, 100, None);
-    decoder.describe(&tensors, &Candidate::default(), &geometry, &mut object).unwrap();
-    // 127.5 + 127.5 * lead / 8 for leads of 4, -3 and 0.
-    assert_eq!(object.mask.unwrap().data, [191, 80, 128]);
+    let tensors = |planes: [f32; 9]| [Tensor::from_f32("out", &[1, 3, 1, 3], planes.into())];
+    let mask = |planes| {
+        let mut object = Object::new(0, 0, "c0".into(), 0.5, BBox { x: 0.0, y: 0.0, w: 1.0, h: 1.0 });
+        let geometry = Geometry::new(&input, 300, 100, None);
+        decoder
+            .describe(&tensors(planes), &Candidate { x2: 3.0, y2: 1.0, ..Candidate::default() }, &geometry, &mut object)
+            .unwrap();
+        object.mask.unwrap().data.clone()
+    };
+    assert_eq!(mask(planes), [255, 32, 128]);
+    assert_eq!(mask(planes.map(|v| v / 100.0)), [255, 32, 128]);
+    assert_eq!(mask([30.0, 0.0, 1.0, 0.0, 4.0, 1.0, -9.0, -9.0, -9.0]), [255, 64, 128]);
+    let tensors = tensors(planes);
     let mut out = Vec::new();
     decoder.decode(&tensors, &accept_over(0.0, 3), &mut out).unwrap();
     assert_eq!(out.len(), 2, "equal scores are the first class's");
+}
+
+#[test]
+fn on_a_coarse_map_box_and_mask_follow_the_edge_between_cells() {
+    // Class 0 leads by 4 and then is behind by 1: its edge is at four fifths of the way, 13 of 20 pixels.
+    let input = InputContract { resize: Resize::Stretch, ..input(20, 10) };
+    let spec = one_output("out", &[Some(1), Some(2), Some(1), Some(2)]);
+    let decoder = Segmentation::new(&contract(), &input, &labels(2), &spec).unwrap();
+    let tensors = [Tensor::from_f32("out", &[1, 2, 1, 2], vec![4.0, 0.0, 0.0, 1.0])];
+    let geometry = Geometry::new(&input, 20, 10, None);
+    // Steps of half a cell: leads of 4, 2.75 and 0.25 for the one, 1 for the other.
+    let (bbox, mask) = described(&decoder, &tensors, &geometry, 0);
+    assert_eq!((bbox.x, bbox.w, mask.width, mask.height), (0.0, 0.75, 3, 2));
+    assert_eq!(mask.data, [255, 215, 135, 255, 215, 135]);
+    let (bbox, mask) = described(&decoder, &tensors, &geometry, 1);
+    assert_eq!((bbox.x, bbox.w, mask.width, mask.height), (0.75, 0.25, 1, 2));
+    assert_eq!(mask.data, [174, 174]);
+}
+
+#[test]
+fn between_three_classes_the_interpolated_scores_tell() {
+    // Above, two other classes lead by 3.5; between them, where neither is strong, class 2 reaches further up.
+    let planes = [9.0, 0.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 5.5, 5.5, 5.5, 5.5];
+    let input = InputContract { resize: Resize::Stretch, ..input(20, 20) };
+    let spec = one_output("out", &[Some(1), Some(3), Some(2), Some(2)]);
+    let decoder = Segmentation::new(&contract(), &input, &labels(3), &spec).unwrap();
+    let tensors = [Tensor::from_f32("out", &[1, 3, 2, 2], planes.into())];
+    let (bbox, mask) = described(&decoder, &tensors, &Geometry::new(&input, 20, 20, None), 2);
+    assert_eq!((bbox.x, bbox.y, bbox.w, bbox.h), (0.0, 0.25, 1.0, 0.75));
+    assert_eq!((mask.width, mask.height), (4, 3));
+    let inside: Vec<bool> = mask.data.iter().map(|v| *v >= 128).collect();
+    // A quarter of the way down 9 is 6.75 over the cells' middles and 5.06 a quarter further in.
+    assert_eq!(inside[..4], [false, true, true, false]);
+    assert!(inside[4..].iter().all(|v| *v));
 }
 
 #[test]
