@@ -298,7 +298,11 @@ fn coverage(logits: &[f32], width: usize) -> Vec<u8> {
         let below = logits.get((i + 1) * width..).unwrap_or_default();
         row.iter().zip(below).for_each(|(a, b)| compare(*a, *b));
     }
-    let gain = if scale > 0.0 && scale.is_finite() { 127.5 / scale } else { f32::MAX };
+    if scale == 0.0 {
+        let inside = logits.first().is_some_and(|logit| *logit > 0.0);
+        return vec![if inside { u8::MAX } else { 0 }; logits.len()];
+    }
+    let gain = if scale.is_finite() { 127.5 / scale } else { f32::MAX };
     // A product that is no number becomes 0; one over 255 becomes 255.
     let value = |logit: &f32| {
         let v = *logit * gain;

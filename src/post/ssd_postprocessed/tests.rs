@@ -40,7 +40,16 @@ fn rows_over_the_threshold_become_boxes() {
         run(0, 3.0),
         [
             Candidate { x1: 40.0, y1: 10.0, x2: 80.0, y2: 50.0, score: 0.9, class_id: 1, ..Candidate::default() },
-            Candidate { x1: 100.0, y1: 25.0, x2: 200.0, y2: 75.0, score: 0.8, class_id: 2, row: 2, ..Candidate::default() },
+            Candidate {
+                x1: 100.0,
+                y1: 25.0,
+                x2: 200.0,
+                y2: 75.0,
+                score: 0.8,
+                class_id: 2,
+                row: 2,
+                ..Candidate::default()
+            },
         ]
     );
 }
