@@ -71,8 +71,10 @@ struct Lattice {
 struct Scratch {
     /// Logits of the part.
     part: Vec<f32>,
-    /// One row of it, between two.
-    row: Vec<f32>,
+    /// Its rows, as wide as the mask.
+    rows: Vec<f32>,
+    /// Where the mask's columns lie between the part's.
+    columns: Vec<(usize, usize, f32)>,
     /// Logits at the mask's values.
     logits: Vec<f32>,
 }
@@ -237,15 +239,14 @@ impl Lattice {
     }
 
     /// The logits at each value, interpolated between those of the part; the map's edge is repeated.
-    fn sample(&self, part: Part, Scratch { part: sums, row, logits }: &mut Scratch) {
+    fn sample(&self, part: Part, Scratch { part: sums, rows: wide, columns: table, logits }: &mut Scratch) {
         let (columns, rows) = (part.columns.1 - part.columns.0, part.rows.1 - part.rows.0);
         let across = |x: f32| between(x - part.columns.0 as f32, columns);
         let down = |y: f32| between(y - part.rows.0 as f32, rows);
-        let line = |y: usize| sums.get(y * columns..(y + 1) * columns).unwrap_or_default();
         logits.clear();
         if self.right.1 != 0.0 || self.down.0 != 0.0 {
             // The frame is stored on its side.
-            let value = |x: usize, y: usize| line(y).get(x).copied().unwrap_or(0.0);
+            let value = |x: usize, y: usize| sums.get(y * columns + x).copied().unwrap_or(0.0);
             for (x, y) in (0..self.height).flat_map(|y| (0..self.width).map(move |x| (x, y))) {
                 let (px, py) = self.at(x, y);
                 let ((x0, x1, fx), (y0, y1, fy)) = (across(px), down(py));
@@ -253,15 +254,18 @@ impl Lattice {
             }
             return;
         }
+        // First along the part's few rows, then between them, where neighbours are computed together.
+        table.clear();
+        table.extend((0..self.width).map(|x| across(self.at(x, 0).0)));
+        wide.clear();
+        for row in sums.chunks_exact(columns) {
+            let value = |x: usize| row.get(x).copied().unwrap_or(0.0);
+            wide.extend(table.iter().map(|(x0, x1, fx)| mix(value(*x0), value(*x1), *fx)));
+        }
+        let line = |y: usize| wide.get(y * self.width..(y + 1) * self.width).unwrap_or_default();
         for y in 0..self.height {
             let (y0, y1, fy) = down(self.at(0, y).1);
-            row.clear();
-            row.extend(line(y0).iter().zip(line(y1)).map(|(above, below)| mix(*above, *below, fy)));
-            logits.extend((0..self.width).map(|x| {
-                let (x0, x1, fx) = across(self.at(x, 0).0);
-                let value = |x: usize| row.get(x).copied().unwrap_or(0.0);
-                mix(value(x0), value(x1), fx)
-            }));
+            logits.extend(line(y0).iter().zip(line(y1)).map(|(above, below)| mix(*above, *below, fy)));
         }
     }
 }
@@ -282,29 +286,25 @@ fn mix(a: f32, b: f32, weight: f32) -> f32 {
 /// Next to the outline, coverage is proportional to the logit, so that whoever interpolates between values and cuts at the
 /// middle finds the outline where the logits have it; further away it is full or none.
 fn coverage(logits: &[f32], width: usize) -> Vec<u8> {
-    // The largest logit among neighbours that the outline passes between.
-    let mut scale = 0.0f32;
-    let mut compare = |a: f32, b: f32| {
-        if (a > 0.0) != (b > 0.0) {
-            scale = scale.max(a.abs()).max(b.abs());
-        }
+    // The largest logit among neighbours that the outline passes between: bits of positive floats are ordered as they are.
+    let size = |v: f32| v.abs().to_bits();
+    let largest = |most: u32, (a, b): (&f32, &f32)| {
+        let apart = (*a > 0.0) != (*b > 0.0);
+        most.max(if apart { size(*a).max(size(*b)) } else { 0 })
     };
+    let mut most = 0;
     for (i, row) in logits.chunks_exact(width.max(1)).enumerate() {
-        row.windows(2).for_each(|pair| {
-            if let [a, b] = pair {
-                compare(*a, *b)
-            }
-        });
-        let below = logits.get((i + 1) * width..).unwrap_or_default();
-        row.iter().zip(below).for_each(|(a, b)| compare(*a, *b));
+        most = row.iter().zip(row.get(1..).unwrap_or_default()).fold(most, largest);
+        most = row.iter().zip(logits.get((i + 1) * width..).unwrap_or_default()).fold(most, largest);
     }
-    let gain = if scale > 0.0 && scale.is_finite() { 127.5 / scale } else { f32::MAX };
-    // A product that is no number becomes 0; one over 255 becomes 255.
-    let value = |logit: &f32| {
-        let v = *logit * gain;
-        if v > 0.0 { (128.0 + v).min(255.0) as u8 } else { (127.0 + v).max(0.0).ceil() as u8 }
-    };
-    logits.iter().map(value).collect()
+    let scale = f32::from_bits(most);
+    if scale == 0.0 {
+        let inside = logits.first().is_some_and(|logit| *logit > 0.0);
+        return vec![if inside { u8::MAX } else { 0 }; logits.len()];
+    }
+    let gain = if scale.is_finite() { 127.5 / scale } else { f32::MAX };
+    // Rounded up from 127 + v, so that 0 is outside; so is what is no number.
+    logits.iter().map(|logit| u8::MAX - (128.0 - *logit * gain).min(255.0).max(0.0) as u8).collect()
 }
 
 #[cfg(test)]

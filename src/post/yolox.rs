@@ -1,7 +1,7 @@
 //! YOLOX: `[1, cells, 5 + classes]` raw grid answers. A row is centre x, centre y, width, height, objectness, classes;
 //! centre = (value + cell) · stride, size = exp(value) · stride. Objectness and class scores are probabilities already
-//! (the export applies the sigmoid); the confidence is their product. Models exported with `decode_in_inference` are
-//! another layout and not read here.
+//! (the export applies the sigmoid); the confidence is their product. Models exported with `decode_in_inference` have the
+//! same shape but finished boxes in pixels: they are read by `decoder = "yolov5"`.
 //!
 //! Source: Megvii YOLOX, `demo_postprocess` in `yolox/utils/demo_utils.py`.
 

@@ -5,8 +5,8 @@
 //! generator seeded by them goes on, so that short inputs fill large tensors too.
 
 use gstvigil::bundle::contract::{
-    Activation, Align, AnchorConfig, BoxFormat, BoxUnit, Color, DecoderKind, InputContract, Labels, Layout,
-    OutputContract, Resize,
+    Activation, Align, AnchorConfig, BoxFormat, BoxUnit, Color, Column, DecoderKind, InputContract, Labels, Layout,
+    OutputContract, Resize, Task,
 };
 use gstvigil::engine::{DataType, Spec, Tensor, TensorData, TensorSpec};
 use gstvigil::post::{PostError, PostProcessor, Scratch, recognise};
@@ -109,8 +109,8 @@ fn contracts(s: &mut Source) -> (OutputContract, InputContract, Labels) {
         2 => Some(Activation::Softmax),
         _ => None,
     };
-    output.box_format = [None, None, Some(BoxFormat::Xyxy), Some(BoxFormat::Yxyx)][s.below(4)];
-    output.box_unit = [None, None, Some(BoxUnit::Pixels), Some(BoxUnit::Normalized)][s.below(4)];
+    output.task = kind.tasks()[s.below(kind.tasks().len())];
+    boxes(s, &mut output);
     if s.once_in(4) {
         output.per_class.push((s.below(12) as u32, s.value()));
     }
@@ -126,6 +126,70 @@ fn contracts(s: &mut Source) -> (OutputContract, InputContract, Labels) {
         });
     }
     (output, input, labels)
+}
+
+/// Keys of the families whose boxes differ; mostly the defaults.
+fn boxes(s: &mut Source, output: &mut OutputContract) {
+    if s.once_in(4) {
+        output.box_unit = Some([BoxUnit::Pixels, BoxUnit::Normalized][s.below(2)]);
+        output.box_format = Some([BoxFormat::Xyxy, BoxFormat::Yxyx, BoxFormat::Cxcywh][s.below(3)]);
+    }
+    if output.task == Task::Pose && s.once_in(2) {
+        output.keypoint_shape = Some([1 + s.below(4), 2 + s.below(2)]);
+    }
+    if output.decoder == DecoderKind::Detections && s.once_in(4) {
+        let all = [
+            Column::X1,
+            Column::Y1,
+            Column::X2,
+            Column::Y2,
+            Column::Score,
+            Column::Class,
+            Column::Angle,
+            Column::Ignore,
+        ];
+        let mut columns: Vec<Column> = all[..5 + s.below(4)].into();
+        columns.rotate_left(s.below(5));
+        output.columns = Some(columns);
+    }
+    if output.decoder == DecoderKind::Yolov5 && s.once_in(2) {
+        output.yolo_anchors = Some(vec![vec![[4.0, 8.0]; 1 + s.below(3)]; 1 + s.below(3)]);
+    }
+}
+
+/// What a row holds after its classes.
+fn extra(output: &OutputContract) -> usize {
+    match output.task {
+        Task::Pose => output.keypoint_shape.map_or(6, |[count, values]| count * values),
+        Task::Segment => 3,
+        Task::Obb => 1,
+        _ => 0,
+    }
+}
+
+/// The rows of a model that also segments have prototypes beside them.
+fn with_prototypes(s: &mut Source, output: &OutputContract, rows: Vec<usize>) -> Vec<Vec<usize>> {
+    let mut shapes = vec![rows];
+    if output.task == Task::Segment {
+        let (h, w) = (1 + s.below(9), 1 + s.below(9));
+        shapes.push(if s.once_in(3) { vec![1, h, w, 3] } else { vec![1, 3, h, w] });
+    }
+    shapes
+}
+
+/// Raw heads in one of their three orders.
+fn heads(s: &mut Source, output: &OutputContract, input: &InputContract, values: usize) -> Vec<Vec<usize>> {
+    let (heads, each) = output.yolo_anchors.as_ref().map_or((3, 3), |a| (a.len(), a[0].len()));
+    let order = s.below(3);
+    let shape = |i: usize| {
+        let (h, w) = (input.height as usize >> (3 + i), input.width as usize >> (3 + i));
+        match order {
+            0 => vec![1, each, h, w, values],
+            1 => vec![1, each * values, h, w],
+            _ => vec![1, h, w, each * values],
+        }
+    };
+    (0..heads).map(shape).collect()
 }
 
 /// Rows that the anchors or the grid of a contract have.
@@ -172,10 +236,18 @@ fn shapes(s: &mut Source, output: &OutputContract, input: &InputContract, labels
         }
         DecoderKind::SsdPostprocessed => vec![vec![1, free, 4], vec![1, free], vec![1, free], vec![1]],
         DecoderKind::Yolox => vec![vec![1, rows(output, input), 5 + classes]],
-        DecoderKind::Yolov8 if s.once_in(2) => vec![vec![1, free, 4 + classes]],
-        DecoderKind::Yolov8 => vec![vec![1, 4 + classes, free]],
-        DecoderKind::Detections => vec![vec![1, free, 6]],
-        DecoderKind::Yolov5 => vec![vec![1, free, 5 + classes]],
+        DecoderKind::Yolov8 if s.once_in(2) => with_prototypes(s, output, vec![1, free, 4 + classes + extra(output)]),
+        DecoderKind::Yolov8 => with_prototypes(s, output, vec![1, 4 + classes + extra(output), free]),
+        DecoderKind::Detections => {
+            let columns = output.columns.as_ref().map_or(6, Vec::len);
+            let turn = usize::from(output.columns.is_none() && output.task == Task::Obb);
+            let more = if output.task == Task::Obb { turn } else { extra(output) };
+            let picture = usize::from(output.columns.is_none() && output.task == Task::Detect && s.once_in(3));
+            with_prototypes(s, output, vec![1, free, columns + more + picture])
+        }
+        DecoderKind::Yolov5 if output.task == Task::Detect && s.once_in(2) => heads(s, output, input, 5 + classes),
+        DecoderKind::Yolov5 => with_prototypes(s, output, vec![1, free, 5 + classes + extra(output)]),
+        DecoderKind::YoloNas if s.once_in(2) => vec![vec![1, free, classes], vec![1, free, 4]],
         DecoderKind::YoloNas => vec![vec![1, free, 4], vec![1, free, classes]],
         DecoderKind::Nanodet => nanodet(s, input, classes),
         DecoderKind::Centernet => {

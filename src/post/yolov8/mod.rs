@@ -86,8 +86,9 @@ impl YoloV8 {
         let channels = first + classes + extra.channels();
         let boxes = Boxes::new(output, input, BoxFormat::Cxcywh, BoxUnit::Pixels);
         let this = Self { reader: reader(output, channels), output: main, boxes, first, classes, extra };
+        // Where only the number of boxes is decided at run time, the other length is that of the channels.
         let fits = |shape: &view::Shape| {
-            view::promised::<2>(shape).is_some_and(|[a, b]| view::may_be(a, channels) || view::may_be(b, channels))
+            view::promised::<2>(shape).is_some_and(|dims| dims == [None; 2] || dims.contains(&Some(channels)))
         };
         let Some((index, tensor)) = candidates().find(|(_, t)| fits(&t.shape)) else {
             return Err(this.explain(output.class_offset, spec));
@@ -105,11 +106,12 @@ impl YoloV8 {
     fn explain(&self, offset: u32, spec: &Spec) -> PostError {
         let Some(tensor) = spec.outputs.get(self.output) else { return missing(self.reader.decoder, spec) };
         let others = BOX + self.extra.channels();
-        match view::promised::<2>(&tensor.shape) {
-            Some([Some(a), Some(b)]) if a.min(b) > others => PostError::Classes {
+        let dims = view::promised::<2>(&tensor.shape).into_iter().flatten();
+        match dims.flatten().min() {
+            Some(channels) if channels > others => PostError::Classes {
                 tensor: tensor.name.clone(),
                 found: view::shape_text(&tensor.shape),
-                classes: a.min(b) - others,
+                classes: channels - others,
                 labels: self.classes,
                 offset,
             },

@@ -234,7 +234,7 @@ fn mask_coefficients_weigh_the_prototypes_of_the_second_output() {
     let text = YoloV8::new(&task(Task::Segment), &input(100, 100), 1, &missing).err().unwrap().to_string();
     assert!(text.starts_with("decoder yolov8 needs prototypes [1, coefficients, rows, columns]"), "{text}");
     let error = YoloV8::new(&task(Task::Segment), &input(100, 100), 3, &promise(Some(7), Some(2))).err().unwrap();
-    assert!(matches!(error, PostError::Shape { .. } | PostError::Classes { labels: 3, .. }), "{error}");
+    assert!(matches!(error, PostError::Classes { classes: 1, labels: 3, .. }), "{error}");
 }
 
 #[test]
