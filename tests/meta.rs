@@ -33,6 +33,8 @@ fn sample(freshness: Freshness) -> FrameResult {
             Object::new(1, 22, "Car".into(), 0.5, car),
         ],
         classes: vec![FrameClass { class_id: 4, label: "day".into(), confidence: 0.25 }],
+        embedding: None,
+        secondary: Vec::new(),
     }
 }
 
