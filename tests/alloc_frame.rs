@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gstvigil::analysis::{Analysis, Settings, Times};
-use gstvigil::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat};
+use gstvigil::analysis::{Analysis, Input, Settings, Times};
+use gstvigil::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat, View};
 use gstvigil::model::{Model, Request};
 use gstvigil::result::Freshness;
 
@@ -71,7 +71,14 @@ fn cost(model: &Arc<Model>, format: PixelFormat, (width, height): (u32, u32)) ->
     analysis.set_settings(Settings { max_in_flight: 2, ..Settings::default() });
     let pair = |n: usize| {
         // Both are read before one is entered: each pair needs the buffers of two frames, from the first one on.
-        let read = || analysis.read(Some(&view), (width, height), Times::default()).unwrap();
+        let input = Input {
+            frame: Some(&view),
+            view: View::default(),
+            size: (width, height),
+            times: Times::default(),
+            earlier: None,
+        };
+        let read = || analysis.read(&input).unwrap();
         let tickets = [read(), read()];
         for (ticket, n) in tickets.into_iter().zip(n..) {
             analysis.enter(ticket, n).unwrap();

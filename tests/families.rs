@@ -19,7 +19,7 @@ use gstvigil::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat
 use gstvigil::model::{Model, Request};
 use gstvigil::post::Scratch;
 use gstvigil::pre::{Border, Preprocessor};
-use gstvigil::result::{BBox, FrameResult, Freshness, Mask, Object};
+use gstvigil::result::{AbsentReason, BBox, FrameResult, Freshness, Mask, Object};
 
 /// What the reference finds on squat.bmp: x, y in pixels, confidence.
 #[rustfmt::skip]
@@ -158,17 +158,8 @@ fn look(model: &Model, picture: &Picture, region: Option<BBox>) -> FrameResult {
     let geometry = Preprocessor::new(model.input().clone()).run(&view, region, tensor, &mut Border::default()).unwrap();
     model.lanes().engine().run(&mut io).unwrap();
     let mut result = FrameResult {
-        frame: 0,
-        pts_ns: None,
-        running_time_ns: None,
-        utc_ns: 0,
-        width: picture.width,
-        height: picture.height,
-        model: None,
         freshness: Freshness::Fresh,
-        objects: Vec::new(),
-        classes: Vec::new(),
-        embedding: None,
+        ..FrameResult::absent(AbsentReason::NoModel, (picture.width, picture.height))
     };
     let post = model.post();
     let counts = post.run(&io.outputs, &post.thresholds(), &geometry, &mut Scratch::default(), &mut result).unwrap();
