@@ -95,13 +95,17 @@ fn contracts(s: &mut Source) -> (OutputContract, InputContract, Labels) {
         std: [1.0; 3],
         quantization: None,
     };
-    let labels: Labels = (0..s.below(12)).map(|i| i.to_string().into()).collect();
+    // A family of one class is refused for any other number of labels.
+    let single = matches!(kind, DecoderKind::Yunet | DecoderKind::Movenet | DecoderKind::Ultraface);
+    let count = s.below(12);
+    let count = if single && count > 2 { 1 } else { count };
+    let labels: Labels = (0..count).map(|i| i.to_string().into()).collect();
     let mut output = OutputContract::new(kind);
     output.confidence = s.value();
     output.iou = s.value();
     output.max_objects = s.below(40);
     output.class_agnostic = s.once_in(2);
-    output.class_offset = s.below(3) as u32;
+    output.class_offset = s.below(3) as u32 / if single { 2 } else { 1 };
     output.top_k = s.below(8);
     output.activation = match s.below(12) {
         0 => Some(Activation::None),
@@ -275,15 +279,17 @@ fn shapes(s: &mut Source, output: &OutputContract, input: &InputContract, labels
         DecoderKind::Classify => vec![vec![1, classes]],
         DecoderKind::Embed => vec![vec![1, free]],
     };
+    // Of many outputs one is wrong about as often as of few.
+    let many = shapes.len().div_ceil(4);
     for shape in &mut shapes {
         if s.once_in(4) && shape.len() > 2 {
             shape.remove(0);
         }
-        if s.once_in(8) {
+        if s.once_in(8 * many) {
             let i = s.below(shape.len());
             shape[i] = s.below(20);
         }
-        if s.once_in(32) {
+        if s.once_in(32 * many) {
             shape.clear();
         }
     }
@@ -318,9 +324,11 @@ fn model(s: &mut Source, output: &OutputContract, input: &InputContract, labels:
     let dtypes = [DataType::F32, DataType::F16, DataType::U8, DataType::I8, DataType::I32, DataType::I64];
     let named = s.once_in(2);
     let (mut outputs, mut tensors) = (Vec::new(), Vec::new());
-    for (i, shape) in shapes(s, output, input, labels).into_iter().enumerate() {
+    let shapes = shapes(s, output, input, labels);
+    let many = shapes.len().div_ceil(4);
+    for (i, shape) in shapes.into_iter().enumerate() {
         let name = if named { NAMES.get(i).map_or("more", |n| n).to_owned() } else { format!("output{i}") };
-        let dtype = match s.below(16) {
+        let dtype = match s.below(16 * many) {
             i @ 0..6 => dtypes[i],
             _ => DataType::F32,
         };
