@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `detect`, 6 columns | x1, y1, x2, y2, score, class (Ultralytics end to end, or `nms=True`) |
 //! | `detect`, `[rows, 7]` | picture, x1, y1, x2, y2, class, score (YOLOv7 `--end2end --max-wh`) |
+//! | `detect` and `pose`, named `…flat_predictions` | picture, x1, y1, x2, y2, score, class (not with `pose`) (super-gradients) |
 //! | `detect`, `[1, 1, rows, 7]` | picture, class, score, x1, y1, x2, y2 in 0..1 (Caffe SSD, OpenVINO `DetectionOutput`) |
 //! | `pose` | as with 6, then x, y and (usually) confidence of each keypoint |
 //! | `segment` | as with 6, then mask coefficients; a second output holds the prototypes |
@@ -16,7 +17,7 @@
 //! of 0 are padding, and so are those whose first column is ignored (the picture's place in the batch) and negative.
 //!
 //! Sources: Ultralytics `nn/modules/head.py` (`postprocess`) and `engine/exporter.py` (`NMSModel`); WongKinYiu yolov7
-//! `models/experimental.py` (`ONNX_ORT`); OpenVINO `DetectionOutput-8`.
+//! `models/experimental.py` (`ONNX_ORT`); OpenVINO `DetectionOutput-8`; Deci super-gradients `models_export.md`.
 
 use super::boxes::{Boxes, class_id};
 use super::keypoints::Skeleton;
@@ -33,6 +34,8 @@ use Column::{Angle, Class, Ignore, Score, X1, X2, Y1, Y2};
 const PLAIN: [Column; 6] = [X1, Y1, X2, Y2, Score, Class];
 const TURNED: [Column; 7] = [X1, Y1, X2, Y2, Score, Class, Angle];
 const WITH_PICTURE: [Column; 7] = [Ignore, X1, Y1, X2, Y2, Class, Score];
+const FLAT: [Column; 7] = [Ignore, X1, Y1, X2, Y2, Score, Class];
+const FLAT_POSE: [Column; 6] = [Ignore, X1, Y1, X2, Y2, Score];
 const DETECTION_OUTPUT: [Column; 7] = [Ignore, Class, Score, X1, Y1, X2, Y2];
 
 /// What follows the columns.
@@ -169,7 +172,10 @@ fn columns<'c>(output: &'c OutputContract, tensor: &TensorSpec, found: Option<us
     if let Some(columns) = &output.columns {
         return (columns, BoxUnit::Pixels);
     }
+    let flat = tensor.name.ends_with("flat_predictions");
     match (output.task, found, tensor.shape.len()) {
+        (Task::Detect, ..) if flat => (&FLAT, BoxUnit::Pixels),
+        (Task::Pose, ..) if flat => (&FLAT_POSE, BoxUnit::Pixels),
         (Task::Obb, ..) => (&TURNED, BoxUnit::Pixels),
         (Task::Detect, Some(7), 4) => (&DETECTION_OUTPUT, BoxUnit::Normalized),
         (Task::Detect, Some(7), _) => (&WITH_PICTURE, BoxUnit::Pixels),

@@ -303,8 +303,8 @@ fn coverage(logits: &[f32], width: usize) -> Vec<u8> {
         return vec![if inside { u8::MAX } else { 0 }; logits.len()];
     }
     let gain = if scale.is_finite() { 127.5 / scale } else { f32::MAX };
-    // Rounded up from 127 + v, so that 0 is outside; so is what is no number.
-    logits.iter().map(|logit| u8::MAX - (128.0 - *logit * gain).min(255.0).max(0.0) as u8).collect()
+    // Rounded up from 127 + v, so that 0 is outside; so is what is no number. The cast takes what is negative as 0.
+    logits.iter().map(|logit| u8::MAX - (128.0 - *logit * gain).min(255.0) as u8).collect()
 }
 
 #[cfg(test)]

@@ -11,10 +11,12 @@
 //! | super-gradients (YOLO-NAS) | `…pred_boxes` | corners in pixels |
 //! | torchvision | `boxes` | corners in pixels; class 0 is the background: `class-offset = 1` |
 //! | ONNX model zoo (SSD) | `bboxes` | corners in 0..1; `class-offset = 1` |
+//! | mmdeploy (MMDetection) | `dets`, with the score as a fifth number | corners in pixels |
 //! | any other | found by shape | as TensorFlow |
 //!
 //! Sources: TensorFlow Object Detection API, `exporter_lib_v2.py`; TFLite `detection_postprocess.cc`; TensorRT
-//! `EfficientNMSPlugin`; super-gradients `models_export.md`; torchvision `models/detection`; ONNX model zoo `ssd`.
+//! `EfficientNMSPlugin`; super-gradients `models_export.md`; torchvision `models/detection`; ONNX model zoo `ssd`;
+//! mmdeploy `mmdet` (`multiclass_nms`).
 
 use super::boxes::{Boxes, class_id};
 use super::{Candidates, Decoder, Nms, PostError, Thresholds, view};
@@ -54,14 +56,15 @@ const TENSORFLOW: [Exporter; 2] = [
 ];
 
 /// All others.
-const OTHERS: [Exporter; 4] = [
+const OTHERS: [Exporter; 5] = [
     exporter(["det_boxes", "det_classes", "det_scores", "num_dets"], BoxFormat::Xyxy, BoxUnit::Pixels),
     exporter(["pred_boxes", "pred_classes", "pred_scores", "num_predictions"], BoxFormat::Xyxy, BoxUnit::Pixels),
     exporter(["boxes", "labels", "scores", "count"], BoxFormat::Xyxy, BoxUnit::Pixels),
     exporter(["bboxes", "labels", "scores", "count"], BoxFormat::Xyxy, BoxUnit::Normalized),
+    exporter(["dets", "labels", "dets", "count"], BoxFormat::Xyxy, BoxUnit::Pixels),
 ];
 
-/// Where the four tensors stand among the outputs.
+/// Where the four tensors stand among the outputs. Where boxes and scores are one, the score follows each box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Places {
     boxes: usize,
@@ -119,6 +122,8 @@ pub struct SsdPostprocessed {
     boxes: view::Reader,
     flat: view::Reader,
     places: Places,
+    /// Numbers of a box, with its score if that follows.
+    columns: usize,
     numbers: Boxes,
     offset: f32,
 }
@@ -136,47 +141,52 @@ impl SsdPostprocessed {
             found: view::list(&spec.outputs),
         };
         let fix = "Set `output.decoder` to the model's family";
-        let boxes = view::Reader { decoder: DECODER, expected: "[1, N, 4]".into(), fix };
         let flat = view::Reader { decoder: DECODER, expected: "[1, N], N as in the boxes".into(), fix };
         let (places, format, unit) = match exported(&spec.outputs) {
             Some((places, Exporter { format, unit, .. })) => (places, *format, *unit),
             None => (by_shape(&spec.outputs).ok_or_else(missing)?, BoxFormat::Yxyx, BoxUnit::Normalized),
         };
         let get = |index: usize| spec.outputs.get(index).ok_or_else(missing);
+        let joined = places.boxes == places.scores;
+        let columns = if joined { 5 } else { 4 };
+        let boxes = view::Reader { decoder: DECODER, expected: format!("[1, N, {columns}]"), fix };
 
         let tensor = get(places.boxes)?;
         view::check_float(output, tensor)?;
         let rows = match view::promised::<2>(&tensor.shape) {
-            Some([rows, last]) if view::may_be(last, 4) => rows,
+            Some([rows, last]) if view::may_be(last, columns) => rows,
             _ => return Err(boxes.refuse(tensor)),
         };
         view::check_float(output, get(places.scores)?)?;
-        for tensor in [get(places.classes)?, get(places.scores)?] {
+        for place in [places.classes, places.scores].into_iter().filter(|place| *place != places.boxes) {
+            let tensor = get(place)?;
             match view::promised::<1>(&tensor.shape) {
                 Some([found]) if rows.is_none_or(|rows| view::may_be(found, rows)) => {}
                 _ => return Err(flat.refuse(tensor)),
             }
         }
         let numbers = Boxes::new(output, input, format, unit);
-        Ok(Self { boxes, flat, places, numbers, offset: output.class_offset as f32 })
+        Ok(Self { boxes, flat, places, columns, numbers, offset: output.class_offset as f32 })
     }
 }
 
 impl Decoder for SsdPostprocessed {
     fn decode(&self, outputs: &[Tensor], thresholds: &Thresholds, out: &mut Candidates) -> Result<(), PostError> {
-        let ([rows, _], boxes) = self.boxes.read(outputs, self.places.boxes, |[_, last]| last == 4)?;
-        let (_, classes) = self.flat.read(outputs, self.places.classes, |dims| dims == [rows])?;
-        let (_, scores) = self.flat.read(outputs, self.places.scores, |dims| dims == [rows])?;
+        let ([rows, _], boxes) = self.boxes.read(outputs, self.places.boxes, |[_, last]| last == self.columns)?;
+        let flat = |place| self.flat.read(outputs, place, |dims| dims == [rows]).map(|(_, values)| values);
+        let classes = flat(self.places.classes)?;
+        let scores = if self.columns == 4 { Some(flat(self.places.scores)?) } else { None };
         let count = match self.places.count {
             // A count that is no number is 0; one past the end is the end.
             Some(index) => outputs.get(index).and_then(|t| t.data.get(0)).map_or(rows, |n| n.round() as usize),
             None => rows,
         };
-        let (corners, _) = boxes.as_chunks::<4>();
-        for (i, ((corners, class), score)) in corners.iter().zip(classes).zip(scores).take(count).enumerate() {
+        for (i, (row, class)) in boxes.chunks_exact(self.columns).zip(classes).take(count).enumerate() {
+            let Some(numbers) = row.first_chunk() else { continue };
+            let Some(score) = scores.map_or(row.get(4), |scores| scores.get(i)) else { continue };
             let class_id = class_id(*class, self.offset);
             if thresholds.accepts(class_id, *score) {
-                out.push(self.numbers.candidate(*corners, *score, class_id).at(i));
+                out.push(self.numbers.candidate(*numbers, *score, class_id).at(i));
             }
         }
         Ok(())

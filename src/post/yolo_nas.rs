@@ -1,6 +1,6 @@
 //! YOLO-NAS, and other models with boxes in one output and class scores in another: `[1, boxes, 4]` and
 //! `[1, boxes, classes]`, in any order. Boxes are corners in pixels of the input unless `box-format` and `box-unit` say
-//! otherwise, scores are probabilities (`activation = "sigmoid"` if they still need it) and NMS is to be done.
+//! otherwise (boxes `[1, boxes, 1, 4]`, as pytorch-YOLOv4 exports them, are in 0..1), scores are probabilities (`activation = "sigmoid"` if they still need it) and NMS is to be done.
 //!
 //! Source: Deci super-gradients `NDFLHeads` (decoded predictions), `export_formats` in its export documentation.
 
@@ -21,10 +21,19 @@ pub struct YoloNas {
     sigmoid: bool,
 }
 
+/// Rows and columns; a dimension of 1 between them is left out.
+fn dims(shape: &view::Shape) -> Option<[Option<usize>; 2]> {
+    let squeezed = || match view::promised::<3>(shape) {
+        Some([rows, Some(1), columns]) if shape.len() == 4 => Some([rows, columns]),
+        _ => None,
+    };
+    view::promised::<2>(shape).or_else(squeezed)
+}
+
 /// The outputs with boxes and scores: those with the right last dimensions, and as many rows. With four classes both
 /// orders fit; a name with `box` in it decides, else the first one holds the boxes, as super-gradients has it.
 fn places(outputs: &[TensorSpec], columns: usize) -> Option<(usize, usize)> {
-    let dims = |i: usize| outputs.get(i).and_then(|t| view::promised::<2>(&t.shape));
+    let dims = |i: usize| outputs.get(i).and_then(|t| dims(&t.shape));
     let fits = |(boxes, scores): &(usize, usize)| match (dims(*boxes), dims(*scores)) {
         (Some([n, four]), Some([m, last])) if boxes != scores => {
             let same = n.is_none() || m.is_none() || n == m;
@@ -62,7 +71,9 @@ impl YoloNas {
         for place in [places.0, places.1] {
             spec.outputs.get(place).map_or(Ok(()), |t| view::check_float(output, t))?;
         }
-        let boxes = Boxes::new(output, input, BoxFormat::Xyxy, BoxUnit::Pixels);
+        let four = spec.outputs.get(places.0).is_some_and(|t| t.shape.len() == 4);
+        let unit = if four { BoxUnit::Normalized } else { BoxUnit::Pixels };
+        let boxes = Boxes::new(output, input, BoxFormat::Xyxy, unit);
         Ok(Self { corners, scores, places, boxes, columns, sigmoid: activation == Activation::Sigmoid })
     }
 }
@@ -90,9 +101,9 @@ fn explain(output: &OutputContract, labels: usize, spec: &Spec) -> PostError {
 
 impl Decoder for YoloNas {
     fn decode(&self, outputs: &[Tensor], thresholds: &Thresholds, out: &mut Candidates) -> Result<(), PostError> {
-        let ([rows, _], boxes) = self.corners.read(outputs, self.places.0, |[_, four]| four == 4)?;
         let (first, columns) = self.columns;
-        let (_, scores) = self.scores.read(outputs, self.places.1, |dims| dims == [rows, columns])?;
+        let ([rows, _], scores) = self.scores.read(outputs, self.places.1, |[_, last]| last == columns)?;
+        let boxes = self.corners.read_flat(outputs, self.places.0, rows.saturating_mul(4))?;
         let activate = |v: f32| if self.sigmoid { view::sigmoid(v) } else { v };
         let lowest = thresholds.lowest();
         let (corners, _) = boxes.as_chunks::<4>();
@@ -155,6 +166,20 @@ mod tests {
         assert_eq!(decode(&contract(), &spec(["a", "b"], [2, 4]), 2, &[scores.clone(), boxes()]), expected);
         let free = outputs(["a", "b"].map(|name| tensor(name, DataType::F32, &[None, None, None])).into());
         assert_eq!(decode(&contract(), &free, 2, &[boxes(), scores]), expected);
+    }
+
+    #[test]
+    fn boxes_with_a_dimension_between_are_parts_of_the_input() {
+        let spec = outputs(vec![
+            tensor("boxes", DataType::F32, &[Some(1), Some(1), Some(1), Some(4)]),
+            tensor("confs", DataType::F32, &[Some(1), Some(1), Some(2)]),
+        ]);
+        let tensors = [
+            Tensor::from_f32("boxes", &[1, 1, 1, 4], vec![0.05, 0.2, 0.2, 0.8]),
+            Tensor::from_f32("confs", &[1, 1, 2], vec![0.1, 0.9]),
+        ];
+        let found = decode(&contract(), &spec, 2, &tensors);
+        assert_eq!((found[0].x1, found[0].y1, found[0].x2, found[0].y2), (10.0, 20.0, 40.0, 80.0));
     }
 
     #[test]

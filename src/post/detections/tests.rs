@@ -48,6 +48,25 @@ fn seven_columns_begin_with_the_picture() {
 }
 
 #[test]
+fn super_gradients_flat_rows_are_told_by_their_name() {
+    let read = |task, width, values: Vec<f32>| {
+        let spec = one_output("graph2_flat_predictions", &[None, Some(width)]);
+        let decoder = Detections::new(&contract(task), &input(200, 100), 3, &spec).unwrap();
+        let tensors = [Tensor::from_f32("graph2_flat_predictions", &[1, width], values)];
+        let mut out = Vec::new();
+        decoder.decode(&tensors, &accept_over(0.5, 3), &mut out).unwrap();
+        let mut object = Object::new(0, 0, "a".into(), 0.9, BBox::default());
+        decoder.describe(&tensors, &out[0], &Geometry::new(&input(200, 100), 200, 100, None), &mut object).unwrap();
+        (out[0], object.keypoints.len())
+    };
+    let corners = Candidate { x1: 10.0, y1: 20.0, x2: 40.0, y2: 80.0, score: 0.9, ..Candidate::default() };
+    let values = vec![0.0, 10.0, 20.0, 40.0, 80.0, 0.9, 2.0];
+    assert_eq!(read(Task::Detect, 7, values), (Candidate { class_id: 2, ..corners }, 0));
+    let values = vec![0.0, 10.0, 20.0, 40.0, 80.0, 0.9, 1.0, 2.0, 0.5, 3.0, 4.0, 0.5];
+    assert_eq!(read(Task::Pose, 12, values), (corners, 2));
+}
+
+#[test]
 fn the_contract_names_columns_form_and_unit() {
     let paddle = columns(&[Class, Score, X1, Y1, X2, Y2]);
     assert_eq!(rows(&paddle, &[1, 6], &[2.0, 0.9, 10.0, 20.0, 40.0, 80.0]), [([10.0, 20.0, 40.0, 80.0], 0.9, 2, 0)]);

@@ -127,6 +127,25 @@ fn each_exporters_boxes_are_read_in_its_form_and_unit() {
 }
 
 #[test]
+fn mmdeploys_scores_follow_the_boxes() {
+    let spec = outputs(vec![
+        tensor("dets", DataType::F32, &[None, None, None]),
+        tensor("labels", DataType::I64, &[None, None]),
+    ]);
+    let decoder = SsdPostprocessed::new(&contract(0), &input(200, 100), &spec).unwrap();
+    let tensors = [
+        Tensor::from_f32("dets", &[1, 2, 5], vec![0.0, 0.0, 1.0, 1.0, 0.1, 10.0, 20.0, 40.0, 80.0, 0.9]),
+        Tensor::from_f32("labels", &[1, 2], vec![0.0, 2.0]),
+    ];
+    let mut out = Vec::new();
+    decoder.decode(&tensors, &accept_over(0.5, 3), &mut out).unwrap();
+    let corners = Candidate { x1: 10.0, y1: 20.0, x2: 40.0, y2: 80.0, ..Candidate::default() };
+    assert_eq!(out, [Candidate { score: 0.9, class_id: 2, row: 1, ..corners }]);
+    let four = [Tensor::from_f32("dets", &[1, 2, 4], vec![0.0; 8]), Tensor::from_f32("labels", &[1, 2], vec![0.0; 2])];
+    assert!(matches!(decoder.decode(&four, &accept_over(0.5, 3), &mut out), Err(PostError::Shape { .. })));
+}
+
+#[test]
 fn a_wrong_shape_and_a_wrong_type_are_told() {
     let new = |boxes: &[Option<usize>], dtype| {
         let spec = outputs(vec![
