@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use gstvigil::analysis::{Analysis, Input, Settings, Times};
 use gstvigil::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat, View};
 use gstvigil::model::{Model, Request};
-use gstvigil::result::Freshness;
+use gstvigil::result::{FrameResult, Freshness, Object};
 
 /// The system's allocator, counting what is asked for.
 struct Counting;
@@ -120,7 +120,8 @@ fn a_frame_costs_its_result_and_nothing_else() {
                 // A few more, once: queues and lists that grow to their final size when threads first meet that way.
                 assert!(allocations <= FRAMES * RESULT + 8, "{name} {format:?}: {allocations} in {FRAMES} frames");
                 // A tensor of these models has 12 KiB, the frames up to 6 MiB.
-                assert!(bytes <= FRAMES * 1200, "{name} {format:?}: {bytes} bytes in {FRAMES} frames");
+                let result = 4 * (size_of::<FrameResult>() + size_of::<Object>());
+                assert!(bytes <= FRAMES * result, "{name} {format:?}: {bytes} bytes in {FRAMES} frames");
             }
         }
     }

@@ -175,10 +175,10 @@ mod tests {
         let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), (400, 200), &view, None);
         assert_eq!(g.source, (100.0, 100.0, 200.0, 100.0));
         assert_eq!(g.to_frame(BBox { x: 0.0, y: 0.0, w: 640.0, h: 640.0 }), BBox::WHOLE);
-        let region = Some(BBox { x: 0.5, y: 0.0, w: 0.5, h: 1.0 });
-        let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), (400, 200), &view, region);
+        let region = BBox { x: 0.5, y: 0.0, w: 0.5, h: 1.0 };
+        let g = Geometry::of_view(&input(Resize::Stretch, Align::Center), (400, 200), &view, Some(region));
         assert_eq!(g.source, (200.0, 100.0, 100.0, 100.0));
-        assert_eq!(g.to_frame(BBox { x: 0.0, y: 0.0, w: 640.0, h: 640.0 }), region.unwrap());
+        assert_eq!(g.to_frame(BBox { x: 0.0, y: 0.0, w: 640.0, h: 640.0 }), region);
     }
 
     #[test]
