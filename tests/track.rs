@@ -10,7 +10,7 @@ use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::VideoRegionOfInterestMeta as Roi;
 use gstvigil::meta;
-use gstvigil::result::{AbsentReason, BBox, FrameResult, Freshness, Object, TrackState};
+use gstvigil::result::{AbsentReason, Attribute, BBox, FrameResult, Freshness, Keypoint, Object, TrackState};
 
 const CAPS: &str = "video/x-raw,format=GRAY8,width=64,height=32,framerate=25/1";
 const FRAME: gst::ClockTime = gst::ClockTime::from_mseconds(40);
@@ -229,4 +229,106 @@ fn caps_may_be_of_any_kind() {
     h.set_src_caps_str("video/x-raw(memory:DMABuf),format=DMA_DRM,width=64,height=32,framerate=0/1");
     assert_eq!(fresh(&mut h, Some(FRAME), &[0.1]), [1]);
     assert_eq!(fresh(&mut h, None, &[0.1]), [1]);
+}
+
+/// A person at `x` who looks like direction `angle`.
+fn person(x: f32, angle: f32) -> Object {
+    let mut person = objects(&[x]).remove(0);
+    person.embedding = Some([angle.cos(), angle.sin()].into());
+    person
+}
+
+#[test]
+fn appearance_is_used_if_switched_on() {
+    // Seen at 0.3, hidden for a second, comes out a box and a half beside, while somebody else stands at 0.3.
+    let play = |weight: f32, threshold: f32| {
+        let mut h = harness();
+        let element = h.element().unwrap();
+        assert_eq!(element.property::<f32>("appearance-weight"), 0.0, "on by default");
+        let frame =
+            |h: &mut Harness, i: u64, objects| ids(&run(h, Some(FRAME * i), result(Freshness::Fresh, objects)).1);
+        frame(&mut h, 0, vec![person(0.3, 0.0)]);
+        // In playing, from the next frame on.
+        element.set_property("appearance-weight", weight);
+        element.set_property("appearance-threshold", threshold);
+        for i in 1..10 {
+            assert_eq!(frame(&mut h, i, vec![person(0.3, 0.0)]), [1]);
+        }
+        frame(&mut h, 10, vec![]);
+        let back: (f32, f32) = (element.property("appearance-weight"), element.property("appearance-threshold"));
+        assert_eq!(back, (weight, threshold));
+        frame(&mut h, 35, vec![person(0.3, 1.5), person(0.46, 0.1)])
+    };
+    assert_eq!(play(0.0, 0.7), [1, 2], "by place alone");
+    assert_eq!(play(0.8, 0.7), [2, 1]);
+    assert_eq!(play(0.8, 1.0), [2, 3], "0.995 is not enough then");
+}
+
+#[test]
+fn findings_are_carried_for_the_set_time() {
+    let mut h = harness();
+    h.element().unwrap().set_property("carry-time", (FRAME * 5).nseconds());
+    let mut full = person(0.3, 0.0);
+    full.attributes = vec![Attribute { name: "color".into(), label: "red".into(), confidence: 0.8 }];
+    full.keypoints = vec![Keypoint { x: 0.35, y: 0.4, confidence: 0.9 }];
+    run(&mut h, Some(FRAME), result(Freshness::Fresh, vec![full.clone()]));
+    let mut later = |i: u64, x: f32, freshness| {
+        let (_, result) = run(&mut h, Some(FRAME * i), result(freshness, objects(&[x])));
+        result.objects[0].clone()
+    };
+    let carried = later(2, 0.31, Freshness::Fresh);
+    assert_eq!((&carried.attributes, &carried.embedding), (&full.attributes, &full.embedding));
+    assert!((carried.keypoints[0].x - 0.36).abs() < 1e-6, "{:?} did not move with the box", carried.keypoints);
+    let held = later(3, 0.31, Freshness::Held { age_ns: 1 });
+    assert_eq!((&held.attributes, held.keypoints.len()), (&full.attributes, 1));
+    assert_eq!(later(6, 0.31, Freshness::Fresh).attributes, full.attributes);
+    let old = later(7, 0.31, Freshness::Fresh);
+    assert_eq!((old.attributes.len(), old.keypoints.len(), old.embedding), (0, 0, None));
+}
+
+#[test]
+fn objects_in_objects_point_to_the_right_one() {
+    let mut h = harness();
+    let family = |ids: [u32; 4]| {
+        let [one, two, face_one, face_two] = ids;
+        let mut all = objects(&[0.2, 0.6, 0.22, 0.62]);
+        all.iter_mut().zip(ids).for_each(|(o, id)| o.id = id);
+        for (face, parent) in [(2, one), (3, two)] {
+            let face: &mut Object = &mut all[face];
+            face.label = "face".into();
+            face.parent = Some(parent);
+            face.bbox = BBox { w: 0.05, h: 0.1, ..face.bbox };
+        }
+        assert_eq!((all[2].id, all[3].id), (face_one, face_two));
+        all
+    };
+    let parents = |r: &FrameResult| {
+        let owner = |f: &Object| r.objects.iter().find(|o| Some(o.id) == f.parent).map(|o| o.track.unwrap().id);
+        let faces = r.objects.iter().filter(|o| &*o.label == "face");
+        faces.map(|f| (f.track.unwrap().id, owner(f))).collect::<Vec<_>>()
+    };
+    let expected = [(3, Some(1)), (4, Some(2))];
+    let (_, first) = run(&mut h, Some(FRAME), result(Freshness::Fresh, family([5, 6, 7, 8])));
+    assert_eq!(parents(&first), expected);
+    // Not analysed: the ids are new.
+    let (_, held) = run(&mut h, Some(FRAME * 2), result(Freshness::Held { age_ns: 1 }, Vec::new()));
+    assert_eq!(parents(&held), expected);
+    let (_, fresh) = run(&mut h, Some(FRAME * 3), result(Freshness::Fresh, family([9, 1, 3, 0])));
+    assert_eq!(parents(&fresh), expected);
+    // A predicted face in a person that was seen, appended with an id of its own.
+    h.element().unwrap().set_property("coast-time", (FRAME * 10).nseconds());
+    let mut seen = family([9, 1, 3, 0]);
+    seen.remove(2);
+    let (_, coasted) = run(&mut h, Some(FRAME * 4), result(Freshness::Fresh, seen));
+    let mut found = parents(&coasted);
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(coasted.objects[3].id, 10);
+    // Weak persons are removed, their faces stay without one.
+    h.element().unwrap().set_property("confirmed-only", true);
+    h.element().unwrap().set_property("coast-time", 0u64);
+    let mut weak = family([9, 1, 3, 0]);
+    weak[0].confidence = 0.01;
+    let (_, left) = run(&mut h, Some(FRAME * 5), result(Freshness::Fresh, weak));
+    assert_eq!(left.objects.iter().map(|o| (o.id, o.parent)).collect::<Vec<_>>(), [(1, None), (3, None), (0, Some(1))]);
 }

@@ -12,8 +12,10 @@ pub struct Candidate {
     pub object: usize,
     /// Box in frame heights.
     pub bbox: BBox,
-    /// Class.
-    pub class_id: u32,
+    /// Class, see [`kind`](super::track::kind).
+    pub kind: u64,
+    /// Whether it was found in another object.
+    pub inner: bool,
     /// 0..1.
     pub confidence: f32,
     /// Whether a track has it already.
@@ -28,9 +30,22 @@ pub struct Seeker {
     /// Where it should be, in frame heights.
     pub bbox: BBox,
     /// Class.
-    pub class_id: u32,
+    pub kind: u64,
+    /// Whether it is found in another object.
+    pub inner: bool,
     /// Part of its size by which the boxes of a pair grow on every side before their overlap is taken.
     pub buffer: f32,
+    /// How far it may be from there after its time unseen, in its sizes.
+    pub range: f32,
+}
+
+/// What appearance says about a pair.
+#[derive(Debug, Clone, Copy)]
+pub struct Likeness {
+    /// Part that it has in the decision, 0..1.
+    pub weight: f32,
+    /// Cosine of the two embeddings, less the one from which two are held to be of one object.
+    pub excess: f32,
 }
 
 /// The rules of one stage.
@@ -43,6 +58,17 @@ pub struct Stage {
     /// Whether both must be of one class.
     pub class_aware: bool,
 }
+
+impl Stage {
+    /// Whether the pair may be matched, wherever the two are.
+    fn admits(&self, seeker: &Seeker, c: &Candidate) -> bool {
+        let wanted = !c.taken && c.confidence >= self.confidence.0 && c.confidence < self.confidence.1;
+        wanted && c.inner == seeker.inner && (!self.class_aware || c.kind == seeker.kind)
+    }
+}
+
+/// Largest ratio of the heights of one object before and after it was lost.
+const SAME_SIZE: f32 = 2.0;
 
 /// Matches seekers with the candidates of a frame. Buffers are kept between frames.
 #[derive(Debug, Default)]
@@ -60,7 +86,10 @@ impl Association {
     pub fn begin(&mut self, candidates: impl Iterator<Item = Candidate>) {
         self.candidates.clear();
         self.candidates.extend(candidates);
-        self.candidates.sort_unstable_by(|a, b| a.bbox.x.total_cmp(&b.bbox.x).then(a.object.cmp(&b.object)));
+        let place = |a: &Candidate, b: &Candidate| a.bbox.x.total_cmp(&b.bbox.x).then(a.bbox.y.total_cmp(&b.bbox.y));
+        let surer = |a: &Candidate, b: &Candidate| b.confidence.total_cmp(&a.confidence);
+        // The order of the objects decides last, as it should make no difference.
+        self.candidates.sort_unstable_by(|a, b| place(a, b).then(surer(a, b)).then(a.object.cmp(&b.object)));
         self.widest = self.candidates.iter().fold(0.0, |w, c| w.max(c.bbox.w));
     }
 
@@ -69,8 +98,14 @@ impl Association {
         &self.candidates
     }
 
-    /// Runs one stage: takes matched seekers out of `seekers` and calls `matched` for each pair.
-    pub fn run(&mut self, stage: &Stage, seekers: &mut Vec<Seeker>, mut matched: impl FnMut(&Seeker, &Candidate)) {
+    /// Weighs the pairs of one stage by overlap. `likeness` says for a pair that overlaps enough how much its appearance
+    /// speaks for it (above 0) or against it; `None` leaves it to the overlap. [`settle`](Self::settle) ends the stage.
+    pub fn weigh(
+        &mut self,
+        stage: &Stage,
+        seekers: &[Seeker],
+        likeness: impl Fn(&Seeker, &Candidate) -> Option<Likeness>,
+    ) {
         self.solver.clear(self.candidates.len());
         for seeker in seekers.iter() {
             self.solver.row();
@@ -82,12 +117,54 @@ impl Association {
             }
             for i in reach {
                 let Some(c) = self.candidates.get(i) else { break };
-                let wanted = !c.taken && c.confidence >= stage.confidence.0 && c.confidence < stage.confidence.1;
-                if wanted && (!stage.class_aware || c.class_id == seeker.class_id) {
-                    self.solver.pair(i, overlap(&own, &grown(c.bbox, seeker.buffer)) - stage.min_overlap);
+                if !stage.admits(seeker, c) {
+                    continue;
+                }
+                let excess = overlap(&own, &grown(c.bbox, seeker.buffer)) - stage.min_overlap;
+                let benefit = match likeness(seeker, c) {
+                    Some(l) if excess > 0.0 => {
+                        (1.0 - l.weight) * excess + l.weight * (1.0 - stage.min_overlap) * l.excess
+                    }
+                    _ => excess,
+                };
+                self.solver.pair(i, benefit);
+            }
+        }
+    }
+
+    /// Weighs the pairs of one stage by appearance alone, for seekers whose prediction cannot be trusted any more: the candidate may be
+    /// as far from it as the seeker may have gone, and may be matched if `likeness` is above 0.
+    pub fn recall(
+        &mut self,
+        stage: &Stage,
+        seekers: &[Seeker],
+        likeness: impl Fn(&Seeker, &Candidate) -> Option<Likeness>,
+    ) {
+        self.solver.clear(self.candidates.len());
+        for seeker in seekers.iter() {
+            self.solver.row();
+            let (b, size) = (seeker.bbox, (seeker.bbox.w * seeker.bbox.h).sqrt());
+            let (x, y, range) = (b.x + b.w / 2.0, b.y + b.h / 2.0, size * seeker.range);
+            let first = self.candidates.partition_point(|c| c.bbox.x + self.widest < x - range);
+            for (i, c) in self.candidates.iter().enumerate().skip(first) {
+                if c.bbox.x > x + range {
+                    break;
+                }
+                let way = (c.bbox.x + c.bbox.w / 2.0 - x).hypot(c.bbox.y + c.bbox.h / 2.0 - y);
+                let alike = c.bbox.h < b.h * SAME_SIZE && b.h < c.bbox.h * SAME_SIZE;
+                if way <= range && alike && stage.admits(seeker, c) {
+                    #[cfg(test)]
+                    {
+                        self.tested += 1;
+                    }
+                    self.solver.pair(i, likeness(seeker, c).map_or(0.0, |l| l.excess));
                 }
             }
         }
+    }
+
+    /// Ends a stage: takes matched seekers out of `seekers`, those that were weighed, and calls `matched` for each pair.
+    pub fn settle(&mut self, seekers: &mut Vec<Seeker>, mut matched: impl FnMut(&Seeker, &Candidate)) {
         let held = self.solver.solve();
         let mut row = 0;
         let candidates = &mut self.candidates;
@@ -101,10 +178,17 @@ impl Association {
         });
     }
 
-    /// Whether a candidate of `class_id` that a track has lies on `bbox`, with more than `min_iou` in common.
-    pub fn covered(&self, bbox: BBox, class_id: u32, min_iou: f32) -> bool {
-        let taken = |c: &Candidate| c.taken && c.class_id == class_id && c.bbox.iou(&bbox) > min_iou;
-        self.reach(bbox, 0.0).any(|i| self.candidates.get(i).is_some_and(taken))
+    /// The candidates whose left edge is no more than `way` from `x`.
+    pub fn beside(&self, x: f32, way: f32) -> impl Iterator<Item = &Candidate> {
+        let first = self.candidates.partition_point(|c| c.bbox.x < x - way);
+        self.candidates.iter().skip(first).take_while(move |c| c.bbox.x <= x + way)
+    }
+
+    /// Whether a candidate of the same class that a track has lies on this one, with more than `min_iou` in common.
+    pub fn covered(&self, own: &Candidate, min_iou: f32) -> bool {
+        let same = |c: &Candidate| c.kind == own.kind && c.inner == own.inner;
+        let taken = |c: &Candidate| c.taken && same(c) && c.bbox.iou(&own.bbox) > min_iou;
+        self.reach(own.bbox, 0.0).any(|i| self.candidates.get(i).is_some_and(taken))
     }
 
     /// The candidates that, grown by `buffer`, may touch `own`: all others begin right of it, or so far left of it that

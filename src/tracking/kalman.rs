@@ -2,8 +2,11 @@
 
 use crate::result::BBox;
 
-/// Measurement noise of a detector's boxes: standard deviation relative to the box's size.
-const MEASUREMENT: f64 = 0.06;
+/// Measurement noise of a sure object's box: standard deviation relative to the box's size.
+pub const MEASUREMENT: f64 = 0.06;
+/// Confidence from which an object is sure, and by how much its deviation grows per confidence that it lacks.
+const SURE: f64 = 0.8;
+const DOUBT: f64 = 1.5;
 /// Spectral density of the white-noise acceleration of the centre, box sizes² per second³.
 const CENTRE_ACCELERATION: f64 = 0.2;
 /// The same for width and height.
@@ -74,9 +77,9 @@ pub struct Motion {
 
 impl Motion {
     /// A box that was seen for the first time, at rest as far as is known.
-    pub fn new(b: BBox) -> Self {
+    pub fn new(b: BBox, confidence: f32) -> Self {
         let s2 = size2(f64::from(b.w), f64::from(b.h));
-        let noise = MEASUREMENT * MEASUREMENT * s2;
+        let noise = noise(confidence) * s2;
         let centre = |x: f32, d: f32| Axis::new(f64::from(x) + f64::from(d) / 2.0, noise, CENTRE_VELOCITY * s2);
         let extent = |d: f32| Axis::new(f64::from(d), noise, SIZE_VELOCITY * s2);
         Self { cx: centre(b.x, b.w), cy: centre(b.y, b.h), w: extent(b.w), h: extent(b.h) }
@@ -92,9 +95,9 @@ impl Motion {
         self.keep_size();
     }
 
-    /// Takes in a detected box.
-    pub fn correct(&mut self, b: BBox) {
-        let noise = MEASUREMENT * MEASUREMENT * size2(self.w.x, self.h.x);
+    /// Takes in a detected box of that confidence.
+    pub fn correct(&mut self, b: BBox, confidence: f32) {
+        let noise = noise(confidence) * size2(self.w.x, self.h.x);
         self.cx.correct(f64::from(b.x) + f64::from(b.w) / 2.0, noise);
         self.cy.correct(f64::from(b.y) + f64::from(b.h) / 2.0, noise);
         self.w.correct(f64::from(b.w), noise);
@@ -118,6 +121,12 @@ impl Motion {
         (self.cx.v as f32, self.cy.v as f32)
     }
 
+    /// Moves the place, as the whole picture has moved.
+    pub fn shift(&mut self, (x, y): (f32, f32)) {
+        self.cx.x += f64::from(x);
+        self.cy.x += f64::from(y);
+    }
+
     /// Stretches the horizontal axis by `k`, for a frame whose shape changed.
     pub fn stretch(&mut self, k: f64) {
         self.cx.scale(k);
@@ -131,6 +140,13 @@ impl Motion {
             }
         }
     }
+}
+
+/// Variance of a detector's boxes in box sizes²: the less sure, the larger (the idea of the noise-scale-adaptive filter,
+/// Du et al., *GIAOTracker*, ICCVW 2021).
+fn noise(confidence: f32) -> f64 {
+    let doubt = (SURE - f64::from(confidence)).clamp(0.0, SURE);
+    (MEASUREMENT * (1.0 + DOUBT * doubt)).powi(2)
 }
 
 /// The square of a box's size: its area, so that a car and a person of one area count alike.

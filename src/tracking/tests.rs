@@ -2,7 +2,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::association::{Association, Candidate, Seeker, Stage};
+mod appearance_tests;
+mod camera_tests;
+mod cascade_tests;
+
+use super::association::{Association, Candidate, Likeness, Seeker, Stage};
 use super::{Counts, Tracker, TrackerConfig};
 use crate::result::{BBox, Keypoint, Mask, Object, TrackState};
 
@@ -144,7 +148,7 @@ fn confirmation_takes_hits_and_confidence() {
     assert_eq!(states(0.9, 1), 1);
     assert_eq!(states(0.9, 2), 2);
     assert_eq!(states(0.9, 4), 4);
-    // 1.5 in sum: 0.4 × 4.
+    // 1.4 in sum: 0.4 × 4.
     assert_eq!(states(0.4, 2), 4);
     let first = update(&mut tracker(), 0, vec![object(0, 0.5, 0.3, 0.4)]);
     assert_eq!(first[0].track.unwrap().state, TrackState::Confirmed);
@@ -275,14 +279,17 @@ fn work(n: usize) -> u64 {
     association.begin((0..n).map(|i| Candidate {
         object: i,
         bbox: place(i),
-        class_id: 0,
+        kind: 0,
+        inner: false,
         confidence: 0.9,
         taken: false,
     }));
-    let mut seekers = (0..n).map(|i| Seeker { track: i, bbox: place(i), class_id: 0, buffer: 0.1 }).collect();
+    let seeker = |i| Seeker { track: i, bbox: place(i), kind: 0, inner: false, buffer: 0.1, range: 1.0 };
+    let mut seekers: Vec<Seeker> = (0..n).map(seeker).collect();
     let stage = Stage { confidence: (0.3, f32::INFINITY), min_overlap: 0.25, class_aware: true };
     let mut matched = 0;
-    association.run(&stage, &mut seekers, |s, c| {
+    association.weigh(&stage, &seekers, |_, _| None);
+    association.settle(&mut seekers, |s, c| {
         assert_eq!(s.track, c.object);
         matched += 1;
     });
@@ -294,6 +301,34 @@ fn work(n: usize) -> u64 {
 fn work_grows_with_the_objects_and_not_their_square() {
     let (few, many) = (work(30), work(300));
     assert!(many < few * 20, "{few} steps for 30 objects, {many} for 300");
+}
+
+#[test]
+fn order_of_the_objects_makes_no_difference() {
+    // Thirty objects with scores of their own; the second tracker gets them from the last to the first, the third
+    // with the halves swapped.
+    let frame = |now: u64| -> Vec<Object> {
+        let place = |i: u32| {
+            let (i, t) = (i as f32, now as f32 / SECOND as f32);
+            (0.03 * i + 0.1 * (t + i).sin(), 0.4 + 0.2 * (1.7 * i + t).cos())
+        };
+        (0..30).map(|i| object(i % 2, 0.95 - 0.02 * i as f32, place(i).0, place(i).1)).collect()
+    };
+    let (mut plain, mut backward, mut swapped) = (tracker(), tracker(), tracker());
+    for now in (0..50).map(|f| f * 40 * MS) {
+        let expected = ids(&update(&mut plain, now, frame(now)));
+        let mut objects = frame(now);
+        objects.reverse();
+        let mut found = ids(&update(&mut backward, now, objects));
+        found.reverse();
+        assert_eq!(found, expected, "at {now}");
+        let mut objects = frame(now);
+        objects.rotate_left(15);
+        let mut found = ids(&update(&mut swapped, now, objects));
+        found.rotate_left(15);
+        assert_eq!(found, expected, "at {now}");
+    }
+    assert!(plain.counts().created >= 30);
 }
 
 fn any_object() -> impl Strategy<Value = Object> {

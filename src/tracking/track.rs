@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use super::association::Candidate;
 use super::kalman::Motion;
-use crate::result::{BBox, Mask, Object, Track, TrackState};
+use crate::result::{BBox, Keypoint, Mask, Object, Track, TrackState};
 
 /// Mean confidence of the matches that confirm an identity in the fewest frames.
-const CONFIRMING: f32 = 0.75;
+const CONFIRMING: f32 = 0.7;
+
+/// Part of a sure object's embedding in how the identity looks from then on (BoT-SORT, Aharon et al. 2022: .1).
+const LOOK_PART: f32 = 0.1;
 
 /// One identity.
 #[derive(Debug)]
@@ -15,8 +19,21 @@ pub struct Identity {
     pub id: u64,
     /// Belief about the box at the time of the last analysed frame, in frame heights.
     pub motion: Motion,
-    /// The object of the last match; its box is not kept up to date.
+    /// The object of the last match with what it was given from earlier ones; its box is not kept up to date.
     seen: Object,
+    /// Class, see [`kind`].
+    pub kind: u64,
+    /// Whether it is found in other objects.
+    pub inner: bool,
+    /// Identity of the object in which it was found at the last match; 0 = none.
+    pub parent: u64,
+    /// How it looks: the mean of its embeddings with more weight on later and surer ones, of length 1; empty if unknown.
+    pub look: Vec<f32>,
+    /// Tracker clock at which each of `seen.attributes` was found.
+    attributes_ns: Vec<u64>,
+    /// The same for its keypoints and its embedding.
+    keypoints_ns: u64,
+    embedding_ns: u64,
     /// Tracker clock at the first match, nanoseconds.
     born_ns: u64,
     /// Tracker clock at the last match, nanoseconds.
@@ -36,8 +53,15 @@ impl Identity {
     pub fn new(id: u64, now_ns: u64, bbox: BBox, object: &Object) -> Self {
         Self {
             id,
-            motion: Motion::new(bbox),
+            motion: Motion::new(bbox, object.confidence),
             seen: object.clone(),
+            kind: kind(object),
+            inner: object.parent.is_some(),
+            parent: 0,
+            look: Vec::new(),
+            attributes_ns: vec![now_ns; object.attributes.len()],
+            keypoints_ns: now_ns,
+            embedding_ns: now_ns,
             born_ns: now_ns,
             seen_ns: now_ns,
             hits: 1,
@@ -47,19 +71,75 @@ impl Identity {
         }
     }
 
-    /// Class of the last match.
-    pub fn class_id(&self) -> u32 {
-        self.seen.class_id
+    /// Whether the candidate may be it as far as class goes.
+    pub fn is_of(&self, candidate: &Candidate) -> bool {
+        self.kind == candidate.kind && self.inner == candidate.inner
     }
 
-    /// Takes in a match at `now_ns`; `motion` has been advanced to that time.
-    pub fn hit(&mut self, now_ns: u64, bbox: BBox, object: &Object) {
-        self.motion.correct(bbox);
+    /// Takes in a match at `now_ns`; `motion` has been advanced to that time. What the object lacks and earlier ones
+    /// had no more than `carry_ns` ago is put on it.
+    pub fn hit(&mut self, now_ns: u64, bbox: BBox, object: &mut Object, carry_ns: u64) {
+        self.motion.correct(bbox, object.confidence);
         self.seen_ns = now_ns;
         self.hits = self.hits.saturating_add(1);
         self.evidence += object.confidence;
         self.missed = 0;
+        self.kind = kind(object);
+        self.parent = 0;
+        self.carry(now_ns, object, carry_ns);
         copy(&mut self.seen, object);
+    }
+
+    /// Mixes the object's embedding into how the identity looks.
+    pub fn learn(&mut self, object: &Object) {
+        let Some(new) = object.embedding.as_deref().filter(|e| e.iter().all(|v| v.is_finite())) else { return };
+        if self.look.len() == new.len() {
+            let part = LOOK_PART * object.confidence.clamp(0.0, 1.0);
+            self.look.iter_mut().zip(new).for_each(|(l, n)| *l += part * (n - *l));
+        } else {
+            self.look.clear();
+            self.look.extend_from_slice(new);
+        }
+        let length = dot(&self.look, &self.look).sqrt();
+        if length > 0.0 && length.is_finite() {
+            self.look.iter_mut().for_each(|l| *l /= length);
+        } else {
+            self.look.clear();
+        }
+    }
+
+    /// Completes the object with what secondary models said about earlier ones: attributes by name, keypoints (moved
+    /// with the box), embedding.
+    fn carry(&mut self, now_ns: u64, object: &mut Object, carry_ns: u64) {
+        let young = |at: u64| carry_ns > 0 && now_ns.saturating_sub(at) <= carry_ns;
+        let (fresh, mut next) = (object.attributes.len(), 0);
+        self.attributes_ns.retain(|&at| {
+            let old = self.seen.attributes.get(next);
+            next += 1;
+            let found = |name| object.attributes.iter().take(fresh).any(|a| a.name == name);
+            let Some(old) = old.filter(|old| young(at) && !found(old.name.clone())) else { return false };
+            object.attributes.push(old.clone());
+            true
+        });
+        self.attributes_ns.resize(self.attributes_ns.len() + fresh, now_ns);
+        self.attributes_ns.rotate_right(fresh);
+
+        if !object.keypoints.is_empty() {
+            self.keypoints_ns = now_ns;
+        } else if young(self.keypoints_ns) {
+            let (from, to) = (self.seen.bbox, object.bbox);
+            let moved = self.seen.keypoints.iter().map(|k| {
+                let (x, y) = carried((k.x, k.y), from, to);
+                Keypoint { x, y, ..*k }
+            });
+            object.keypoints.extend(moved);
+            object.skeleton.clone_from(&self.seen.skeleton);
+        }
+        if object.embedding.is_some() {
+            self.embedding_ns = now_ns;
+        } else if young(self.embedding_ns) {
+            object.embedding.clone_from(&self.seen.embedding);
+        }
     }
 
     /// Confirms the identity if it was matched `min_hits` times with confidences of [`CONFIRMING`] on average, or more
@@ -81,22 +161,24 @@ impl Identity {
         now_ns.saturating_sub(self.seen_ns)
     }
 
-    /// The identity as it stands at `now_ns` on the tracker's clock, for a frame `aspect` times as wide as high.
-    pub fn report(&self, now_ns: u64, state: TrackState, motion: &Motion, aspect: f32) -> Track {
+    /// The identity as it stands at `now_ns` on the tracker's clock, for a frame seen by `view`.
+    /// Its motion is that against the picture's background; the `view` adds the background's own.
+    pub fn report(&self, now_ns: u64, state: TrackState, motion: &Motion, view: &View) -> Track {
         let (vx, vy) = motion.velocity();
         Track {
             id: self.id,
             state,
             age_ns: now_ns.saturating_sub(self.born_ns),
             unseen_ns: self.unseen(now_ns),
-            velocity: (vx / aspect, vy),
+            velocity: ((vx + view.velocity.0) / view.aspect, vy + view.velocity.1),
         }
     }
 
-    /// The object as predicted for `now_ns`, clipped to the frame; `None` where it has left the frame.
-    pub fn predicted(&self, now_ns: u64, motion: &Motion, aspect: f32) -> Option<Object> {
+    /// The object as predicted for `now_ns`, clipped to the frame; `None` where it has left the frame. It has no id and
+    /// no parent yet.
+    pub fn predicted(&self, now_ns: u64, motion: &Motion, view: &View) -> Option<Object> {
         let b = motion.bbox();
-        let whole = BBox { x: b.x / aspect, w: b.w / aspect, ..b };
+        let whole = BBox { x: b.x / view.aspect, w: b.w / view.aspect, ..b };
         let bbox = whole.clipped();
         if bbox.area() <= 0.0 {
             return None;
@@ -104,12 +186,15 @@ impl Identity {
         let mut object = self.seen.clone();
         let old = self.seen.bbox;
         for k in &mut object.keypoints {
-            k.x = whole.x + (k.x - old.x) * whole.w / old.w;
-            k.y = whole.y + (k.y - old.y) * whole.h / old.h;
+            (k.x, k.y) = carried((k.x, k.y), old, whole);
+        }
+        for corner in object.corners.iter_mut().flatten() {
+            *corner = carried(*corner, old, whole);
         }
         object.bbox = bbox;
         object.mask = object.mask.map(|m| if bbox == whole { m } else { Arc::new(cut(&m, whole, bbox)) });
-        object.track = Some(self.report(now_ns, TrackState::Predicted, motion, aspect));
+        object.track = Some(self.report(now_ns, TrackState::Predicted, motion, view));
+        object.parent = None;
         Some(object)
     }
 
@@ -117,6 +202,39 @@ impl Identity {
     pub fn stretch(&mut self, k: f32) {
         self.motion.stretch(f64::from(k));
     }
+}
+
+/// What the tracker knows about the picture as a whole.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// Width over height of the frame.
+    pub aspect: f32,
+    /// How fast the picture moves as the camera turns, frame heights per second.
+    pub velocity: (f32, f32),
+}
+
+/// What must be equal for two objects to be of one class: the class and its label, as models that look at objects count
+/// their classes from 0 again. FNV-1a.
+pub fn kind(object: &Object) -> u64 {
+    let bytes = object.class_id.to_le_bytes().into_iter().chain(object.label.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Product of two vectors of one length; of two embeddings the cosine of the angle between them.
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    // Eight sums side by side, as the compiler may not change the order of one sum to use wide registers.
+    let mut sums = [0.0f32; 8];
+    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a8.zip(b8) {
+        sums.iter_mut().zip(x.iter().zip(y)).for_each(|(s, (x, y))| *s += x * y);
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// Where a point of a thing in box `from` is once the thing is in box `to`.
+fn carried(point: (f32, f32), from: BBox, to: BBox) -> (f32, f32) {
+    (to.x + (point.0 - from.x) * to.w / from.w, to.y + (point.1 - from.y) * to.h / from.h)
 }
 
 /// Nanoseconds to seconds.
@@ -135,6 +253,9 @@ fn copy(to: &mut Object, from: &Object) {
     to.keypoints.clone_from(&from.keypoints);
     to.skeleton.clone_from(&from.skeleton);
     to.mask.clone_from(&from.mask);
+    to.corners = from.corners;
+    to.embedding.clone_from(&from.embedding);
+    to.parent = from.parent;
 }
 
 /// The part of a mask over `whole` that lies in `part`, at the same resolution (nearest value).

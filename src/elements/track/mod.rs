@@ -11,6 +11,28 @@
 //! Time is running time. A flush or a new stream ends all identities; numbers are not used twice before the element goes
 //! back to READY. Frames without PTS count as one frame duration after the last one.
 //!
+//! A camera that pans or shakes is followed: the shift that most objects share is taken from all of them before they are
+//! matched. It takes five objects at least; rotation and zoom are left to the objects' own motion.
+//!
+//! # Appearance
+//!
+//! Objects may have an embedding, a vector that says how they look (a `vigilinfer` with a person re-identification model
+//! on the objects found before it puts it there). With `appearance-weight` above 0, .5 for a good model, it decides together with overlap
+//! which object continues an identity, and an identity that was lost is found again by appearance alone where it could have walked in the
+//! meantime: people who were hidden keep their number. How alike two embeddings of one object are depends on the model: set
+//! `appearance-threshold` to a cosine that most pairs of different objects stay below. Objects without embedding are
+//! matched as if it were off.
+//!
+//! # Objects in objects
+//!
+//! What secondary models found is kept: attributes (by name), keypoints (moved with the box) and the embedding of an object are put on
+//! later objects of its identity that come without, for `carry-time` after they were found. Masks are not. An attribute
+//! that a model no longer gives is thus seen for that long.
+//!
+//! Objects that were found in others (faces in persons) get identities like all, and only continue identities that were
+//! found in others too. `parent` stays right: predicted objects point to the object of the identity in which theirs
+//! was last found, if the frame has one; where `confirmed-only` removes the parent, they stay and have none.
+//!
 //! # Metadata
 //!
 //! Read and written: `VigilFrameMeta`; each object gets a `track`: number, state (tentative, confirmed or predicted), age,

@@ -32,6 +32,9 @@ impl Settings {
             "coast-time" => value.get().map(|v| to.coast_ns = v).is_ok(),
             "class-aware" => value.get().map(|v| to.class_aware = v).is_ok(),
             "confirmed-only" => value.get().map(|v| to.confirmed_only = v).is_ok(),
+            "appearance-weight" => value.get().map(|v| to.appearance_weight = v).is_ok(),
+            "appearance-threshold" => value.get().map(|v| to.appearance_threshold = v).is_ok(),
+            "carry-time" => value.get().map(|v| to.carry_ns = v).is_ok(),
             "mirror-roi" => value.get().map(|v| self.mirror_roi = v).is_ok(),
             _ => false,
         }
@@ -48,6 +51,9 @@ impl Settings {
             "coast-time" => from.coast_ns.to_value(),
             "class-aware" => from.class_aware.to_value(),
             "confirmed-only" => from.confirmed_only.to_value(),
+            "appearance-weight" => from.appearance_weight.to_value(),
+            "appearance-threshold" => from.appearance_threshold.to_value(),
+            "carry-time" => from.carry_ns.to_value(),
             "mirror-roi" => self.mirror_roi.to_value(),
             _ => return None,
         })
@@ -108,6 +114,26 @@ pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             "Confirmed only",
             "Remove objects without a confirmed identity: weak ones that match nobody, and those seen too few times",
             tracker.confirmed_only,
+        ),
+        confidence(
+            "appearance-weight",
+            "Appearance weight",
+            "Part of embeddings beside overlap in the choice of an identity's object, 0..1; above 0, lost identities are also \
+             found again by appearance (0 = off)",
+            tracker.appearance_weight,
+        ),
+        confidence(
+            "appearance-threshold",
+            "Appearance threshold",
+            "Cosine of two embeddings from which they are held to be of one object, 0..1; depends on the model",
+            tracker.appearance_threshold,
+        ),
+        time(
+            "carry-time",
+            "Carry time",
+            "How long attributes, keypoints and embedding are put on later objects of the identity that come without, in \
+             nanoseconds (0 = not at all)",
+            tracker.carry_ns,
         ),
         flag("mirror-roi", "Mirror as ROI", "Attach the objects as GstVideoRegionOfInterestMeta too", defaults.mirror_roi),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
