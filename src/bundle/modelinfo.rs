@@ -1,7 +1,7 @@
 //! GStreamer's `.modelinfo` files: what the tensors of a bare model mean, in a file beside it.
 //!
-//! A key file (as `.desktop` files are) with the section `[modelinfo]`, which holds `version` and perhaps `group-id`, and one
-//! section for each tensor, named as the tensor: `dir` (`input` or `output`), `type`, `dims` (-1: any), `id` (of the tensor
+//! A key file (as `.desktop` files are) with the section `[modelinfo]`, which holds `version` and perhaps `group-id`, and
+//! one section for each tensor, named as the tensor: `dir` (`input` or `output`), `type`, `dims` (-1: any), `id` (of the tensor
 //! id registry), `ranges` (inputs: what 0..255 becomes, `min,max` for all channels or one pair for each, separated by
 //! semicolons) and `dims-order`. Other keys are left aside.
 //!

@@ -38,8 +38,8 @@ fn nanodet_found(because: &str, classes: Option<usize>) -> Verdict {
     found.iou(0.6, Origin::Assumed, "NanoDet's own demo").ok()
 }
 
-/// YOLOv5 and v7 heads before the grid: three outputs `[anchors * (5 + classes), rows, columns]` or `[anchors, rows, columns,
-/// 5 + classes]`. Their anchors are not in the model.
+/// YOLOv5 and v7 heads before the grid: three outputs `[anchors * (5 + classes), rows, columns]` or `[anchors, rows,
+/// columns, 5 + classes]`. Their anchors are not in the model.
 ///
 /// Source: ultralytics/yolov5 `models/yolo.py` (`Detect`), WongKinYiu/yolov7 `models/yolo.py` (`IDetect`).
 pub(super) fn v5_raw(look: &Look) -> Verdict {
