@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::bundle::contract::{InputContract, Labels};
+use crate::bundle::contract::{InputContract, Labels, Task};
 use crate::bundle::{Bundle, BundleError, ModelSource};
 use crate::engine::lanes::Lanes;
 use crate::engine::onnx::{OnnxEngine, Options, PROVIDERS};
 use crate::engine::shared::{self, Key};
 use crate::engine::{Engine, EngineError, Io, Spec};
-use crate::post::{self, Origin, PostError, PostProcessor, Recognised, Scratch};
+use crate::post::{self, Hints, Origin, PostError, PostProcessor, Recognised, Scratch};
 use crate::pre::Preprocessor;
 use crate::pre::geometry::Geometry;
 use crate::result::{AbsentReason, FrameResult, ModelId};
@@ -112,18 +112,19 @@ impl Model {
     pub fn load(request: &Request) -> Result<Self, ModelError> {
         match ModelSource::open(&request.model)? {
             ModelSource::Bundle(bundle) => Self::from_bundle(*bundle, request),
-            ModelSource::Bare { path, bytes, digest } => {
+            ModelSource::Bare { path, bytes, digest, info, operators } => {
                 let model = path.display().to_string();
                 let provider = if request.provider == "auto" { "cpu" } else { &request.provider };
                 let size = bytes.len() as u64;
                 let lanes = engine(&bytes, &digest, provider, request)
                     .map_err(|source| ModelError::Engine { model: model.clone(), source })?;
-                let known = post::recognise(lanes.engine().spec())
+                let hints = Hints::of_graph(operators);
+                let known = post::recognise_with(lanes.engine().spec(), info.as_ref(), hints)
                     .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
                 if known.facts.iter().any(|f| f.key == "output.decoder" && f.origin == Origin::Assumed) {
                     return Err(ModelError::Guess { model });
                 }
-                let unnamed = known.labels.is_none();
+                let unnamed = known.labels.is_none() && known.task != Task::Embed;
                 let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
                 let bundle = Bundle::bare(&path, (digest.clone(), size), known.task, labels, known.input, known.output);
                 Ok(Self { unnamed, ..Self::finish(bundle, &digest, lanes, model, request)? })
@@ -335,8 +336,12 @@ fn providers(bundle: &Bundle) -> Vec<String> {
     list
 }
 
-/// The labels that a bare model brings, or numbers in their place; `None` if it is not even known how many there are.
+/// The labels that a bare model brings, or numbers in their place, none for an embedding; `None` if it is not even known
+/// how many there are.
 pub fn labels(known: &Recognised) -> Option<Labels> {
+    if known.task == Task::Embed {
+        return Some(Labels::new());
+    }
     known.labels.clone().or_else(|| Some((0..known.classes?).map(|i| format!("class {i}").into()).collect()))
 }
 

@@ -180,7 +180,9 @@ fn launch(line: &str) -> gst::Pipeline {
 
 /// What a model says about a picture in a format that is decoded by GStreamer.
 fn analyse(picture: &Path, caps: &str, model: &Path) -> std::sync::Arc<FrameResult> {
-    let convert = format!("videoconvert ! {caps} ! vigilinfer model={} confidence={CONFIDENCE}", model.display());
+    // The reference's overlap; a bare model has its family's own.
+    let convert =
+        format!("videoconvert ! {caps} ! vigilinfer model={} confidence={CONFIDENCE} iou=0.5", model.display());
     let pipeline = if picture.extension().is_some_and(|e| e == "bmp") {
         let pipeline = launch(&format!("appsrc name=in format=time ! {convert}"));
         let source: AppSrc = pipeline.by_name("in").unwrap().downcast().unwrap();

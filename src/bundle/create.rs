@@ -1,5 +1,9 @@
 //! A new bundle around a model: the folder of `vigil bundle new`.
 
+mod given;
+
+pub use given::Given;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +42,27 @@ impl Known {
     }
 }
 
+/// How a value was come by, and what says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// How it was come by.
+    pub known: Known,
+    /// What says so, in a few words.
+    pub because: String,
+}
+
+impl Reason {
+    /// A reason.
+    pub fn new(known: Known, because: impl Into<String>) -> Self {
+        Self { known, because: because.into() }
+    }
+
+    /// The user's word.
+    pub fn given() -> Self {
+        Self::new(Known::Given, "you said so")
+    }
+}
+
 /// All that a new bundle will say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
@@ -57,8 +82,8 @@ pub struct Draft {
     pub output: OutputContract,
     /// Number format of the weights.
     pub precision: Option<Precision>,
-    /// How values were come by, by dotted key (`input.size`); those of other keys are assumed.
-    pub known: BTreeMap<String, Known>,
+    /// How values were come by, by dotted key (`input.size`); those of other keys are Vigil's defaults.
+    pub known: BTreeMap<String, Reason>,
 }
 
 /// A key of the manifest with its value.
@@ -70,6 +95,8 @@ pub struct Value {
     pub value: String,
     /// How it was come by.
     pub known: Known,
+    /// What says so.
+    pub because: String,
 }
 
 impl Draft {
@@ -77,9 +104,9 @@ impl Draft {
     pub fn values(&self) -> Vec<Value> {
         let mut list = Vec::new();
         let mut put = |key: &'static str, value: String| {
-            let known = self.known.get(key).or_else(|| self.known.get(said_with(key))).copied();
-            let known = known.unwrap_or(Known::Assumed);
-            list.push(Value { key, value, known });
+            let reason = self.known.get(key).or_else(|| self.known.get(said_with(key)));
+            let (known, because) = reason.map_or((Known::Assumed, usual(key)), |r| (r.known, r.because.as_str()));
+            list.push(Value { key, value, known, because: because.into() });
         };
         put("name", quoted(&self.name));
         put("release", quoted(&self.release));
@@ -106,6 +133,10 @@ impl Draft {
             put("input.align", quoted(&word(&input.align)));
             put("input.pad", input.pad.to_string());
         }
+        if input.resize == Resize::Crop {
+            put("input.crop-fraction", number(input.crop_fraction));
+        }
+        put("input.antialias", input.antialias.to_string());
         put("input.mean", numbers(input.mean.iter().take(channels)));
         put("input.std", numbers(input.std.iter().take(channels)));
         if let Some(q) = input.quantization {
@@ -181,7 +212,7 @@ impl Draft {
     pub fn manifest(&self, file: &str, sha256: &str) -> String {
         let mut text = format!("format = {}\n", manifest::FORMAT);
         let mut table = "";
-        for Value { key, value, known } in self.values() {
+        for Value { key, value, known, .. } in self.values() {
             let (of, last) = key.rsplit_once('.').unwrap_or(("", key));
             if of != table {
                 table = of;
@@ -247,10 +278,19 @@ fn write_folder(dir: &Path, model: &[u8], draft: &Draft) -> Result<(), BundleErr
 /// The key whose finding covers `key` too.
 fn said_with(key: &str) -> &str {
     match key {
-        "input.align" | "input.pad" => "input.resize",
+        "input.align" | "input.pad" | "input.crop-fraction" | "input.antialias" => "input.resize",
         "task" => "output.decoder",
         _ if key.starts_with("output.anchors.") => "output.anchors",
         _ => key,
+    }
+}
+
+/// Why a key has its value where nothing says otherwise.
+fn usual(key: &str) -> &'static str {
+    match key {
+        "name" => "the file's name",
+        "labels" => "numbers in place of names",
+        _ => "Vigil's default",
     }
 }
 

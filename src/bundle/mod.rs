@@ -15,6 +15,7 @@ mod error;
 mod files;
 pub mod labels;
 pub mod manifest;
+pub mod modelinfo;
 mod names;
 mod onnx_file;
 pub mod pack;
@@ -26,6 +27,7 @@ pub mod verify;
 
 pub use error::BundleError;
 pub use manifest::{Precision, Reference, Variant};
+pub use modelinfo::ModelInfo;
 pub use place::ConfigError;
 pub use source::{ModelSource, locate};
 

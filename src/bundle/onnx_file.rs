@@ -3,6 +3,8 @@
 //! An ONNX file has no magic number: it is a protobuf `ModelProto` (onnx/onnx.proto). Walking over its outermost fields
 //! costs nothing, tells a model from other files and finds most truncations, long before a runtime is asked.
 
+use std::collections::BTreeSet;
+
 /// Checks that `bytes` are the fields of a `ModelProto` with a graph and nothing else.
 ///
 /// # Errors
@@ -36,6 +38,44 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
         };
     }
     if has_graph { Ok(()) } else { Err("there is no graph in it: the file is truncated or no model".into()) }
+}
+
+/// The operators of the model's graph, such as `Conv`; those of functions and of graphs inside nodes do not count.
+pub fn operators(bytes: &[u8]) -> BTreeSet<String> {
+    // ModelProto.graph is 7, GraphProto.node 1, NodeProto.op_type 4.
+    let graphs = parts(bytes, 7);
+    let nodes = graphs.flat_map(|graph| parts(graph, 1));
+    let types = nodes.flat_map(|node| parts(node, 4));
+    types.filter_map(|name| std::str::from_utf8(name).ok().map(str::to_owned)).collect()
+}
+
+/// The contents of a message's fields of this number that have a length, up to the first that is broken.
+fn parts(mut rest: &[u8], field: u64) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (tag, after) = varint(rest)?;
+            let fixed = match tag & 7 {
+                0 => {
+                    rest = varint(after)?.1;
+                    continue;
+                }
+                1 => 8,
+                2 => {
+                    let (length, content) = varint(after)?;
+                    let (part, behind) = content.split_at_checked(usize::try_from(length).ok()?)?;
+                    rest = behind;
+                    if tag >> 3 == field {
+                        return Some(part);
+                    }
+                    continue;
+                }
+                5 => 4,
+                _ => return None,
+            };
+            rest = after.get(fixed..)?;
+        }
+        None
+    })
 }
 
 /// A base-128 number and what follows it.
@@ -83,6 +123,18 @@ mod tests {
         assert_eq!(check(TINY), Ok(()));
         // producer_name "pytorch", graph, opset_import {version 17}
         assert_eq!(check(b"\x08\x08\x12\x07pytorch\x3a\x03\x12\x01g\x42\x02\x10\x11"), Ok(()));
+    }
+
+    #[test]
+    fn operators_are_those_of_the_graph() {
+        // graph { node { op_type "Exp" }, node { output "y", op_type "Conv" }, name "g" }
+        let model = b"\x08\x08\x3a\x14\x0a\x05\x22\x03Exp\x0a\x08\x12\x00\x22\x04Conv\x12\x01g";
+        assert_eq!(check(model), Ok(()));
+        assert_eq!(operators(model).into_iter().collect::<Vec<_>>(), ["Conv", "Exp"]);
+        assert!(operators(TINY).is_empty());
+        for n in 0..model.len() {
+            assert!(operators(&model[..n]).is_subset(&operators(model)), "{n}");
+        }
     }
 
     #[test]
@@ -134,6 +186,7 @@ mod tests {
         #[test]
         fn any_bytes_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = check(&bytes);
+            let _ = operators(&bytes);
         }
     }
 }

@@ -41,6 +41,10 @@ pub(super) struct Input {
     pub size: Spanned<[u32; 2]>,
     pub color: Color,
     pub resize: Resize,
+    #[serde(default)]
+    pub antialias: bool,
+    #[serde(rename = "crop-fraction")]
+    pub crop_fraction: Option<Spanned<f32>>,
     pub align: Option<Spanned<Align>>,
     pub pad: Option<Spanned<u8>>,
     pub mean: Spanned<Vec<f32>>,

@@ -1,12 +1,13 @@
 //! From what a user wrote for `model` to a bundle or a bare model.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::BundleError;
 use super::names::check_name;
 use super::place::nearest;
-use super::{Bundle, archive, digest, manifest, onnx_file};
+use super::{Bundle, ModelInfo, archive, digest, manifest, onnx_file};
 use crate::paths;
 
 /// Longest bare model, bytes: protobuf's own limit.
@@ -25,6 +26,10 @@ pub enum ModelSource {
         bytes: Vec<u8>,
         /// Its SHA-256, 64 lower-case hexadecimal digits.
         digest: String,
+        /// The `.modelinfo` file beside it.
+        info: Option<ModelInfo>,
+        /// The operators of its graph.
+        operators: BTreeSet<String>,
     },
 }
 
@@ -53,7 +58,9 @@ impl ModelSource {
         }
         let bytes = fs::read(path).map_err(BundleError::io(path))?;
         onnx_file::check(&bytes).map_err(|why| BundleError::NotAModel { path: path.into(), why })?;
-        Ok(Self::Bare { path: path.into(), digest: digest::of_bytes(&bytes), bytes })
+        let info = ModelInfo::beside(path)?;
+        let operators = onnx_file::operators(&bytes);
+        Ok(Self::Bare { path: path.into(), digest: digest::of_bytes(&bytes), bytes, info, operators })
     }
 }
 
@@ -121,6 +128,22 @@ mod tests {
         };
         assert_eq!(bytes, onnx_file::TINY);
         assert_eq!(digest, digest::of_bytes(onnx_file::TINY));
+    }
+
+    #[test]
+    fn a_modelinfo_file_is_read_with_its_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.onnx");
+        fs::write(&path, onnx_file::TINY).unwrap();
+        let beside = dir.path().join("m.onnx.modelinfo");
+        fs::write(&beside, "[modelinfo]\nversion=1.0\n[output0]\nid=yolo-v8-out\n").unwrap();
+        let ModelSource::Bare { info, .. } = ModelSource::open(path.to_str().unwrap()).unwrap() else {
+            panic!("not bare")
+        };
+        assert_eq!(info.unwrap().tensors[0].id.as_deref(), Some("yolo-v8-out"));
+        fs::write(&beside, "[modelinfo]\nversion=1.0\nhello\n").unwrap();
+        let text = ModelSource::open(path.to_str().unwrap()).unwrap_err().to_string();
+        assert!(text.contains("m.onnx.modelinfo:3:1: "), "{text}");
     }
 
     #[test]

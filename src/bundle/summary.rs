@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::contract::Resize;
+use super::contract::{Quantization, Resize};
 use super::manifest::word;
 use super::{Bundle, Variant};
 
@@ -29,6 +29,8 @@ pub fn to_json(bundle: &Bundle) -> Value {
             "size": [input.width, input.height],
             "color": input.color,
             "resize": input.resize,
+            "antialias": input.antialias,
+            "crop-fraction": input.crop_fraction,
             "align": input.align,
             "pad": input.pad,
             "mean": input.mean.get(..input.color.channels()),
@@ -102,10 +104,13 @@ fn input(bundle: &Bundle) -> String {
     let input = &bundle.input;
     let padding = match input.resize {
         Resize::Letterbox => format!(" ({}, pad {})", word(&input.align), input.pad),
+        Resize::Crop if input.crop_fraction < 1.0 => format!(" ({} of it)", input.crop_fraction),
         _ => String::new(),
     };
+    let smooth = if input.antialias { ", antialias" } else { "" };
+    let quantized = input.quantization.map_or(String::new(), |q| format!(", {}", quantization(q)));
     format!(
-        "{}x{} {} {}, {}{padding}, mean {:?}, std {:?}",
+        "{}x{} {} {}, {}{padding}{smooth}, mean {:?}, std {:?}{quantized}",
         input.width,
         input.height,
         word(&input.color),
@@ -123,7 +128,21 @@ fn output(bundle: &Bundle) -> String {
         let label = bundle.labels.get(*id as usize).map_or("?", |l| l);
         text += &format!(", {label} {confidence}");
     }
+    let mut add = |key: &str, value: Option<String>| text += &value.map_or(String::new(), |v| format!(", {key} {v}"));
+    add("boxes", output.box_format.as_ref().map(word));
+    add("in", output.box_unit.as_ref().map(word));
+    add("columns", output.columns.as_ref().map(|list| list.iter().map(word).collect::<Vec<_>>().join(" ")));
+    add("anchors of", output.yolo_anchors.as_ref().map(|heads| format!("{} heads", heads.len())));
+    add("keypoints", output.keypoint_shape.map(|[count, values]| format!("{count} of {values} values")));
+    add("lines", output.skeleton.as_ref().map(|lines| lines.len().to_string()));
+    for (name, q) in &output.quantization {
+        add(name, Some(quantization(*q)));
+    }
     text
+}
+
+fn quantization(q: Quantization) -> String {
+    format!("scale {} zero point {}", q.scale, q.zero_point)
 }
 
 fn variant_line(variant: &Variant) -> String {

@@ -1,6 +1,7 @@
 //! What exporters embed in a model: Ultralytics writes Python literals into `metadata_props`.
 //!
-//! Source: Ultralytics `engine/exporter.py` (`self.metadata`: names, task, imgsz, stride, author, …).
+//! Source: Ultralytics `engine/exporter.py` (`self.metadata`: names, task, imgsz, stride, author, end2end, kpt_shape, args,
+//! head, …), YOLOv5 `export.py` (names and stride only).
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,20 @@ use crate::bundle::contract::Labels;
 pub(super) struct Metadata {
     /// Whether Ultralytics exported the model.
     pub ultralytics: bool,
-    /// `detect`, `classify`, `segment`, `pose`, `obb`.
+    /// Whether YOLOv5's own `export.py` did: it embeds `stride` and `names`, and nothing else.
+    pub yolov5: bool,
+    /// `detect`, `classify`, `segment`, `semantic`, `pose`, `obb`, `depth`.
     pub task: Option<String>,
+    /// Class of the last layer, such as `Detect` or `RTDETRDecoder`; newer versions only.
+    pub head: Option<String>,
+    /// Whether the description names an RT-DETR; older versions have no `head`.
+    pub rtdetr: bool,
+    /// Whether the model answers with finished detections; absent before the version 8.4.
+    pub end2end: Option<bool>,
+    /// Whether NMS was exported with the model.
+    pub nms: bool,
+    /// Number of keypoints and values of each.
+    pub keypoint_shape: Option<[usize; 2]>,
     /// Labels by class id.
     pub names: Option<Labels>,
     /// Width and height of the input.
@@ -23,21 +36,39 @@ impl Metadata {
     /// Reads the known keys; what cannot be read counts as absent.
     pub(super) fn read(props: &BTreeMap<String, String>) -> Self {
         let get = |key: &str| props.get(key).map(String::as_str);
+        let flag = |text: &str| match text.trim() {
+            "True" | "true" => Some(true),
+            "False" | "false" => Some(false),
+            _ => None,
+        };
+        let description = get("description").unwrap_or_default();
         Self {
-            ultralytics: get("author") == Some("Ultralytics")
-                || get("description").is_some_and(|d| d.starts_with("Ultralytics")),
+            ultralytics: get("author") == Some("Ultralytics") || description.starts_with("Ultralytics"),
+            yolov5: props.len() == 2 && props.contains_key("stride") && props.contains_key("names"),
             task: get("task").map(str::to_owned),
+            head: get("head").map(str::to_owned),
+            rtdetr: description.to_ascii_lowercase().contains("rtdetr"),
+            end2end: get("end2end").and_then(flag),
+            nms: get("args").is_some_and(|args| args.contains("'nms': True") || args.contains("\"nms\": true")),
+            keypoint_shape: get("kpt_shape").and_then(|text| match numbers(text)?.as_slice() {
+                [count, values] => Some([*count as usize, *values as usize]),
+                _ => None,
+            }),
             names: get("names").and_then(names),
             size: get("imgsz").and_then(size),
         }
     }
 }
 
+/// `[17, 3]`, `(17, 3)` or one number.
+fn numbers(text: &str) -> Option<Vec<u32>> {
+    let text = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')']);
+    text.split(',').map(|s| s.trim().parse().ok()).collect()
+}
+
 /// `[height, width]` or one side → width and height.
 fn size(text: &str) -> Option<(u32, u32)> {
-    let text = text.trim().trim_start_matches(['[', '(']).trim_end_matches([']', ')']);
-    let sides: Vec<u32> = text.split(',').map(|s| s.trim().parse().ok()).collect::<Option<_>>()?;
-    match sides.as_slice() {
+    match numbers(text)?.as_slice() {
         [side] => Some((*side, *side)),
         [height, width] => Some((*width, *height)),
         _ => None,
@@ -135,6 +166,29 @@ mod tests {
             assert_eq!(read_names(text), None, "{text}");
         }
         assert_eq!(read_names("{99999999999999999999999: 'a'}"), None);
+    }
+
+    #[test]
+    fn ultralytics_flags_and_keypoints_are_read() {
+        let read = |pairs: &[(&str, &str)]| {
+            Metadata::read(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        };
+        let meta = read(&[
+            ("description", "Ultralytics rtdetr-l model trained on coco.yaml"),
+            ("end2end", "True"),
+            ("args", "{'batch': 1, 'nms': True, 'dynamic': False}"),
+            ("kpt_shape", "[17, 3]"),
+            ("head", "Pose26"),
+        ]);
+        assert!(meta.ultralytics && meta.rtdetr && meta.nms && !meta.yolov5);
+        assert_eq!(
+            (meta.end2end, meta.keypoint_shape, meta.head.as_deref()),
+            (Some(true), Some([17, 3]), Some("Pose26"))
+        );
+        let meta = read(&[("stride", "32"), ("names", "{0: 'face'}")]);
+        assert!(meta.yolov5 && !meta.ultralytics && !meta.nms && !meta.rtdetr);
+        let meta = read(&[("end2end", "perhaps"), ("args", "{'nms': False}"), ("kpt_shape", "[17]")]);
+        assert_eq!((meta.end2end, meta.nms, meta.keypoint_shape), (None, false, None));
     }
 
     #[test]

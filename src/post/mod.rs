@@ -49,7 +49,7 @@ pub use embed::Embedder;
 pub use guard::GuardCounts;
 pub use movenet::MoveNet;
 pub use nanodet::NanoDet;
-pub use recognise::{Fact, Origin, Recognised, recognise};
+pub use recognise::{Fact, Hint, Hints, Origin, Recognised, recognise, recognise_with};
 pub use segmentation::Segmentation;
 pub use ssd_anchors::SsdAnchors;
 pub use ssd_postprocessed::SsdPostprocessed;

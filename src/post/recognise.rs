@@ -2,18 +2,41 @@
 //!
 //! What the model's file says is *read*, what follows from shapes or names is *recognised*, and what is merely usual
 //! for the family is *assumed*: `vigil bundle new` prints all three, so that the user checks the last ones. What cannot
-//! be told is an error that names the key to set.
+//! be told is an error that names the key to set. A `.modelinfo` file beside the model counts as its words, and what the
+//! user gives is before all.
+//!
+//! The families are told by an ordered list of rules, [`rules::ALL`]: the first that says something decides.
+
+mod faces;
+mod finished;
+mod found;
+mod hints;
+mod look;
+mod maps;
+mod queries;
+mod rules;
+mod ssd;
+mod ultralytics;
+mod usual;
+mod vectors;
+mod yolo;
+
+pub use hints::{Hint, Hints};
 
 use super::metadata::Metadata;
-use super::{PostError, classify, ssd_anchors, ssd_postprocessed, view, yolox};
-use crate::bundle::contract::{
-    Activation, Align, AnchorConfig, Color, DecoderKind, InputContract, Labels, Layout, OutputContract, Resize, Task,
-};
-use crate::engine::{Spec, TensorSpec};
+use super::{PostError, side_inputs, view};
+use crate::bundle::ModelInfo;
+use crate::bundle::contract::{Align, Color, DecoderKind, InputContract, Labels, Layout, OutputContract, Resize, Task};
+use crate::bundle::manifest::word;
+use crate::engine::{DataType, Spec};
+use found::{Found, Refusal};
+use look::{Frame, Look};
 
 /// How a value came to be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
+    /// The user said it.
+    Given,
     /// The model's file says so.
     Read,
     /// It follows from names or shapes.
@@ -22,23 +45,12 @@ pub enum Origin {
     Assumed,
 }
 
-impl Origin {
-    /// `read`, `recognised` or `assumed`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Recognised => "recognised",
-            Self::Assumed => "assumed",
-        }
-    }
-}
-
 /// One value and how it came to be known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// The key in `bundle.toml`, such as `input.size`.
     pub key: &'static str,
-    /// The value, as `bundle.toml` writes it.
+    /// The value, in the words of `bundle.toml`.
     pub value: String,
     /// How it came to be known.
     pub origin: Origin,
@@ -53,13 +65,13 @@ pub struct Recognised {
     pub task: Task,
     /// Its input.
     pub input: InputContract,
-    /// Its output; `output.decoder` is the family, thresholds are the defaults.
+    /// Its output; `output.decoder` is the family, thresholds are its usual ones.
     pub output: OutputContract,
-    /// Labels, if they are embedded.
+    /// Labels, if they are embedded or the family has but one class.
     pub labels: Option<Labels>,
     /// How many labels the model needs; `None` where its shapes do not tell.
     pub classes: Option<usize>,
-    /// Every value, for people to read.
+    /// Every value that is not a mere default, for people to read.
     pub facts: Vec<Fact>,
 }
 
@@ -68,288 +80,241 @@ pub struct Recognised {
 /// # Errors
 /// [`PostError::Unrecognised`] says what could not be told, what was, and which key to set in a bundle.
 pub fn recognise(spec: &Spec) -> Result<Recognised, PostError> {
-    let mut r = Recogniser { spec, meta: Metadata::read(&spec.metadata), facts: Vec::new() };
-    let frame = r.frame()?;
-    let head = r.head(&frame)?;
-    let input = r.input(&frame, head.output.decoder);
-    let task = head.output.task;
-    let labels = r.meta.names.take();
-    match (&labels, head.classes) {
-        (Some(names), Some(classes)) if names.len() != classes => {
-            let why = format!("The embedded `names` list {} labels for {classes} classes.", names.len());
-            return Err(r.refuse(why, "labels"));
-        }
-        (Some(names), _) => r.fact("labels", format!("{} names", names.len()), Origin::Read, "metadata `names`"),
-        (None, _) => {}
+    recognise_with(spec, None, Hints::default())
+}
+
+/// The same with what is known beforehand: the `.modelinfo` file beside the model, and what the user gave.
+///
+/// # Errors
+/// As [`recognise`]; nothing is refused for want of a key that the user gave.
+pub fn recognise_with(spec: &Spec, info: Option<&ModelInfo>, mut hints: Hints) -> Result<Recognised, PostError> {
+    let meta = Metadata::read(&spec.metadata);
+    let mut facts = Facts { spec, list: Vec::new() };
+    let (frame, image) = frame(&mut facts, &meta, &hints)?;
+    if let Some(info) = info {
+        let look = Look { spec, meta: &meta, hints: &Hints::default(), frame };
+        hints.read(info, &look).map_err(|why| facts.refuse(format!("{why}."), "output.decoder"))?;
     }
-    Ok(Recognised { task, input, output: head.output, labels, classes: head.classes, facts: r.facts })
+    let look = Look { spec, meta: &meta, hints: &hints, frame };
+    let mut found = family(&look).map_err(|r| facts.refuse(r.why, r.key))?;
+    apply(&hints, &mut found);
+    facts.list.append(&mut found.facts);
+    check(&look, &found).map_or(Ok(()), |r| Err(facts.refuse(r.why, r.key)))?;
+    let input = input(&mut facts, &look, &found);
+    if side_inputs::find(&input, spec, image).is_err() {
+        let why =
+            "Beside the picture only the inputs orig_target_sizes, im_shape, image_shape and scale_factor are known.";
+        return Err(facts.refuse(why, "input"));
+    }
+    let labels = labels(&mut facts, &look, &found)?;
+    let task = found.output.task;
+    Ok(Recognised { task, input, output: found.output, labels, classes: found.classes, facts: facts.list })
 }
 
-/// The input's layout and size.
-struct Frame {
-    layout: Layout,
-    color: Color,
-    width: u32,
-    height: u32,
-}
-
-/// The output's contract and its number of classes.
-struct Head {
-    output: OutputContract,
-    classes: Option<usize>,
-}
-
-struct Recogniser<'a> {
+/// What was found out so far.
+struct Facts<'a> {
     spec: &'a Spec,
-    meta: Metadata,
-    facts: Vec<Fact>,
+    list: Vec<Fact>,
 }
 
-impl Recogniser<'_> {
-    fn fact(&mut self, key: &'static str, value: impl Into<String>, origin: Origin, because: impl Into<String>) {
-        self.facts.push(Fact { key, value: value.into(), origin, because: because.into() });
+impl Facts<'_> {
+    fn add(&mut self, key: &'static str, value: impl Into<String>, origin: Origin, because: impl Into<String>) {
+        self.list.push(Fact { key, value: value.into(), origin, because: because.into() });
     }
 
     fn refuse(&self, why: impl Into<String>, key: &'static str) -> PostError {
-        let facts: Vec<String> = self.facts.iter().map(|f| format!("{} = {}", f.key, f.value)).collect();
+        let facts: Vec<String> = self.list.iter().map(|f| format!("{} = {}", f.key, f.value)).collect();
         let known = if facts.is_empty() { String::new() } else { format!("; recognised: {}", facts.join(", ")) };
         let (inputs, outputs) = (view::list(&self.spec.inputs), view::list(&self.spec.outputs));
         PostError::Unrecognised { why: why.into(), inputs, outputs, known, key }
     }
+}
 
-    /// Layout and size of the one input.
-    fn frame(&mut self) -> Result<Frame, PostError> {
-        let spec = self.spec;
-        let [tensor] = spec.inputs.as_slice() else {
-            return Err(self.refuse("Only models with exactly one input, a picture, can be run.", "input"));
+/// Layout and size of the picture input, and its place among the inputs.
+fn frame(facts: &mut Facts, meta: &Metadata, hints: &Hints) -> Result<(Frame, usize), PostError> {
+    let Some(image) = view::picture_input(facts.spec) else {
+        let why = match facts.spec.inputs.len() {
+            1 => "The input has not the four dimensions of a picture.",
+            _ => "Only models with exactly one picture of four dimensions among their inputs can be run.",
         };
-        let Ok([batch, a, b, c]) = <[Option<usize>; 4]>::try_from(tensor.shape.as_slice()) else {
-            return Err(self.refuse("The input has not the four dimensions of a picture.", "input"));
-        };
-        if !view::may_be(batch, 1) {
-            return Err(self.refuse("The input takes several pictures at once: export with a batch of 1.", "input"));
-        }
-        let color = |channels: usize| if channels == 1 { Color::Gray } else { Color::Rgb };
-        let (layout, color, height, width) = match (a, c) {
-            (Some(n @ (1 | 3)), _) => (Layout::Nchw, color(n), b, c),
-            (_, Some(n @ (1 | 3))) => (Layout::Nhwc, color(n), a, b),
-            _ => return Err(self.refuse("No dimension of the input counts 1 or 3 channels.", "input.layout")),
-        };
-        let layout_name = if layout == Layout::Nchw { "nchw" } else { "nhwc" };
-        self.fact("input.layout", layout_name, Origin::Recognised, "the dimension of 1 or 3 is the channels");
-        let side = |side: Option<usize>| side.and_then(|s| u32::try_from(s).ok()).filter(|s| *s > 0);
-        let (width, height, because) = match (side(width), side(height), self.meta.size) {
-            (Some(w), Some(h), _) => (w, h, "the input's shape"),
-            (_, _, Some((w, h))) if w > 0 && h > 0 => (w, h, "metadata `imgsz`"),
-            _ => return Err(self.refuse("The input's size is free and no metadata names one.", "input.size")),
-        };
-        self.fact("input.size", format!("[{width}, {height}]"), Origin::Read, because);
-        Ok(Frame { layout, color, width, height })
+        return Err(facts.refuse(why, "input"));
+    };
+    let Some(tensor) = facts.spec.inputs.get(image) else { return Err(facts.refuse("There is no input.", "input")) };
+    let (batch, [a, b, c]) = match *tensor.shape.as_slice() {
+        [batch, a, b, c] => (batch, [a, b, c]),
+        // torchvision's detectors take one picture without a batch.
+        [a, b, c] if a == Some(3) || c == Some(3) => (Some(1), [a, b, c]),
+        _ => return Err(facts.refuse("The input has not the four dimensions of a picture.", "input")),
+    };
+    let color = |channels: usize| if channels == 1 { Color::Gray } else { Color::Rgb };
+    let hint = hints.layout.as_ref();
+    let told = match (hint.map(|h| h.value), a, c) {
+        (Some(Layout::Nchw), None, _) | (Some(Layout::Nhwc), _, None) => hint.map(|h| (h.value, Color::Rgb)),
+        (None | Some(Layout::Nchw), Some(n @ (1 | 3)), _) => Some((Layout::Nchw, color(n))),
+        (None | Some(Layout::Nhwc), _, Some(n @ (1 | 3))) => Some((Layout::Nhwc, color(n))),
+        // Hugging Face's exporter may leave even the channels free.
+        (None, None, None) if tensor.name == "pixel_values" => Some((Layout::Nchw, Color::Rgb)),
+        _ => None,
+    };
+    let Some((layout, color)) = told else {
+        return Err(facts.refuse("No dimension of the input counts 1 or 3 channels.", "input.layout"));
+    };
+    let (origin, because) = match hint {
+        Some(hint) => (hint.origin, hint.because.clone()),
+        None => (Origin::Recognised, "the dimension of 1 or 3 is the channels".into()),
+    };
+    facts.add("input.layout", word(&layout), origin, because);
+    let (rows, columns) = if layout == Layout::Nchw { (b, c) } else { (a, b) };
+    let side = |side: Option<usize>| side.and_then(|s| u32::try_from(s).ok()).filter(|s| *s > 0);
+    let (width, height, origin, because) = match (side(columns), side(rows), &hints.size, meta.size) {
+        (Some(w), Some(h), ..) => (w, h, Origin::Read, "the input's shape".into()),
+        (_, _, Some(hint), _) => (hint.value.0, hint.value.1, hint.origin, hint.because.clone()),
+        (_, _, _, Some((w, h))) if w > 0 && h > 0 => (w, h, Origin::Read, "metadata `imgsz`".into()),
+        _ => return Err(facts.refuse("The input's size is free and no metadata names one.", "input.size")),
+    };
+    facts.add("input.size", format!("[{width}, {height}]"), origin, because);
+    let batch = batch.filter(|n| *n > 1);
+    Ok((Frame { layout, color, width, height, batch, dtype: tensor.dtype }, image))
+}
+
+/// What the first rule says that fits what is known beforehand.
+fn family(look: &Look) -> Result<Found, Refusal> {
+    let Some(hint) = &look.hints.decoder else {
+        return rules::ALL.iter().find_map(|rule| rule(look)).unwrap_or_else(|| Err(rules::unknown(look)));
+    };
+    let verdicts = rules::ALL.iter().filter_map(|rule| rule(look)?.ok());
+    let fits = |found: &Found| {
+        found.output.decoder == hint.value && look.hints.task.as_ref().is_none_or(|t| t.value == found.output.task)
+    };
+    let mut found = verdicts.into_iter().find(fits).unwrap_or_else(|| rules::bare(hint.value));
+    if let Some(fact) = found.facts.first_mut() {
+        (fact.origin, fact.because) = (hint.origin, hint.because.clone());
     }
+    Ok(found)
+}
 
-    /// The decoder family and its parameters.
-    fn head(&mut self, frame: &Frame) -> Result<Head, PostError> {
-        if let Some(task) = self.meta.task.as_deref().filter(|t| !matches!(*t, "detect" | "classify")) {
-            return Err(self.refuse(format!("There is no decoder for the embedded task `{task}`."), "output.decoder"));
-        }
-        let outputs = self.spec.outputs.as_slice();
-        if ssd_postprocessed::by_name(outputs).is_some() {
-            return Ok(self.found(DecoderKind::SsdPostprocessed, None, "the outputs' names"));
-        }
-        match outputs {
-            [one] => self.single(one, frame),
-            [_, _] => self.pair(frame),
-            _ => Err(self.refuse("No decoder reads these outputs.", "output.decoder")),
-        }
+/// Puts what is known beforehand in the place of what was recognised.
+fn apply(hints: &Hints, found: &mut Found) {
+    let mut replace = |key: &'static str, value: String, origin, because: &str| {
+        found.facts.retain(|f| f.key != key);
+        found.facts.push(Fact { key, value, origin, because: because.into() });
+    };
+    let output = &mut found.output;
+    if let Some(hint) = hints.task.as_ref().filter(|t| output.decoder.tasks().contains(&t.value)) {
+        output.task = hint.value;
+        replace("task", word(&hint.value), hint.origin, &hint.because);
     }
-
-    fn found(&mut self, decoder: DecoderKind, classes: Option<usize>, because: impl Into<String>) -> Head {
-        self.fact("output.decoder", decoder.as_str(), Origin::Recognised, because);
-        Head { output: OutputContract::new(decoder), classes }
+    if let Some(hint) = &hints.box_unit {
+        output.box_unit = Some(hint.value);
+        replace("output.box-unit", word(&hint.value), hint.origin, &hint.because);
     }
-
-    /// One output: a class vector, or one of the YOLO layouts.
-    fn single(&mut self, tensor: &TensorSpec, frame: &Frame) -> Result<Head, PostError> {
-        let matrix = view::promised::<2>(&tensor.shape).filter(|_| tensor.shape.len() > 2);
-        if let Some(Some(length)) = classify::vector_length(&tensor.shape).filter(|n| n.is_some_and(|n| n > 1)) {
-            return Ok(self.class_vector(tensor, length));
-        }
-        let Some([a, b]) = matrix else {
-            return Err(self.refuse("The output is neither a class vector nor a list of boxes.", "output.decoder"));
-        };
-        let cells = yolox::cell_counts(frame.width, frame.height);
-        let is_cells = |n: Option<usize>| n.is_some_and(|n| n > 0 && cells.contains(&n));
-        // The classes of a row of `n` with `head` values before them, if the embedded names do not speak against it.
-        let names = self.meta.names.as_ref().map(Vec::len);
-        let classes = |n: Option<usize>, head: usize| {
-            n.and_then(|n| n.checked_sub(head)).filter(|c| *c > 0 && names.is_none_or(|names| names == *c))
-        };
-        let grid = format!("the cells of a {}x{} input", frame.width, frame.height);
-        if let Some(n) = classes(a, 4).filter(|_| is_cells(b) || (b.is_none() && !is_cells(a)) || self.meta.ultralytics)
-        {
-            return Ok(self.found(DecoderKind::Yolov8, Some(n), format!("shape [4 + {n} classes, boxes], {grid}")));
-        }
-        if let Some(n) = classes(b, 5).filter(|_| is_cells(a) && !self.meta.ultralytics) {
-            return Ok(self.found(DecoderKind::Yolox, Some(n), format!("shape [boxes, 5 + {n} classes], {grid}")));
-        }
-        if let Some(n) = classes(b, 4).filter(|_| is_cells(a) && (names.is_some() || self.meta.ultralytics)) {
-            return Ok(self.found(DecoderKind::Yolov8, Some(n), format!("shape [boxes, 4 + {n} classes], {grid}")));
-        }
-        let (cells, p6) = (cells[0], cells[1]);
-        let (w, h) = (frame.width, frame.height);
-        let embedded = names.map_or_else(String::new, |n| format!(" The embedded `names` list {n} labels."));
-        let why = format!(
-            "No decoder reads the output: a {w}x{h} input has {cells} cells ({p6} with stride 64), so that yolov8 is \
-             [1, 4 + classes, {cells}] and yolox [1, {cells}, 5 + classes].{embedded}"
-        );
-        Err(self.refuse(why, "output.decoder"))
+    if let Some(hint) = &hints.activation {
+        output.activation = Some(hint.value);
+        replace("output.activation", word(&hint.value), hint.origin, &hint.because);
     }
-
-    fn class_vector(&mut self, tensor: &TensorSpec, length: usize) -> Head {
-        let mut head = Head { output: OutputContract::new(DecoderKind::Classify), classes: Some(length) };
-        // A vector alone may be an embedding too.
-        let told = self.meta.task.is_some() || classify::usual_activation(&tensor.name) == Activation::None;
-        let (origin, because) = match told {
-            true => (Origin::Recognised, "one value per class, and the metadata or the output's name says classes"),
-            false => (Origin::Assumed, "one vector: a class vector, or else an embedding"),
-        };
-        self.fact("output.decoder", DecoderKind::Classify.as_str(), origin, because);
-        let (activation, origin, because) = if self.meta.ultralytics {
-            (Activation::None, Origin::Recognised, "Ultralytics exports the softmax with the model")
-        } else {
-            match classify::usual_activation(&tensor.name) {
-                Activation::None => (Activation::None, Origin::Recognised, "the output's name says probabilities"),
-                other => (other, Origin::Assumed, "usual for class vectors"),
-            }
-        };
-        let name = if activation == Activation::None { "none" } else { "softmax" };
-        head.output.activation = Some(activation);
-        self.fact("output.activation", name, origin, because);
-        head
-    }
-
-    /// Two outputs: a raw SSD head, if its anchors are the usual ones.
-    fn pair(&mut self, frame: &Frame) -> Result<Head, PostError> {
-        let spec = self.spec;
-        let places = ssd_anchors::places(&spec.outputs);
-        let shape = |i: usize| spec.outputs.get(i).and_then(|t| view::promised::<2>(&t.shape));
-        let shapes = places.and_then(|(boxes, scores)| Some((shape(boxes)?, shape(scores)?)));
-        let Some(([Some(count), Some(4)], [_, Some(columns)])) = shapes.filter(|(_, [_, c])| c.is_some_and(|c| c > 1))
-        else {
-            return Err(self.refuse("No decoder reads these two outputs.", "output.decoder"));
-        };
-        let mut head =
-            self.found(DecoderKind::SsdAnchors, Some(columns - 1), "boxes [anchors, 4] and logits [anchors, classes]");
-        let anchors = usual_anchors(frame.width);
-        if frame.width != frame.height || ssd_anchors::anchor_count(&anchors) != count {
-            let why = format!("The layout of the {count} anchors is not the usual one.");
-            return Err(self.refuse(why, "output.anchors"));
-        }
-        let maps = format!("feature-maps {:?}, scales 0.2 to 0.95", anchors.feature_maps);
-        self.fact("output.anchors", maps, Origin::Assumed, "the usual MobileNet SSD layout has as many anchors");
-        self.fact("output.class-offset", "1", Origin::Assumed, "SSD heads have the background at class 0");
-        head.output.class_offset = 1;
-        head.output.anchors = Some(anchors);
-        Ok(head)
-    }
-
-    /// The input contract: the frame, and what is usual for the family.
-    fn input(&mut self, frame: &Frame, decoder: DecoderKind) -> InputContract {
-        let usual = Usual::of(decoder, self.meta.ultralytics);
-        let color = if frame.color == Color::Gray { Color::Gray } else { usual.color };
-        let origin = if self.meta.ultralytics { Origin::Recognised } else { Origin::Assumed };
-        let because = usual.because;
-        let name = match color {
-            Color::Rgb => "rgb",
-            Color::Bgr => "bgr",
-            Color::Gray => "gray",
-        };
-        self.fact("input.color", name, if color == Color::Gray { Origin::Recognised } else { origin }, because);
-        let resize = match (usual.resize, usual.align) {
-            (Resize::Letterbox, Align::Center) => "letterbox, align = center, pad = 114",
-            (Resize::Letterbox, Align::TopLeft) => "letterbox, align = top-left, pad = 114",
-            (Resize::Stretch, _) => "stretch",
-            (Resize::Crop, _) => "crop",
-        };
-        self.fact("input.resize", resize, origin, because);
-        self.fact("input.mean", format!("{:?}", usual.mean), origin, because);
-        self.fact("input.std", format!("{:?}", usual.std), origin, because);
-        InputContract {
-            layout: frame.layout,
-            width: frame.width,
-            height: frame.height,
-            color,
-            resize: usual.resize,
-            antialias: false,
-            crop_fraction: 1.0,
-            align: usual.align,
-            pad: 114,
-            mean: usual.mean,
-            std: usual.std,
-            quantization: None,
-        }
+    let pose = output.task == Task::Pose && output.decoder != DecoderKind::Movenet;
+    if let Some(hint) = hints.keypoint_shape.as_ref().filter(|_| pose) {
+        output.keypoint_shape = Some(hint.value);
+        replace("output.keypoint-shape", format!("{:?}", hint.value), hint.origin, &hint.because);
     }
 }
 
-/// The 6-layer MobileNet SSD layout (TensorFlow, MediaPipe) for a square input: a first map at stride 16, each next one
-/// half of it.
-fn usual_anchors(side: u32) -> AnchorConfig {
-    let maps = std::iter::successors(Some(side.div_ceil(16)), |side| Some(side.div_ceil(2)));
-    AnchorConfig {
-        feature_maps: maps.take(6).collect(),
-        min_scale: 0.2,
-        max_scale: 0.95,
-        aspect_ratios: vec![1.0, 2.0, 0.5, 3.0, 1.0 / 3.0],
-        reduce_lowest: true,
-        interpolated_scale: true,
-        box_scales: [10.0, 10.0, 5.0, 5.0],
+/// What no model says and the user did not give.
+fn check(look: &Look, found: &Found) -> Option<Refusal> {
+    if let Some(missing) = found.missing.as_ref().filter(|m| !look.hints.sets(m.key)) {
+        return Some(missing.clone());
+    }
+    let byte = |d: DataType| matches!(d, DataType::U8 | DataType::I8);
+    // A map of classes is whole numbers by nature.
+    let scaled = |d: &&crate::engine::TensorSpec| byte(d.dtype) && found.output.decoder != DecoderKind::Segmentation;
+    if let Some(tensor) = look.outputs().iter().find(scaled).filter(|_| !look.hints.sets("output.quantization")) {
+        let why = format!("The output `{}` is quantized, and the model does not say with which scale.", tensor.name);
+        return Some(Refusal { why, key: "output.quantization" });
+    }
+    if look.frame.dtype == DataType::I8 && !look.hints.sets("input.quantization") {
+        let why = "The input is quantized to signed bytes, and the model does not say with which scale and zero point.";
+        return Some(Refusal { why: why.into(), key: "input.quantization" });
+    }
+    None
+}
+
+/// The input contract: the frame, and what is usual for the family.
+fn input(facts: &mut Facts, look: &Look, found: &Found) -> InputContract {
+    let (frame, usual, hints) = (look.frame, found.usual, look.hints);
+    // Whoever exports with Ultralytics has its pre-processing.
+    let told = if look.meta.ultralytics { Origin::Recognised } else { Origin::Assumed };
+    let because = usual.because;
+    let hinted = hints.color.as_ref().filter(|h| h.value.channels() == frame.color.channels());
+    let color = match (frame.color, hinted) {
+        (Color::Gray, _) => Color::Gray,
+        (_, Some(hint)) => hint.value,
+        _ => usual.color,
+    };
+    match (frame.color, hinted) {
+        (Color::Gray, _) => facts.add("input.color", "gray", Origin::Recognised, "one channel"),
+        (_, Some(hint)) => facts.add("input.color", word(&color), hint.origin, hint.because.as_str()),
+        _ => facts.add("input.color", word(&color), told, because),
+    }
+    let resize = match usual.resize {
+        Resize::Letterbox => format!("letterbox, align = {}, pad = {}", word(&usual.align), usual.pad),
+        other => word(&other),
+    };
+    facts.add("input.resize", resize, told, because);
+    let (mut mean, mut std) = (usual.mean, usual.std);
+    let (mut origin, mut because) = (told, because.to_owned());
+    if color != usual.color {
+        // They stand in the order of the channels.
+        mean.reverse();
+        std.reverse();
+    }
+    if frame.dtype == DataType::U8 {
+        (mean, std) = ([0.0; 3], [1.0; 3]);
+        (origin, because) = (Origin::Assumed, "a model that takes bytes normalises inside".into());
+    }
+    if let Some(hint) = &hints.scale {
+        (mean, std) = hint.value;
+        (origin, because) = (hint.origin, hint.because.clone());
+    }
+    facts.add("input.mean", format!("{mean:?}"), origin, because.as_str());
+    facts.add("input.std", format!("{std:?}"), origin, because);
+    let Frame { layout, width, height, .. } = frame;
+    let (resize, align, pad) = match usual.resize {
+        Resize::Letterbox => (usual.resize, usual.align, usual.pad),
+        other => (other, Align::Center, 114),
+    };
+    InputContract {
+        layout,
+        width,
+        height,
+        color,
+        resize,
+        antialias: usual.antialias,
+        crop_fraction: if resize == Resize::Crop { usual.crop_fraction } else { 1.0 },
+        align,
+        pad,
+        mean,
+        std,
+        quantization: None,
     }
 }
 
-/// How a family's models usually want their input.
-struct Usual {
-    color: Color,
-    resize: Resize,
-    align: Align,
-    mean: [f32; 3],
-    std: [f32; 3],
-    because: &'static str,
-}
-
-impl Usual {
-    fn of(decoder: DecoderKind, ultralytics: bool) -> Self {
-        let stretched = |mean: [f32; 3], std: [f32; 3], because| Self {
-            color: Color::Rgb,
-            resize: Resize::Stretch,
-            align: Align::Center,
-            mean,
-            std,
-            because,
-        };
-        match decoder {
-            DecoderKind::SsdAnchors => stretched([127.5; 3], [127.5; 3], "usual for raw SSD heads"),
-            DecoderKind::SsdPostprocessed => {
-                stretched([0.0; 3], [1.0; 3], "TensorFlow's exports normalise inside the model")
-            }
-            DecoderKind::Yolox => Self {
-                color: Color::Bgr,
-                resize: Resize::Letterbox,
-                align: Align::TopLeft,
-                mean: [0.0; 3],
-                std: [1.0; 3],
-                because: "YOLOX's own pre-processing",
-            },
-            DecoderKind::Yolov8 | DecoderKind::Detections | DecoderKind::Yolov5 => {
-                Self { resize: Resize::Letterbox, ..stretched([0.0; 3], [255.0; 3], "Ultralytics' own pre-processing") }
-            }
-            DecoderKind::Classify if ultralytics => {
-                Self { resize: Resize::Crop, ..stretched([0.0; 3], [255.0; 3], "Ultralytics' own pre-processing") }
-            }
-            _ => {
-                let (mean, std) = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]);
-                Self { resize: Resize::Crop, ..stretched(mean, std, "the ImageNet mean and deviation of torchvision") }
-            }
+/// The labels that the model brings.
+fn labels(facts: &mut Facts, look: &Look, found: &Found) -> Result<Option<Labels>, PostError> {
+    let names = look.meta.names.clone().filter(|_| found.output.task != Task::Embed);
+    match (names, found.classes, found.label) {
+        (Some(names), Some(classes), _) if names.len() != classes && !look.hints.sets("labels") => {
+            let why = format!("The embedded `names` list {} labels for {classes} classes.", names.len());
+            Err(facts.refuse(why, "labels"))
         }
+        (Some(names), ..) => {
+            facts.add("labels", format!("{} names", names.len()), Origin::Read, "metadata `names`");
+            Ok(Some(names))
+        }
+        (None, _, Some(label)) => {
+            facts.add("labels", label, Origin::Recognised, "the family has but one class");
+            Ok(Some(vec![label.into()]))
+        }
+        (None, ..) => Ok(None),
     }
 }
 

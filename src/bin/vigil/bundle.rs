@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gstvigil::bundle::create::{Known, write_new};
+use gstvigil::bundle::create::{Given, Known, Reason, write_new};
 use gstvigil::bundle::{self, Bundle, BundleError, labels, pack, summary, verify};
 use gstvigil::model::{Model, Request};
 
@@ -40,6 +40,9 @@ pub struct NewArgs {
     /// File with one label per line
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// A key of bundle.toml with its value, such as output.decoder=yolov5 or input.size=[640,640]; as often as needed
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<Given>,
     /// Folder to write [default: the name]
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -151,24 +154,27 @@ fn new(args: &NewArgs, library: Option<&Path>) -> Result<ExitCode, Box<dyn Error
         }
         None => None,
     };
-    let mut draft = recognise::draft(&args.model, given_labels, library)?;
+    let mut draft = recognise::draft(&args.model, given_labels, &args.set, library)?;
     for (key, value, target) in [("name", &args.name, &mut draft.name), ("release", &args.release, &mut draft.release)]
     {
         if let Some(value) = value {
             target.clone_from(value);
-            draft.known.insert(key.into(), Known::Given);
+            draft.known.insert(key.into(), Reason::given());
         }
     }
     if let Some(license) = &args.license {
         draft.license = Some(license.clone());
-        draft.known.insert("license".into(), Known::Given);
+        draft.known.insert("license".into(), Reason::given());
+    }
+    if !args.set.is_empty() {
+        draft.give(&args.set)?;
     }
     let out = args.output.clone().unwrap_or_else(|| PathBuf::from(&draft.name));
     let bundle = write_new(&args.model, &draft, &out)?;
     let values = draft.values();
     let width = values.iter().map(|v| v.key.len()).max().unwrap_or(0);
     for value in &values {
-        println!("{:<10}  {:<width$}  {}", value.known.as_str(), value.key, value.value);
+        println!("{:<10}  {:<width$}  {}  ({})", value.known.as_str(), value.key, value.value, value.because);
     }
     println!("\nwritten to {}, digest {}", out.display(), bundle.digest);
     if values.iter().any(|v| v.known == Known::Assumed && v.key.starts_with("input.")) {

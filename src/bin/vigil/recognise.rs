@@ -6,39 +6,48 @@ use std::path::Path;
 
 use gstvigil::bundle::ModelSource;
 use gstvigil::bundle::contract::Labels;
-use gstvigil::bundle::create::{Draft, Known};
+use gstvigil::bundle::create::{Draft, Given, Known, Reason};
 use gstvigil::engine::Engine;
 use gstvigil::engine::onnx::{OnnxEngine, Options};
 use gstvigil::model;
-use gstvigil::post::{self, Origin};
+use gstvigil::post::{self, Hint, Hints, Origin};
+use serde::de::DeserializeOwned;
 
-/// A draft from what the model says and what follows from its shapes; `labels` are those that the user gave.
+/// A draft from what the model and a `.modelinfo` file beside it say, what follows from names and shapes, and what the user
+/// gives: `labels`, and keys of the bundle, so far as they help to recognise the model.
 ///
 /// # Errors
-/// If the model cannot be loaded or recognised, or its labels are neither given nor embedded.
-pub fn draft(path: &Path, labels: Option<Labels>, library: Option<&Path>) -> Result<Draft, Box<dyn Error>> {
+/// If the model cannot be loaded or recognised, its labels are neither given nor embedded, or a given value is wrong.
+pub fn draft(
+    path: &Path,
+    labels: Option<Labels>,
+    given: &[Given],
+    library: Option<&Path>,
+) -> Result<Draft, Box<dyn Error>> {
     let name = path.to_str().ok_or_else(|| format!("the path {} is not UTF-8", path.display()))?;
-    let ModelSource::Bare { bytes, .. } = ModelSource::open(name)? else {
+    let ModelSource::Bare { bytes, info, operators, .. } = ModelSource::open(name)? else {
         return Err(format!("{name} is a bundle already; vigil bundle show {name} tells about it").into());
     };
+    let hints = Hints { operators, ..hints(given, labels.is_some())? };
     let engine =
         OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false }, library)?;
-    let known = post::recognise(engine.spec())?;
-    let mut origins: BTreeMap<String, Known> = known
+    let known = post::recognise_with(engine.spec(), info.as_ref(), hints).map_err(|e| advice(&e.to_string(), name))?;
+    let mut reasons: BTreeMap<String, Reason> = known
         .facts
         .iter()
         .map(|fact| {
             let known = match fact.origin {
+                Origin::Given => Known::Given,
                 Origin::Read => Known::Read,
                 Origin::Recognised => Known::Recognised,
                 Origin::Assumed => Known::Assumed,
             };
-            (fact.key.to_owned(), known)
+            (fact.key.to_owned(), Reason::new(known, fact.because.as_str()))
         })
         .collect();
     let labels = match labels {
         Some(given) => {
-            origins.insert("labels".into(), Known::Given);
+            reasons.insert("labels".into(), Reason::given());
             given
         }
         None => model::labels(&known).ok_or("the model does not say which classes it finds: give --labels FILE")?,
@@ -53,6 +62,50 @@ pub fn draft(path: &Path, labels: Option<Labels>, library: Option<&Path>) -> Res
         input: known.input,
         output: known.output,
         precision: None,
-        known: origins,
+        known: reasons,
     })
+}
+
+/// The error with what can be done on this command line.
+fn advice(error: &str, model: &str) -> String {
+    let key = error.rsplit('`').nth(1).unwrap_or("output.decoder");
+    match key {
+        "input" => error.to_owned(),
+        "labels" => format!("{error}, or give --labels FILE"),
+        _ => format!("{error}, or: vigil bundle new --set {key}=VALUE {model}"),
+    }
+}
+
+/// What of the given keys helps to recognise the model.
+fn hints(given: &[Given], labels: bool) -> Result<Hints, String> {
+    let numbers = |key: &str| -> Result<Option<[f32; 3]>, String> {
+        let list: Option<Hint<Vec<f32>>> = hint(given, key)?;
+        Ok(list.map(|l| std::array::from_fn(|i| l.value.get(i).or(l.value.first()).copied().unwrap_or_default())))
+    };
+    let scale = numbers("input.mean")?.zip(numbers("input.std")?);
+    let size = hint::<[u32; 2]>(given, "input.size")?.map(|h| Hint::given((h.value[0], h.value[1])));
+    let mut keys: std::collections::BTreeSet<String> = given.iter().map(|g| g.key.clone()).collect();
+    if labels {
+        keys.insert("labels".into());
+    }
+    Ok(Hints {
+        keys,
+        layout: hint(given, "input.layout")?,
+        size,
+        color: hint(given, "input.color")?,
+        scale: scale.map(Hint::given),
+        decoder: hint(given, "output.decoder")?,
+        task: hint(given, "task")?,
+        box_unit: hint(given, "output.box-unit")?,
+        activation: hint(given, "output.activation")?,
+        keypoint_shape: hint(given, "output.keypoint-shape")?,
+        ..Hints::default()
+    })
+}
+
+/// The value that was given for `key`.
+fn hint<T: DeserializeOwned>(given: &[Given], key: &str) -> Result<Option<Hint<T>>, String> {
+    let Some(given) = given.iter().rev().find(|g| g.key == key) else { return Ok(None) };
+    let value = given.value.clone().try_into().map_err(|e: toml::de::Error| format!("--set {key}: {}", e.message()))?;
+    Ok(Some(Hint::given(value)))
 }

@@ -27,7 +27,9 @@ fn draft() -> Draft {
         input,
         output: OutputContract::new(DecoderKind::Yolov8),
         precision: Some(Precision::Fp32),
-        known: [("input.size", Known::Read), ("output.decoder", Known::Recognised)].map(|(k, v)| (k.into(), v)).into(),
+        known: [("input.size", Known::Read), ("output.decoder", Known::Recognised)]
+            .map(|(k, v)| (k.into(), Reason::new(v, "a test")))
+            .into(),
     }
 }
 
@@ -87,11 +89,59 @@ fn refusals_leave_nothing_behind() {
 #[test]
 fn values_that_come_together_are_known_together() {
     let mut draft = draft();
-    draft.known.insert("input.resize".into(), Known::Recognised);
+    draft.known.insert("input.resize".into(), Reason::new(Known::Recognised, "a test"));
     let known = |key: &str| draft.values().iter().find(|v| v.key == key).unwrap().known;
     assert_eq!((known("input.resize"), known("input.pad")), (Known::Recognised, Known::Recognised));
     assert_eq!(known("task"), Known::Recognised, "it follows from the decoder");
     assert_eq!((known("input.size"), known("input.mean")), (Known::Read, Known::Assumed));
+}
+
+fn given(texts: &[&str]) -> Vec<Given> {
+    texts.iter().map(|t| t.parse().unwrap()).collect()
+}
+
+#[test]
+fn what_the_user_gives_is_taken_and_known() {
+    let mut draft = draft();
+    let texts = [
+        "output.decoder=yolov5",
+        "output.yolo-anchors=[[10, 13, 16, 30, 33, 23]]",
+        "input.resize=stretch",
+        "output.per-class.person=0.3",
+        "output.confidence = 0.2",
+    ];
+    draft.give(&given(&texts)).unwrap();
+    assert_eq!((draft.output.decoder, draft.output.confidence), (DecoderKind::Yolov5, 0.2));
+    assert_eq!(draft.output.per_class, [(0, 0.3)]);
+    assert_eq!(draft.output.yolo_anchors, Some(vec![vec![[10.0, 13.0], [16.0, 30.0], [33.0, 23.0]]]));
+    assert_eq!(draft.input.resize, Resize::Stretch);
+    let known = |key: &str| draft.values().into_iter().find(|v| v.key == key).unwrap();
+    for key in ["output.decoder", "output.yolo-anchors", "input.resize", "output.per-class", "output.confidence"] {
+        assert_eq!((known(key).known, known(key).because.as_str()), (Known::Given, "you said so"), "{key}");
+    }
+    assert_eq!((known("input.size").known, known("input.size").because.as_str()), (Known::Read, "a test"));
+    assert_eq!(known("output.iou").because, "Vigil's default");
+    assert_eq!(manifest::parse(draft.manifest("m", &"0".repeat(64)).as_bytes(), "m").unwrap().input, draft.input);
+}
+
+#[test]
+fn what_the_user_gives_is_checked_like_any_bundle() {
+    let refused = |text: &str| draft().give(&given(&[text])).unwrap_err();
+    let text = refused("output.decoder=yolov9");
+    assert!(text.starts_with("--set: `output.decoder`: unknown value \"yolov9\"; did you mean"), "{text}");
+    let text = refused("output.confidence=7");
+    assert_eq!(text, "--set: `output.confidence`: 7 is not allowed; it lies in 0..1");
+    let text = refused("output.confidense=0.5");
+    assert!(text.contains("`output.confidense`: unknown key; did you mean `confidence`?"), "{text}");
+    let text = refused("output.decoder.x=1");
+    assert_eq!(text, "--set output.decoder.x: `output.decoder` is no table");
+    for key in ["format", "labels", "variant", "reference"] {
+        let text = format!("{key}=1").parse::<Given>().unwrap_err();
+        assert!(text.contains(key) && text.contains("cannot be set"), "{text}");
+    }
+    for text in ["", "output.decoder", "=1", "a..b=1"] {
+        assert!(text.parse::<Given>().unwrap_err().contains("KEY=VALUE"), "{text}");
+    }
 }
 
 fn anchors() -> impl Strategy<Value = AnchorConfig> {
@@ -113,6 +163,7 @@ proptest! {
     fn a_written_manifest_reads_back_equal(
         (width, height) in (1u32..=8192, 1u32..=8192),
         (gray, nhwc, stretch, pad) in (any::<bool>(), any::<bool>(), any::<bool>(), any::<u8>()),
+        (antialias, fraction) in (any::<bool>(), 0.01f32..=1.0),
         (mean, std) in (-300f32..300.0, 0.001f32..300.0),
         (confidence, iou, class) in (0f32..=1.0, 0f32..=1.0, 0f32..=1.0),
         (max_objects, class_agnostic, class_offset) in (1usize..=10_000, any::<bool>(), 0u32..=1000),
@@ -123,7 +174,12 @@ proptest! {
         (input.width, input.height) = (width, height);
         if gray { input.color = Color::Gray }
         if nhwc { input.layout = Layout::Nhwc }
-        if stretch { input.resize = Resize::Stretch } else { input.pad = pad }
+        if stretch {
+            (input.resize, input.crop_fraction) = (Resize::Crop, fraction);
+        } else {
+            input.pad = pad;
+        }
+        input.antialias = antialias;
         (input.mean, input.std) = ([mean; 3], [std; 3]);
         let decoder = if anchors.is_some() { DecoderKind::SsdAnchors } else { DecoderKind::Yolox };
         draft.output = OutputContract {

@@ -1,3 +1,4 @@
+use super::super::contract::DecoderKind;
 use std::path::Path;
 
 use super::super::Bundle;
