@@ -14,12 +14,14 @@
 //! [`recognise()`] tells which family fits a model that comes without a bundle.
 
 mod boxes;
+mod candidate;
 mod centernet;
 mod class_map;
 mod classify;
 mod detections;
 mod detr;
 mod embed;
+mod error;
 pub mod guard;
 mod keypoints;
 mod logits;
@@ -33,6 +35,7 @@ mod segmentation;
 mod side_inputs;
 mod ssd_anchors;
 mod ssd_postprocessed;
+mod thresholds;
 mod ultraface;
 mod view;
 mod yolo_nas;
@@ -41,11 +44,13 @@ mod yolov8;
 mod yolox;
 mod yunet;
 
+pub use candidate::{Candidate, Candidates};
 pub use centernet::CenterNet;
 pub use classify::{ClassScore, Classifier};
 pub use detections::Detections;
 pub use detr::Detr;
 pub use embed::Embedder;
+pub use error::PostError;
 pub use guard::GuardCounts;
 pub use movenet::MoveNet;
 pub use nanodet::NanoDet;
@@ -53,6 +58,7 @@ pub use recognise::{Fact, Hint, Hints, Origin, Recognised, recognise, recognise_
 pub use segmentation::Segmentation;
 pub use ssd_anchors::SsdAnchors;
 pub use ssd_postprocessed::SsdPostprocessed;
+pub use thresholds::Thresholds;
 pub use ultraface::UltraFace;
 pub use yolo_nas::YoloNas;
 pub use yolov5::YoloV5;
@@ -64,230 +70,6 @@ use crate::bundle::contract::{DecoderKind, InputContract, Labels, OutputContract
 use crate::engine::{Io, Spec, Tensor};
 use crate::pre::geometry::Geometry;
 use crate::result::{BBox, FrameClass, FrameResult, Object};
-
-/// Why a model's outputs cannot be read. Each text names the tensor and the key of `bundle.toml` to change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PostError {
-    /// The decoder needs an output that the model does not have.
-    #[error(
-        "decoder {decoder} needs {needs}; the model's outputs are {found}. Set `output.decoder` to the family that \
-         the model was made for ({}), or export the model with that output",
-        kinds()
-    )]
-    Missing {
-        /// The decoder's name.
-        decoder: &'static str,
-        /// The output that is not there.
-        needs: &'static str,
-        /// The outputs that are.
-        found: String,
-    },
-    /// A tensor has a shape that the decoder cannot read.
-    #[error("output `{tensor}` has the shape {found}; decoder {decoder} expects {expected}. {fix}")]
-    Shape {
-        /// The decoder's name.
-        decoder: &'static str,
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        found: String,
-        /// The shapes that can be read.
-        expected: String,
-        /// What to do.
-        fix: &'static str,
-    },
-    /// The model's class count is not that of the labels.
-    #[error(
-        "output `{tensor}` {found} holds {classes} classes, but there are {labels} labels and `output.class-offset` \
-         is {offset}: give the file named by `labels` one line per class, or set `output.class-offset` to the number \
-         of classes before the first label"
-    )]
-    Classes {
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        found: String,
-        /// Classes in the tensor, with those before the first label.
-        classes: usize,
-        /// Labels in the bundle.
-        labels: usize,
-        /// `output.class-offset`.
-        offset: u32,
-    },
-    /// A tensor's element type has no meaning to the decoder.
-    #[error(
-        "output `{tensor}` holds {found} values; decoder {decoder} reads f32 and f16 (integers have no known scale). \
-         Export the model with float outputs"
-    )]
-    DataType {
-        /// The decoder's name.
-        decoder: &'static str,
-        /// The tensor.
-        tensor: String,
-        /// Its element type.
-        found: &'static str,
-    },
-    /// The model's input is not what the bundle's `[input]` says.
-    #[error("the model's input is {found}; the bundle promises the shape {expected}. {fix}")]
-    Input {
-        /// What the model has.
-        found: String,
-        /// What the contract says.
-        expected: String,
-        /// What to do.
-        fix: &'static str,
-    },
-    /// The bundle's `[output]` contradicts itself or the decoder.
-    #[error("`output.{key}`: {why}")]
-    Contract {
-        /// The key below `[output]`.
-        key: &'static str,
-        /// What is wrong and what to do.
-        why: String,
-    },
-    /// A run left a tensor that is not what its shape says.
-    #[error("output `{tensor}` has {found} values; its shape {shape} needs {expected}")]
-    Length {
-        /// The tensor.
-        tensor: String,
-        /// Its shape.
-        shape: String,
-        /// Values that it has.
-        found: usize,
-        /// Values that it should have.
-        expected: usize,
-    },
-    /// No decoder fits a model that came without a bundle.
-    #[error(
-        "{why} The model has the inputs {inputs} and the outputs {outputs}{known}. Write a bundle.toml that sets `{key}`"
-    )]
-    Unrecognised {
-        /// What could not be told.
-        why: String,
-        /// The model's inputs.
-        inputs: String,
-        /// The model's outputs.
-        outputs: String,
-        /// What was recognised before that, or nothing.
-        known: String,
-        /// The key to set.
-        key: &'static str,
-    },
-}
-
-/// The decoder families, for error texts.
-fn kinds() -> String {
-    DecoderKind::ALL.map(DecoderKind::as_str).join(", ")
-}
-
-/// A box that a decoder proposes: corners in pixels of the input tensor, unchecked.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Candidate {
-    /// Left edge.
-    pub x1: f32,
-    /// Top edge.
-    pub y1: f32,
-    /// Right edge.
-    pub x2: f32,
-    /// Bottom edge.
-    pub y2: f32,
-    /// Confidence; 0..1 once guarded.
-    pub score: f32,
-    /// Index into the labels; below their count once guarded.
-    pub class_id: u32,
-    /// Turn of the box about its centre, radians clockwise; 0 for upright boxes.
-    pub angle: f32,
-    /// Where the decoder finds what else the model says about it (a row, a cell).
-    pub row: u32,
-}
-
-impl Candidate {
-    /// A candidate from its centre and size.
-    pub fn from_centre(cx: f32, cy: f32, w: f32, h: f32, score: f32, class_id: u32) -> Self {
-        let (rx, ry) = (w * 0.5, h * 0.5);
-        Self { x1: cx - rx, y1: cy - ry, x2: cx + rx, y2: cy + ry, score, class_id, ..Self::default() }
-    }
-
-    /// The same, found at `row`.
-    pub fn at(self, row: usize) -> Self {
-        Self { row: u32::try_from(row).unwrap_or(u32::MAX), ..self }
-    }
-
-    /// The same, turned about its centre by `angle`, radians clockwise.
-    pub fn turned(self, angle: f32) -> Self {
-        Self { angle, ..self }
-    }
-
-    /// The corners of the turned box, pixels of the input tensor: top left, top right, bottom right, bottom left before
-    /// the turn.
-    pub fn corners(&self) -> [(f32, f32); 4] {
-        let (cx, cy) = ((self.x1 + self.x2) * 0.5, (self.y1 + self.y2) * 0.5);
-        let (sin, cos) = self.angle.sin_cos();
-        [(self.x1, self.y1), (self.x2, self.y1), (self.x2, self.y2), (self.x1, self.y2)].map(|(x, y)| {
-            let (dx, dy) = (x - cx, y - cy);
-            (cx + dx * cos - dy * sin, cy + dx * sin + dy * cos)
-        })
-    }
-
-    /// The box, in pixels of the input tensor.
-    pub fn bbox(&self) -> BBox {
-        BBox::from_corners(self.x1, self.y1, self.x2, self.y2)
-    }
-}
-
-/// What decoders append to.
-pub type Candidates = Vec<Candidate>;
-
-/// The thresholds of one run: the bundle's, after an element's overrides.
-#[derive(Debug, PartialEq)]
-pub struct Thresholds {
-    /// Lowest confidence that counts, 0..1.
-    pub confidence: f32,
-    /// Boxes of one class that overlap more than this (IoU, 0..1) are one object.
-    pub iou: f32,
-    /// Lowest confidence by class id; classes past its end take `confidence`.
-    pub per_class: Vec<f32>,
-    /// Most objects a frame may have; the most confident are kept.
-    pub max_objects: usize,
-    /// NMS over all classes together.
-    pub class_agnostic: bool,
-}
-
-impl Clone for Thresholds {
-    fn clone(&self) -> Self {
-        Self { per_class: self.per_class.clone(), ..*self }
-    }
-
-    /// Keeps the memory of `per_class`: every frame starts from the bundle's thresholds.
-    fn clone_from(&mut self, source: &Self) {
-        let mut per_class = std::mem::take(&mut self.per_class);
-        per_class.clone_from(&source.per_class);
-        *self = Self { per_class, ..*source };
-    }
-}
-
-impl Thresholds {
-    /// Sets the lowest confidence of every class, those with a value of their own too.
-    pub fn set_confidence(&mut self, confidence: f32) {
-        self.confidence = confidence;
-        self.per_class.fill(confidence);
-    }
-
-    /// The lowest confidence that counts for a class.
-    pub fn of(&self, class_id: u32) -> f32 {
-        self.per_class.get(class_id as usize).copied().unwrap_or(self.confidence)
-    }
-
-    /// No class accepts less than this.
-    pub fn lowest(&self) -> f32 {
-        self.per_class.iter().copied().fold(self.confidence, f32::min)
-    }
-
-    /// Whether a score counts for a class. NaN does, so that the guard sees and counts it.
-    pub fn accepts(&self, class_id: u32, score: f32) -> bool {
-        score.is_nan() || score >= self.of(class_id)
-    }
-}
 
 /// A family of detection models: what its output tensors mean.
 pub trait Decoder: Send + Sync {
@@ -430,7 +212,7 @@ impl PostProcessor {
             head,
             labels: labels.clone(),
             input: (input.width, input.height),
-            thresholds: resolve(output, classes)?,
+            thresholds: thresholds::resolve(output, classes)?,
             image,
             sides,
             scales: view::scales(output, spec)?,
@@ -555,29 +337,6 @@ fn around(points: [(f32, f32); 4]) -> BBox {
         high = (high.0.max(x), high.1.max(y));
     }
     BBox::from_corners(low.0, low.1, high.0, high.1)
-}
-
-/// The contract's thresholds by class.
-fn resolve(output: &OutputContract, classes: usize) -> Result<Thresholds, PostError> {
-    let mut per_class = vec![output.confidence; classes];
-    for (class_id, confidence) in &output.per_class {
-        match per_class.get_mut(*class_id as usize) {
-            Some(slot) => *slot = *confidence,
-            None => {
-                return Err(PostError::Contract {
-                    key: "per-class",
-                    why: format!("there is no class {class_id}, the model has {classes}; name one of the labels"),
-                });
-            }
-        }
-    }
-    Ok(Thresholds {
-        confidence: output.confidence,
-        iou: output.iou,
-        per_class,
-        max_objects: output.max_objects,
-        class_agnostic: output.class_agnostic,
-    })
 }
 
 #[cfg(test)]
