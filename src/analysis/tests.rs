@@ -3,10 +3,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use super::*;
-use crate::model::Model;
 use crate::engine::EngineError;
 use crate::engine::fake::Fake;
 use crate::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat, View};
+use crate::model::Model;
 
 const MS: u64 = 1_000_000;
 
