@@ -3,6 +3,9 @@
 /// Fraction bits of the packed horizontal weights.
 pub(super) const WEIGHT_BITS: u32 = 14;
 
+/// Fraction bits of the weights of OpenCV's `resize` for bytes (`INTER_RESIZE_COEF_BITS`).
+pub(super) const FIXED_BITS: u32 = 11;
+
 /// Vector code reads the tables in steps of this many entries.
 pub(super) const LANES: usize = 8;
 
@@ -16,6 +19,8 @@ pub(super) struct Axis {
     packed: Vec<i32>,
     /// Weight of the right (lower) neighbour, 0..1.
     weight: Vec<f32>,
+    /// The same with [`FIXED_BITS`] fraction bits, rounded as OpenCV does; filled up like `index`.
+    fixed: Vec<i32>,
     /// First stored position that is used.
     first: usize,
     /// Stored positions that are used.
@@ -32,6 +37,7 @@ impl Axis {
             index: Vec::with_capacity(padded),
             packed: Vec::with_capacity(padded),
             weight: Vec::with_capacity(padded),
+            fixed: Vec::with_capacity(padded),
             ..Self::default()
         }
     }
@@ -50,6 +56,7 @@ impl Axis {
         self.index.clear();
         self.packed.clear();
         self.weight.clear();
+        self.fixed.clear();
         for i in 0..count {
             let at = position(i);
             let left = at as usize;
@@ -58,17 +65,31 @@ impl Axis {
             self.index.push((left - self.first) as i32);
             self.packed.push(right << 16 | ((1 << WEIGHT_BITS) - right));
             self.weight.push(weight);
+            self.fixed.push(fixed_weight(at, left));
         }
         let end = self.index.last().map_or(0, |i| self.first + *i as usize + 2);
         self.span = end.min(size) - self.first;
         self.index.resize(count.next_multiple_of(LANES), 0);
         self.packed.resize(count.next_multiple_of(LANES), 0);
+        self.fixed.resize(count.next_multiple_of(LANES), 0);
     }
 
     /// The neighbours of output `i` and the weight of the second.
     pub(super) fn tap(&self, i: usize) -> (usize, usize, f32) {
         let left = self.first + self.index[i] as usize;
         (left, (left + 1).min(self.size - 1), self.weight[i])
+    }
+
+    /// As [`tap`](Self::tap), the weight with [`FIXED_BITS`] fraction bits.
+    pub(super) fn fixed_tap(&self, i: usize) -> (usize, usize, i32) {
+        let (left, right, _) = self.tap(i);
+        (left, right, self.fixed[i])
+    }
+
+    /// Left neighbours from the first used position (each `< span`), and weights with [`FIXED_BITS`] fraction bits;
+    /// equally long.
+    pub(super) fn fixed_tables(&self) -> (&[i32], &[i32]) {
+        (&self.index, &self.fixed)
     }
 
     /// The stored positions that are used: the first and how many.
@@ -80,6 +101,12 @@ impl Axis {
     pub(super) fn tables(&self) -> (&[i32], &[i32]) {
         (&self.index, &self.packed)
     }
+}
+
+/// The weight of the right neighbour as OpenCV rounds it: the position in `f32`, then the fraction of its weight.
+fn fixed_weight(at: f64, left: usize) -> i32 {
+    let fraction = (at as f32 - left as f32).clamp(0.0, 1.0);
+    (fraction * (1 << FIXED_BITS) as f32).round_ties_even() as i32
 }
 
 #[cfg(test)]

@@ -101,6 +101,11 @@ impl ColorMap {
         });
         Self { channels, maps, outputs: input.color.channels() }
     }
+
+    /// Whether a channel is stored at another resolution than the others.
+    pub(super) fn has_chroma(&self) -> bool {
+        self.channels.iter().any(|channel| channel.chroma)
+    }
 }
 
 /// Weights of the stored channels and an offset.

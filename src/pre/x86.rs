@@ -5,10 +5,13 @@
 //! of a sample lie side by side there, so one 32-bit gather fetches them and one multiply-add blends them; colour,
 //! clamp and normalisation follow in f32. Gathers read only rows that this file owns and has sized for them, so no
 //! stride or plane end matters to them.
+//!
+//! Pixels without chroma (RGB, grey) take another way, in whole numbers: both rows are copied, two gathers for each fetch
+//! a pixel and its right neighbour with all their channels, and the blend is OpenCV's, bit by bit (see `scalar::fixed`).
 
 use std::arch::x86_64::*;
 
-use super::axis::{Axis, LANES, WEIGHT_BITS};
+use super::axis::{Axis, FIXED_BITS, LANES, WEIGHT_BITS};
 use super::color::{Channel, ChannelMap, ColorMap};
 use super::render::Plan;
 use crate::frame::FrameView;
@@ -25,13 +28,15 @@ const STEP: usize = 16;
 pub(super) struct Renderer {
     /// A vertically blended row per stored channel.
     blended: [Vec<i16>; 3],
+    /// The upper and the lower row of packed pixels.
+    copied: [Vec<u8>; 2],
 }
 
 impl Renderer {
     /// `None` where the processor lacks AVX2 or FMA.
     pub(super) fn detect() -> Option<Self> {
         let usable = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        usable.then(|| Self { blended: Default::default() })
+        usable.then(|| Self { blended: Default::default(), copied: Default::default() })
     }
 
     /// Makes room for frames `width` pixels wide.
@@ -43,10 +48,20 @@ impl Renderer {
                 row.resize(len, 0);
             }
         }
+        // A gather fetches four bytes from the right neighbour's first on.
+        let len = (width + 1) * 4 + 4;
+        for row in &mut self.copied {
+            if row.len() < len {
+                row.resize(len, 0);
+            }
+        }
     }
 
     /// Makes row `y` of the target; the slices are as wide as the plan's axes.
     pub(super) fn row(&mut self, plan: &Plan, color: &ColorMap, frame: &FrameView<'_>, y: usize, out: [&mut [f32]; 3]) {
+        if !color.has_chroma() {
+            return self.fixed_row(plan, color, frame, y, out);
+        }
         for (channel, row) in color.channels.iter().zip(&mut self.blended) {
             let grid = plan.grid(channel);
             let (data, stride) = frame.plane(channel.plane);
@@ -59,6 +74,32 @@ impl Renderer {
         let axes = std::array::from_fn(|c| color.channels.get(c).map(|channel| &plan.grid(channel).x));
         // SAFETY: `detect` has made sure of AVX2 and FMA.
         unsafe { across(&self.blended, axes, color, out) };
+    }
+
+    /// Makes row `y` of pixels that have all their channels in one place.
+    fn fixed_row(&mut self, plan: &Plan, color: &ColorMap, frame: &FrameView<'_>, y: usize, out: [&mut [f32]; 3]) {
+        let Some(channel) = color.channels.first() else { return };
+        let grid = plan.grid(channel);
+        let (data, stride) = frame.plane(channel.plane);
+        let (top, bottom, weight) = grid.y.fixed_tap(y);
+        let (first, span) = grid.x.used();
+        for (row, y) in self.copied.iter_mut().zip([top, bottom]) {
+            let part = &data[y * stride + first * channel.step..][..span * channel.step];
+            row[..part.len()].copy_from_slice(part);
+        }
+        let [upper, lower] = &self.copied;
+        let pixels = Pixels::new([upper, lower], &grid.x, channel.step, weight);
+        let [a, b, c] = out;
+        // SAFETY: `detect` has made sure of AVX2 and FMA.
+        unsafe {
+            match (color.channels, color.outputs) {
+                ([i, j, k], 3) => emit_fixed(&pixels, [i, j, k], &color.maps, [a, b, c]),
+                ([i, j, k], _) => emit_fixed(&pixels, [i, j, k], &color.maps, [a]),
+                ([i, ..], 3) => emit_fixed(&pixels, [i], &color.maps, [a, b, c]),
+                ([i, ..], _) => emit_fixed(&pixels, [i], &color.maps, [a]),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -201,10 +242,11 @@ struct Broadcast {
 }
 
 impl Broadcast {
+    /// For samples that are to be multiplied by `unit`.
     #[target_feature(enable = "avx2")]
-    fn new(map: &ChannelMap) -> Self {
+    fn new(map: &ChannelMap, unit: f32) -> Self {
         let [a, b, c] = map.weights;
-        let (a, b, c) = (_mm256_set1_ps(a * UNIT), _mm256_set1_ps(b * UNIT), _mm256_set1_ps(c * UNIT));
+        let (a, b, c) = (_mm256_set1_ps(a * unit), _mm256_set1_ps(b * unit), _mm256_set1_ps(c * unit));
         Self {
             weights: [a, b, c],
             offset: _mm256_set1_ps(map.offset),
@@ -220,15 +262,29 @@ fn emit<const IN: usize, const OUT: usize>(taps: [Taps<'_>; IN], maps: &[Channel
     assert!(
         taps.iter().all(|t| t.index.len() >= width.next_multiple_of(LANES)) && out.iter().all(|o| o.len() == width)
     );
-    let mut broadcast = [Broadcast::new(&maps[0]); OUT];
+    let maps = broadcast(maps, UNIT);
+    each_eight(out, |x| colored(samples(&taps, x), &maps));
+}
+
+#[target_feature(enable = "avx2")]
+fn broadcast<const OUT: usize>(maps: &[ChannelMap; 3], unit: f32) -> [Broadcast; OUT] {
+    let mut broadcast = [Broadcast::new(&maps[0], unit); OUT];
     for (to, from) in broadcast.iter_mut().zip(maps) {
-        *to = Broadcast::new(from);
+        *to = Broadcast::new(from, unit);
     }
+    broadcast
+}
+
+/// Fills equally long rows with what `values` makes for each eight pixels.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn each_eight<const OUT: usize>(out: [&mut [f32]; OUT], values: impl Fn(usize) -> [__m256; OUT]) {
+    let width = out[0].len();
+    assert!(out.iter().all(|o| o.len() == width));
     let out = out.map(|o| o.as_mut_ptr());
     let mut x = 0;
     while x + 8 <= width {
-        let values = pixels(&taps, &broadcast, x);
-        for (out, values) in out.iter().zip(values) {
+        for (out, values) in out.iter().zip(values(x)) {
             // SAFETY: `x + 8 <= width`, the length of every output.
             unsafe { _mm256_storeu_ps(out.add(x), values) };
         }
@@ -237,22 +293,17 @@ fn emit<const IN: usize, const OUT: usize>(taps: [Taps<'_>; IN], maps: &[Channel
     if x < width {
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((width - x) as i32), lane);
-        let values = pixels(&taps, &broadcast, x);
-        for (out, values) in out.iter().zip(values) {
+        for (out, values) in out.iter().zip(values(x)) {
             // SAFETY: the mask leaves only the lanes below `width`.
             unsafe { _mm256_maskstore_ps(out.add(x), mask, values) };
         }
     }
 }
 
-/// Eight pixels of each output channel, from `x` on; the tables reach at least to `x + 8`.
-#[target_feature(enable = "avx2,fma")]
+/// Eight samples of each stored channel, from `x` on; the tables reach at least to `x + 8`.
+#[target_feature(enable = "avx2")]
 #[inline]
-fn pixels<const IN: usize, const OUT: usize>(
-    taps: &[Taps<'_>; IN],
-    maps: &[Broadcast; OUT],
-    x: usize,
-) -> [__m256; OUT] {
+fn samples<const IN: usize>(taps: &[Taps<'_>; IN], x: usize) -> [__m256; IN] {
     let mut samples = [_mm256_setzero_ps(); IN];
     for (sample, t) in samples.iter_mut().zip(taps) {
         // SAFETY: `emit` has checked that the tables reach to `x + 8`; every index and its right neighbour are in
@@ -264,6 +315,13 @@ fn pixels<const IN: usize, const OUT: usize>(
         };
         *sample = _mm256_cvtepi32_ps(both);
     }
+    samples
+}
+
+/// Eight pixels of each of the model's channels.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn colored<const IN: usize, const OUT: usize>(samples: [__m256; IN], maps: &[Broadcast; OUT]) -> [__m256; OUT] {
     let mut values = [_mm256_setzero_ps(); OUT];
     for (value, map) in values.iter_mut().zip(maps) {
         let mut sum = map.offset;
@@ -274,4 +332,71 @@ fn pixels<const IN: usize, const OUT: usize>(
         *value = _mm256_fmadd_ps(clamped, map.scale, map.bias);
     }
     values
+}
+
+/// Two rows of packed pixels and where they are sampled; four bytes from each left and each right neighbour on are in
+/// both rows.
+struct Pixels<'a> {
+    rows: [&'a [u8]; 2],
+    index: &'a [i32],
+    fixed: &'a [i32],
+    step: usize,
+    /// Weight of the lower row.
+    weight: i32,
+}
+
+impl<'a> Pixels<'a> {
+    fn new(rows: [&'a [u8]; 2], axis: &'a Axis, step: usize, weight: i32) -> Self {
+        let (index, fixed) = axis.fixed_tables();
+        // `Axis` promises `0 <= index < span`.
+        assert!(rows.iter().all(|r| axis.used().1 * step + 4 <= r.len()) && index.len() == fixed.len());
+        Self { rows, index, fixed, step, weight }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn emit_fixed<const IN: usize, const OUT: usize>(
+    pixels: &Pixels<'_>,
+    channels: [&Channel; IN],
+    maps: &[ChannelMap; 3],
+    out: [&mut [f32]; OUT],
+) {
+    assert!(pixels.index.len() >= out[0].len().next_multiple_of(LANES));
+    let maps = broadcast(maps, 1.0);
+    let shifts = channels.map(|c| _mm_cvtsi32_si128(8 * c.offset as i32));
+    each_eight(out, |x| colored(fixed_samples(pixels, shifts, x), &maps));
+}
+
+/// Eight samples of each channel, from `x` on; the tables reach at least to `x + 8`.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn fixed_samples<const IN: usize>(pixels: &Pixels<'_>, shifts: [__m128i; IN], x: usize) -> [__m256; IN] {
+    // SAFETY: `emit_fixed` has checked that the tables reach to `x + 8`.
+    let (index, right) = unsafe {
+        let at = |table: &[i32]| _mm256_loadu_si256(table.as_ptr().add(x).cast());
+        (at(pixels.index), at(pixels.fixed))
+    };
+    // Both weights as 16-bit values, the left one in the low half.
+    let left = _mm256_sub_epi32(_mm256_set1_epi32(1 << FIXED_BITS), right);
+    let weights = _mm256_or_si256(_mm256_slli_epi32::<16>(right), left);
+    let bytes = _mm256_mullo_epi32(index, _mm256_set1_epi32(pixels.step as i32));
+    let next = _mm256_add_epi32(bytes, _mm256_set1_epi32(pixels.step as i32));
+    let heights = [(1 << FIXED_BITS) - pixels.weight, pixels.weight].map(|w| _mm256_set1_epi32(w));
+    let byte = _mm256_set1_epi32(0xff);
+    let mut sums = [_mm256_set1_epi32(2); IN];
+    for (row, height) in pixels.rows.into_iter().zip(heights) {
+        // SAFETY: four bytes from every index and from its right neighbour on are in `row`, see `Pixels`.
+        let (a, b) = unsafe {
+            let p = row.as_ptr().cast();
+            (_mm256_i32gather_epi32::<1>(p, bytes), _mm256_i32gather_epi32::<1>(p, next))
+        };
+        for (sum, shift) in sums.iter_mut().zip(shifts) {
+            let a = _mm256_and_si256(_mm256_srl_epi32(a, shift), byte);
+            let b = _mm256_and_si256(_mm256_srl_epi32(b, shift), byte);
+            let across = _mm256_madd_epi16(_mm256_or_si256(_mm256_slli_epi32::<16>(b), a), weights);
+            let down = _mm256_mullo_epi32(_mm256_srli_epi32::<4>(across), height);
+            *sum = _mm256_add_epi32(*sum, _mm256_srli_epi32::<16>(down));
+        }
+    }
+    sums.map(|sum| _mm256_cvtepi32_ps(_mm256_srli_epi32::<2>(sum)))
 }

@@ -53,7 +53,7 @@ def yolox(net, rgb):
     k = min(side / bgr.shape[1], side / bgr.shape[0])
     w, h = round(bgr.shape[1] * k), round(bgr.shape[0] * k)
     canvas = np.full((side, side, 3), 114, np.float32)
-    canvas[:h, :w] = cv2.resize(bgr.astype(np.float32), (w, h), interpolation=cv2.INTER_LINEAR)
+    canvas[:h, :w] = cv2.resize(np.ascontiguousarray(bgr), (w, h), interpolation=cv2.INTER_LINEAR)
     (out,) = net.run(None, {"images": canvas.transpose(2, 0, 1)[None].astype(np.float32)})
     out, row = out[0], 0
     boxes = np.empty((len(out), 4))
@@ -73,7 +73,7 @@ def yolox(net, rgb):
 
 
 def ssd_postprocessed(net, rgb):
-    rgb = cv2.resize(rgb.astype(np.float32), (300, 300), interpolation=cv2.INTER_LINEAR)
+    rgb = cv2.resize(rgb, (300, 300), interpolation=cv2.INTER_LINEAR)
     names = ["detection_boxes", "detection_classes", "detection_scores", "num_detections"]
     boxes, classes, scores, count = net.run(names, {"image": rgb.transpose(2, 0, 1)[None].astype(np.float32)})
     n = int(count[0])
@@ -97,7 +97,7 @@ def anchors():
 
 
 def people(net, rgb):
-    x = cv2.resize(rgb.astype(np.float32), (300, 300), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 127.5 - 1
+    x = cv2.resize(rgb, (300, 300), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 127.5 - 1
     outs = {o.name: v[0] for o, v in zip(net.get_outputs(), net.run(None, {net.get_inputs()[0].name: x.transpose(2, 0, 1)[None]}))}
     raw, logits = sorted(outs.values(), key=lambda v: v.shape[-1])
     a = anchors()
