@@ -10,6 +10,7 @@ pub mod frame;
 pub mod gstutil;
 pub mod meta;
 pub mod model;
+pub mod parity;
 pub mod paths;
 pub mod post;
 pub mod pre;
