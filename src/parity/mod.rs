@@ -4,12 +4,14 @@
 //! the picture.
 
 mod answer;
+mod bitmap;
 mod compare;
 mod picture;
 mod report;
 mod shapes;
 
 pub use answer::{Answer, Found, Silhouette};
+pub use bitmap::bitmap;
 pub use compare::{Comparison, Difference, Kind, Pair, Tolerances, compare};
 pub use picture::Picture;
 pub use report::{About, Report, Shown};

@@ -123,7 +123,7 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
     let mut report = Report::new(about, tolerances);
     let mut detections = [Vec::new(), Vec::new()];
     'all: for file in &files {
-        for frame in frames::Decoder::open(file, arguments.every)? {
+        for frame in frames::of_file(file, arguments.every)? {
             if arguments.max_images.is_some_and(|most| report.pictures() >= most) {
                 break 'all;
             }

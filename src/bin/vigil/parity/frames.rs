@@ -8,7 +8,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst_video::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
-use gstvigil::parity::Picture;
+use gstvigil::parity::{Picture, bitmap};
 
 use super::Failure;
 
@@ -44,8 +44,19 @@ pub fn files(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+/// The frames of a file, every `every`th one.
+pub fn of_file(path: &Path, every: u32) -> Result<Box<dyn Iterator<Item = Result<Frame, Failure>>>, Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("bmp")) {
+        let picture = bitmap(&std::fs::read(path)?);
+        let picture = picture.ok_or_else(|| format!("{}: not an uncompressed bitmap of 24 bits", path.display()))?;
+        return Ok(Box::new(std::iter::once(Ok(Frame { name, picture }))));
+    }
+    Ok(Box::new(Decoder::open(path, name, every)?))
+}
+
 /// The frames of one file.
-pub struct Decoder {
+struct Decoder {
     pipeline: gst::Pipeline,
     frames: Receiver<Option<Picture>>,
     name: String,
@@ -56,7 +67,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// Starts to decode; hands out every `every`th frame.
-    pub fn open(path: &Path, every: u32) -> Result<Self, Failure> {
+    fn open(path: &Path, name: String, every: u32) -> Result<Self, Failure> {
         let line =
             "filesrc name=file ! decodebin ! videoconvert ! video/x-raw,format=RGB ! fakesink name=end sync=false";
         let pipeline = gst::parse::launch(line)?.downcast::<gst::Pipeline>().map_err(|_| "the line is no pipeline")?;
@@ -67,7 +78,6 @@ impl Decoder {
         deliver(&pad, send);
         // Why it fails is on the bus.
         let _ = pipeline.set_state(gst::State::Playing);
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self { pipeline, frames, name, count: 0, every: u64::from(every), ended: false })
     }
 
