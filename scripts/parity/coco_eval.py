@@ -14,7 +14,7 @@ import sys
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-# TensorFlow's label file has COCO's own names; other files call some classes after Pascal VOC.
+# Some files call classes after Pascal VOC; to COCO's own names.
 OTHER_NAMES = {"motorbike": "motorcycle", "aeroplane": "airplane", "sofa": "couch", "pottedplant": "potted plant",
                "diningtable": "dining table", "tvmonitor": "tv"}
 
@@ -23,9 +23,9 @@ def main():
     truth_file, labels_file, *files = sys.argv[1:]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(truth_file)
-    numbers = {c["name"]: c["id"] for c in truth.dataset["categories"]}
+    numbers = {OTHER_NAMES.get(c["name"], c["name"]): c["id"] for c in truth.dataset["categories"]}
     labels = [line.strip() for line in open(labels_file)]
-    number = {i: numbers.get(name, numbers.get(OTHER_NAMES.get(name))) for i, name in enumerate(labels)}
+    number = {i: numbers.get(OTHER_NAMES.get(name, name)) for i, name in enumerate(labels)}
     found = {}
     for path in files:
         rows = [dict(r, category_id=number[r["category_id"]]) for r in json.load(open(path)) if number.get(r["category_id"]) is not None]

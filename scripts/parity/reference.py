@@ -3,7 +3,7 @@
 answer. `vigil parity` compares Vigil with it, so it shares no code with Vigil: it is written from what the frameworks
 publish, and says for each family what its tensors mean.
 
-    reference.py REQUEST.json              frames on standard input, each "WIDTH HEIGHT\\n" and RGB bytes
+    reference.py REQUEST.json              frames on standard input, each "WIDTH HEIGHT FORMAT\\n" and its bytes
     reference.py REQUEST.json PICTURE...   pictures from files, decoded by OpenCV
 
 REQUEST.json is what `vigil bundle show --json` prints, with "model" (path of the .onnx file), "threads", and "run":
@@ -41,8 +41,10 @@ class Placement:
             self.scale = (W / width, H / height)
             return
         ratio = (min if resize == "letterbox" else max)(W / width, H / height)
-        self.scale = (ratio, ratio)
         self.size = w, h = round(width * ratio), round(height * ratio)
+        # As large as the picture became, whole pixels. Frameworks divide by the ratio instead, which puts boxes at the far
+        # edge off by up to half a pixel of the input; they do not agree on the rounding either (YOLOX cuts off).
+        self.scale = (w / width, h / height)
         if resize == "crop":
             # torchvision: Resize(short side), CenterCrop.
             self.offset = (-int(round((w - W) / 2)), -int(round((h - H) / 2)))
@@ -50,9 +52,6 @@ class Placement:
             # Ultralytics, LetterBox: an odd pixel of padding goes right and below.
             self.offset = (round((W - w) / 2 - 0.1), round((H - h) / 2 - 0.1))
         else:
-            if contract["output"]["decoder"] == "yolox":
-                # Megvii YOLOX, preproc(): the size is cut off, not rounded.
-                self.size = int(width * ratio), int(height * ratio)
             self.offset = (0, 0)
 
     def to_frame(self, points):
@@ -341,8 +340,12 @@ def detr(outputs, output, size):
     logits = squeeze(next(t for t in outputs.values() if t.shape[-1] != 4 or "logit" in t), 2)
     extra = logits.shape[1] - skip - count
     probabilities = activate(logits, output["activation"] or ("softmax" if extra == 1 else "sigmoid"))
-    scores, classes = best(probabilities[:, skip:skip + count])
-    return Answer(scaled(boxes, output, size, "cxcywh", "normalized"), scores, classes, nms="none")
+    probabilities, boxes = probabilities[:, skip:skip + count], scaled(boxes, output, size, "cxcywh", "normalized")
+    if extra == 1:
+        return Answer(boxes, *best(probabilities), nms="none")
+    # RT-DETR and Deformable DETR take the best of all pairs of query and class.
+    queries, classes = np.nonzero(probabilities > 0)
+    return Answer(boxes[queries], probabilities[queries, classes], classes, nms="none")
 
 
 def ssd_anchors(outputs, output, size):
@@ -637,11 +640,14 @@ def analyse(session, contract, picture):
 
 
 def frames(stream):
-    """The frames on standard input."""
+    """The frames on standard input as RGB. OpenCV reads YUV by BT.601, limited range, with the nearest chroma."""
+    codes = {"NV12": cv2.COLOR_YUV2RGB_NV12, "I420": cv2.COLOR_YUV2RGB_I420, "YV12": cv2.COLOR_YUV2RGB_YV12}
     while header := stream.readline():
-        width, height = map(int, header.split())
-        data = stream.read(width * height * 3)
-        yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        width, height, name = header.decode().split()
+        width, height = int(width), int(height)
+        rows, depth = (height, 3) if name == "RGB" else (height * 3 // 2, 1)
+        data = np.frombuffer(stream.read(width * rows * depth), np.uint8).reshape(rows, width, depth)
+        yield data if name == "RGB" else cv2.cvtColor(data, codes[name])
 
 
 def main():

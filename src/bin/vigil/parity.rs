@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gstvigil::bundle::Bundle;
-use gstvigil::bundle::contract::Resize;
+use gstvigil::bundle::contract::{Resize, Task};
 use gstvigil::model::{Model, Request};
 use gstvigil::parity::{About, Answer, Report, Tolerances, compare};
 use serde_json::{Value, json};
@@ -28,9 +28,13 @@ pub struct Arguments {
     /// Pictures, folders of pictures, or videos
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
-    /// Raw video format that Vigil gets; the reference always gets RGB
+    /// Raw video format that Vigil gets; the reference gets RGB unless --same-pixels says otherwise
     #[arg(long, default_value = "RGB")]
     format: String,
+    /// The reference gets the frame in --format too (RGB, NV12, I420 or YV12) and lets OpenCV convert it: without what
+    /// the format loses, which is no difference between the two
+    #[arg(long)]
+    same_pixels: bool,
     /// Objects from this confidence on must be found by both [default: the bundle's]
     #[arg(long, value_parser = part)]
     confidence: Option<f32>,
@@ -78,14 +82,22 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write what both found as results in COCO's format; the image ids are the numbers in the pictures' names
-    #[arg(long, value_name = "OURS.json,REFERENCE.json", value_delimiter = ',', num_args = 2)]
-    detections_out: Vec<PathBuf>,
+    #[arg(long, value_name = "OURS.json,REFERENCE.json", value_parser = two_files)]
+    detections_out: Option<[PathBuf; 2]>,
+}
+
+fn two_files(text: &str) -> Result<[PathBuf; 2], String> {
+    let files = text.split_once(',').filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains(','));
+    files.map(|(a, b)| [a.into(), b.into()]).ok_or_else(|| format!("{text:?} is not two files with a comma between"))
 }
 
 fn part(text: &str) -> Result<f32, String> {
     let value = text.parse().ok().filter(|v| (0.0..=1.0).contains(v));
     value.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
+
+/// Formats that OpenCV can read in the reference.
+const SAME: [&str; 4] = ["RGB", "NV12", "I420", "YV12"];
 
 /// Compares, prints the report, and says by the exit code whether all is within tolerance (0), something is not (1), or
 /// there was no comparison (2).
@@ -102,6 +114,9 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> ExitCode {
 
 fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Failure> {
     gst::init()?;
+    if arguments.same_pixels && !SAME.contains(&arguments.format.as_str()) {
+        return Err(format!("--same-pixels goes with the formats {}", SAME.join(", ")).into());
+    }
     let files = frames::files(&arguments.inputs)?;
     let request = Request {
         model: arguments.model.clone(),
@@ -114,7 +129,9 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
     let tolerances = tolerances(arguments, model.bundle());
     let run_confidence = arguments.run_confidence.unwrap_or(tolerances.confidence * 2.0 / 3.0);
     let mut thresholds = model.post().thresholds();
-    thresholds.set_confidence(run_confidence);
+    // A classifier's probabilities are compared, however small.
+    let classifies = model.bundle().task == Task::Classify;
+    thresholds.set_confidence(if classifies { 0.0 } else { run_confidence });
     thresholds.iou = tolerances.nms_iou;
     thresholds.max_objects = tolerances.max_objects;
     let mut theirs = Reference::start(model.bundle(), &thresholds, arguments.threads, arguments.python.as_deref())?;
@@ -128,12 +145,16 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
                 break 'all;
             }
             let frame = frame?;
+            let converted = ours.convert(&frame)?;
             // Both at the same time: the answer is waited for only when ours is there.
-            theirs.send(&frame)?;
-            let mine = ours.analyse(&frame)?;
+            match arguments.same_pixels {
+                true => theirs.send(&frame, &arguments.format, &converted.pixels()?)?,
+                false => theirs.send(&frame, "RGB", &frame.picture.rgb)?,
+            }
+            let mine = ours.analyse(&converted)?;
             let other = theirs.receive()?;
             report.add(&frame.name, &mine, &other, &compare(&mine, &other, &tolerances), &frame.picture);
-            if !arguments.detections_out.is_empty() {
+            if arguments.detections_out.is_some() {
                 for (list, answer) in detections.iter_mut().zip([&mine, &other]) {
                     coco(list, &frame, answer);
                 }
@@ -143,7 +164,7 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
     if report.pictures() == 0 {
         return Err("there is no picture in what was named".into());
     }
-    for (path, list) in arguments.detections_out.iter().zip(&detections) {
+    for (path, list) in arguments.detections_out.iter().flatten().zip(&detections) {
         write(path, &serde_json::to_string(list)?)?;
     }
     if let Some(path) = &arguments.html {

@@ -1,5 +1,6 @@
 //! Vigil's own answer: the same steps as those of an element's job.
 
+use gst_video::prelude::*;
 use gst_video::{VideoConverter, VideoFormat, VideoFrameRef, VideoInfo};
 use gstvigil::engine::Io;
 use gstvigil::frame::FrameView;
@@ -24,6 +25,31 @@ pub struct Ours {
     scratch: Scratch,
 }
 
+/// A frame in the format that Vigil gets.
+pub struct Converted {
+    info: VideoInfo,
+    buffer: gst::Buffer,
+}
+
+impl Converted {
+    /// Its planes without padding.
+    pub fn pixels(&self) -> Result<Vec<u8>, Failure> {
+        let mapped = VideoFrameRef::from_buffer_ref_readable(&self.buffer, &self.info)?;
+        let own = frame_info(&self.info).ok_or("a format that Vigil does not take")?;
+        let mut pixels = Vec::with_capacity(self.info.size());
+        // In the order in which they are stored.
+        for plane in 0..own.format.planes() {
+            let stride = usize::try_from(*mapped.plane_stride().get(plane).ok_or("a frame lacks a plane")?)?;
+            let bytes = own.format.row_bytes(plane, own.width);
+            let data = mapped.plane_data(plane as u32)?;
+            data.chunks(stride).take(own.format.rows(plane, own.height)).for_each(|row| {
+                pixels.extend_from_slice(row.get(..bytes).unwrap_or(row));
+            });
+        }
+        Ok(pixels)
+    }
+}
+
 impl Ours {
     /// Frames will be converted to `format` first.
     pub fn new(model: Model, thresholds: Thresholds, format: &str) -> Result<Self, Failure> {
@@ -35,14 +61,19 @@ impl Ours {
         Ok(Self { model, thresholds, format, pre, io, border: Border::default(), scratch: Scratch::default() })
     }
 
-    /// What the model says about a frame.
-    pub fn analyse(&mut self, frame: &Frame) -> Result<Answer, Failure> {
+    /// The frame in the format that Vigil gets.
+    pub fn convert(&self, frame: &Frame) -> Result<Converted, Failure> {
         let (width, height) = (u32::try_from(frame.picture.width)?, u32::try_from(frame.picture.height)?);
         let rgb = VideoInfo::builder(VideoFormat::Rgb, width, height).build()?;
         let (info, buffer) = self.converted(&rgb, packed(frame, &rgb)?)?;
-        let mapped = VideoFrameRef::from_buffer_ref_readable(&buffer, &info)?;
-        let seen = view(&mapped, frame_info(&info).ok_or("a format that Vigil does not take")?)?;
-        self.run(&seen, (width, height))
+        Ok(Converted { info, buffer })
+    }
+
+    /// What the model says about a frame.
+    pub fn analyse(&mut self, frame: &Converted) -> Result<Answer, Failure> {
+        let mapped = VideoFrameRef::from_buffer_ref_readable(&frame.buffer, &frame.info)?;
+        let seen = view(&mapped, frame_info(&frame.info).ok_or("a format that Vigil does not take")?)?;
+        self.run(&seen, (frame.info.width(), frame.info.height()))
     }
 
     /// The frame as a camera of that format would give it.
@@ -54,8 +85,10 @@ impl Ours {
             .field("format", self.format.to_str())
             .field("width", rgb.width() as i32)
             .field("height", rgb.height() as i32)
-            .field("framerate", gst::Fraction::new(0, 1))
-            .build();
+            .field("framerate", gst::Fraction::new(0, 1));
+        // What OpenCV reads; GStreamer's choice would depend on the size.
+        let is_yuv = gst_video::VideoFormatInfo::from_format(self.format).is_yuv();
+        let caps = if is_yuv { caps.field("colorimetry", "bt601") } else { caps }.build();
         let info = VideoInfo::from_caps(&caps)?;
         let converter = VideoConverter::new(rgb, &info, None)?;
         let mut target = gst::Buffer::with_size(info.size())?;

@@ -88,12 +88,11 @@ impl Reference {
         Ok(Self { child, input, output: BufReader::new(output), python, folder })
     }
 
-    /// Gives it a picture.
-    pub fn send(&mut self, frame: &Frame) -> Result<(), Failure> {
-        let picture = &frame.picture;
+    /// Gives it a picture: `pixels` in a format of GStreamer's name, planes without padding.
+    pub fn send(&mut self, frame: &Frame, format: &str, pixels: &[u8]) -> Result<(), Failure> {
         let input = self.input.as_mut().ok_or("the reference has no input")?;
-        let header = format!("{} {}\n", picture.width, picture.height);
-        let sent = input.write_all(header.as_bytes()).and_then(|()| input.write_all(&picture.rgb));
+        let header = format!("{} {} {format}\n", frame.picture.width, frame.picture.height);
+        let sent = input.write_all(header.as_bytes()).and_then(|()| input.write_all(pixels));
         let sent = sent.and_then(|()| input.flush());
         sent.map_err(|_| self.reason())
     }
