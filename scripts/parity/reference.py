@@ -645,9 +645,15 @@ def frames(stream):
     while header := stream.readline():
         width, height, name = header.decode().split()
         width, height = int(width), int(height)
-        rows, depth = (height, 3) if name == "RGB" else (height * 3 // 2, 1)
-        data = np.frombuffer(stream.read(width * rows * depth), np.uint8).reshape(rows, width, depth)
-        yield data if name == "RGB" else cv2.cvtColor(data, codes[name])
+        if name == "RGB":
+            yield np.frombuffer(stream.read(width * height * 3), np.uint8).reshape(height, width, 3)
+            continue
+        # OpenCV takes even sizes only: the last row and column of luma are repeated, and cut off again.
+        rows, columns = height + height % 2, width + width % 2
+        luma = np.frombuffer(stream.read(width * height), np.uint8).reshape(height, width)
+        luma = np.pad(luma, ((0, rows - height), (0, columns - width)), "edge")
+        chroma = np.frombuffer(stream.read(rows * columns // 2), np.uint8).reshape(rows // 2, columns)
+        yield cv2.cvtColor(np.concatenate([luma, chroma]), codes[name])[:height, :width]
 
 
 def main():
