@@ -42,8 +42,8 @@ class Placement:
             return
         ratio = (min if resize == "letterbox" else max)(W / width, H / height)
         self.size = w, h = round(width * ratio), round(height * ratio)
-        # As large as the picture became, whole pixels. Frameworks divide by the ratio instead, which puts boxes at the far
-        # edge off by up to half a pixel of the input; they do not agree on the rounding either (YOLOX cuts off).
+        # As large as the picture became, whole pixels, as today's Ultralytics has it. Earlier releases and YOLOX divide by the
+        # ratio, which puts boxes at the far edge off by up to half a pixel of the input; YOLOX cuts off instead of rounding.
         self.scale = (w / width, h / height)
         if resize == "crop":
             # torchvision: Resize(short side), CenterCrop.
