@@ -11,6 +11,7 @@ pub mod frame;
 pub mod gstutil;
 pub mod meta;
 pub mod model;
+pub mod parity;
 pub mod paths;
 pub mod post;
 pub mod pre;

@@ -10,6 +10,7 @@ fails.onnx    The same, but a run fails when the mean of green is over 1/2.
 liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its metadata names 2.
 ints.onnx     The same as red.onnx, but the answer is rounded to 32-bit integers.
 colors.onnx   Classification: softmax over (red, green, blue) means times 8.
+blob.onnx     YOLOv8 layout [1,5,525], input 160x160: one box around what is red, from its centre and its second moments.
 vector.onnx   The means of red, green and blue: classes or an embedding, nothing says which.
 batch.onnx    colors.onnx with a free batch.
 batch4.onnx   colors.onnx with a batch of 4.
@@ -30,8 +31,8 @@ def const(name, values, dtype=np.float32):
     return nh.from_array(np.array(values, dtype), name)
 
 
-def save(name, nodes, inits, output, dtype=T.FLOAT, out_dtype=None, batch=1, meta=None):
-    x = h.make_tensor_value_info("images", dtype, [batch, 3, SIDE, SIDE])
+def save(name, nodes, inits, output, dtype=T.FLOAT, out_dtype=None, batch=1, meta=None, side=SIDE):
+    x = h.make_tensor_value_info("images", dtype, [batch, 3, side, side])
     y = h.make_tensor_value_info(output[0], out_dtype or dtype, output[1])
     graph = h.make_graph(nodes, name, [x], [y], inits)
     model = h.make_model(graph, producer_name="vigil tests", opset_imports=[h.make_opsetid("", 17)], ir_version=9)
@@ -142,3 +143,42 @@ save("vector", [
     h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
     h.make_node("Flatten", ["pooled"], ["output"]),
 ], [], ("output", [1, 3]))
+
+
+# A rectangle of width w has the variance w^2 / 12; red is what red has more than green and blue, a tenth of it or more.
+BIG, CELLS_OF_BIG = 160, 20 * 20 + 10 * 10 + 5 * 5
+centres = (np.arange(BIG) + 0.5).astype(np.float32)
+nodes = [
+    h.make_node("Split", ["images", "thirds"], ["r", "g", "b"], axis=1),
+    h.make_node("Max", ["g", "b"], ["others"]),
+    h.make_node("Sub", ["r", "others"], ["more"]),
+    h.make_node("ThresholdedRelu", ["more"], ["red"], alpha=0.1),
+    h.make_node("ReduceSum", ["red", "all"], ["total"], keepdims=1),
+    h.make_node("Max", ["total", "little"], ["area"]),
+]
+for axis, along in (("x", "xs"), ("y", "ys")):
+    nodes += [
+        h.make_node("Mul", ["red", along], [axis + "_red"]),
+        h.make_node("ReduceSum", [axis + "_red", "all"], [axis + "_sum"], keepdims=1),
+        h.make_node("Div", [axis + "_sum", "area"], [axis + "_mean"]),
+        h.make_node("Sub", [along, axis + "_mean"], [axis + "_off"]),
+        h.make_node("Mul", [axis + "_off", axis + "_off"], [axis + "_square"]),
+        h.make_node("Mul", [axis + "_square", "red"], [axis + "_square_red"]),
+        h.make_node("ReduceSum", [axis + "_square_red", "all"], [axis + "_square_sum"], keepdims=1),
+        h.make_node("Div", [axis + "_square_sum", "area"], [axis + "_variance"]),
+        h.make_node("Mul", [axis + "_variance", "twelve"], [axis + "_twelve"]),
+        h.make_node("Sqrt", [axis + "_twelve"], [axis + "_size"]),
+    ]
+nodes += [
+    h.make_node("Min", ["total", "one"], ["sure"]),
+    h.make_node("Concat", ["x_mean", "y_mean", "x_size", "y_size", "sure"], ["column"], axis=2),
+    h.make_node("Reshape", ["column", "shape"], ["first"]),
+    h.make_node("Pad", ["first", "pads"], ["output0"]),
+]
+save("blob", nodes, [
+    const("thirds", [1, 1, 1], np.int64), const("all", [1, 2, 3], np.int64), const("little", 1e-3), const("one", 1.0),
+    const("twelve", 12.0), const("xs", centres[None, None, None]), const("ys", centres[None, None, :, None]),
+    const("shape", [1, 5, 1], np.int64), const("pads", [0, 0, 0, 0, 0, CELLS_OF_BIG - 1], np.int64),
+], ("output0", [1, 5, CELLS_OF_BIG]), meta={
+    "task": "detect", "stride": "32", "imgsz": json.dumps([BIG, BIG]), "names": "{0: 'red'}", "batch": "1",
+}, side=BIG)

@@ -3,6 +3,7 @@
 mod bench;
 mod bundle;
 mod doctor;
+mod parity;
 mod recognise;
 mod schema;
 
@@ -31,6 +32,8 @@ enum Command {
     Bundle(bundle::BundleCommand),
     /// Measure a model in a pipeline against the bare engine, in one run
     Bench(bench::Arguments),
+    /// Compare a model's results with those of a reference in Python, on the same pixels
+    Parity(parity::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments, library),
         Command::Bundle(command) => bundle::run(command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
+        Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Schema(arguments) => schema::run(&arguments),
     };
     match result {

@@ -1,0 +1,17 @@
+//! Two answers about the same picture, compared: who found what, how far apart, and what that means.
+//!
+//! One side is Vigil's, the other a reference's, such as the Python script of `vigil parity`. Everything is in pixels of
+//! the picture.
+
+mod answer;
+mod bitmap;
+mod compare;
+mod picture;
+mod report;
+mod shapes;
+
+pub use answer::{Answer, Found, Silhouette};
+pub use bitmap::bitmap;
+pub use compare::{Comparison, Difference, Kind, Pair, Tolerances, compare};
+pub use picture::Picture;
+pub use report::{About, Report, Shown};
