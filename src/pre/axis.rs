@@ -42,17 +42,15 @@ impl Axis {
         }
     }
 
-    /// Spreads `count` outputs over the pixels `start..start + length`; the plane stores `size` samples, each of
-    /// `subsampling` pixels and in their middle.
-    pub(super) fn rebuild(&mut self, start: f32, length: f32, count: usize, size: usize, subsampling: usize) {
+    /// Spreads `count` outputs over the pixels `start..start + length` of `pixels` on this axis; the plane stores a sample
+    /// for each `subsampling` of them, which stands for all of these alike: two neighbouring pixels of one sample are not
+    /// blended, as in OpenCV's conversions to RGB.
+    pub(super) fn rebuild(&mut self, start: f32, length: f32, count: usize, pixels: usize, subsampling: usize) {
         let step = f64::from(length) / count as f64;
-        let last = size.saturating_sub(1) as f64;
-        let position = |i: usize| {
-            let pixel = f64::from(start) + (i as f64 + 0.5) * step;
-            (pixel / subsampling as f64 - 0.5).clamp(0.0, last)
-        };
-        self.size = size;
-        self.first = position(0) as usize;
+        let last = pixels.saturating_sub(1) as f64;
+        let position = |i: usize| (f64::from(start) + (i as f64 + 0.5) * step - 0.5).clamp(0.0, last);
+        self.size = pixels.div_ceil(subsampling);
+        self.first = position(0) as usize / subsampling;
         self.index.clear();
         self.packed.clear();
         self.weight.clear();
@@ -60,15 +58,16 @@ impl Axis {
         for i in 0..count {
             let at = position(i);
             let left = at as usize;
-            let weight = (at - left as f64) as f32;
+            let one_sample = left / subsampling == (left + 1) / subsampling;
+            let weight = if one_sample { 0.0 } else { (at - left as f64) as f32 };
             let right = (weight * (1 << WEIGHT_BITS) as f32).round() as i32;
-            self.index.push((left - self.first) as i32);
+            self.index.push((left / subsampling - self.first) as i32);
             self.packed.push(right << 16 | ((1 << WEIGHT_BITS) - right));
             self.weight.push(weight);
             self.fixed.push(fixed_weight(at, left));
         }
         let end = self.index.last().map_or(0, |i| self.first + *i as usize + 2);
-        self.span = end.min(size) - self.first;
+        self.span = end.min(self.size) - self.first;
         self.index.resize(count.next_multiple_of(LANES), 0);
         self.packed.resize(count.next_multiple_of(LANES), 0);
         self.fixed.resize(count.next_multiple_of(LANES), 0);
@@ -136,9 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn chroma_lies_between_its_pixels() {
-        // Four pixels unscaled, two chroma samples whose centres are at 0.5 and 2.5 pixels.
-        assert_eq!(taps(0.0, 4.0, 4, 2, 2), [(0, 1, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.0)]);
+    fn a_chroma_sample_stands_for_all_its_pixels() {
+        // Four pixels unscaled have two chroma samples, five have three.
+        assert_eq!(taps(0.0, 4.0, 4, 4, 2), [(0, 1, 0.0), (0, 1, 0.0), (1, 1, 0.0), (1, 1, 0.0)]);
+        assert_eq!(taps(0.0, 5.0, 5, 5, 2)[4], (2, 2, 0.0));
+        // Twice as many outputs: only between pixels 1 and 2 do two samples meet.
+        let weights: Vec<f32> = taps(0.0, 4.0, 8, 4, 2).iter().map(|t| t.0 as f32 + t.2).collect();
+        assert_eq!(weights, [0.0, 0.0, 0.0, 0.25, 0.75, 1.0, 1.0, 1.0]);
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub(super) fn subsampling(format: PixelFormat) -> (usize, usize) {
     }
 }
 
-/// From the samples of a pixel to one channel of the model: `clamp(weights · samples + offset, 0, 255) * scale + bias`.
+/// From the samples of a pixel to one channel of the model: `round(clamp(weights · samples + offset, 0, 255)) * scale + bias`. Models
+/// are trained on whole levels, and some answer to a single one.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct ChannelMap {
     /// Weight of each stored channel's sample (0..255).
@@ -65,7 +66,7 @@ impl ChannelMap {
     pub(super) fn apply(&self, samples: [f32; 3]) -> f32 {
         let [a, b, c] = self.weights;
         let value = a * samples[0] + b * samples[1] + c * samples[2] + self.offset;
-        value.clamp(0.0, 255.0) * self.scale + self.bias
+        value.clamp(0.0, 255.0).round_ties_even() * self.scale + self.bias
     }
 }
 

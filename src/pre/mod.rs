@@ -2,13 +2,14 @@
 //!
 //! Each row of the model's input is made from the frame's planes by one of two renderers, AVX2 or plain Rust: every
 //! stored channel is sampled bilinearly where it lies (chroma stays at its own resolution), and the samples become
-//! the model's channels by one affine map, a clamp to 0..255 and `(value - mean) / std`.
+//! the model's channels by one affine map, a clamp to 0..255, rounding to whole levels and `(value - mean) / std`.
 //!
-//! Sampling equals OpenCV's `INTER_LINEAR`: pixel centres at half-integers, edges repeated, no averaging when the
-//! picture shrinks, because the training frameworks prepare their pictures this way; where a framework does average
-//! (torchvision's classifiers), `antialias` of the contract asks for it. Chroma of subsampled formats is
-//! taken to lie in the middle of the pixels that share it, as OpenCV and JPEG have it. A region is sampled from the
-//! whole frame: at its edge the neighbours outside it count, the frame's own edge is repeated.
+//! The training frameworks prepare their pictures with OpenCV, and detectors answer to single levels: sampling equals
+//! `cv2.resize(INTER_LINEAR)` on bytes, for RGB and grey bit by bit (11-bit weights, two roundings). Pixel centres are at
+//! half-integers, edges are repeated, and there is no averaging when the picture shrinks; where a framework does average
+//! (torchvision's classifiers), `antialias` of the contract asks for it. A chroma sample stands for all its pixels alike,
+//! as in `cv2.cvtColor`. A region is sampled from the whole frame: at its edge the neighbours outside it count, the frame's
+//! own edge is repeated.
 
 // Only vector code reads some of the tables.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]

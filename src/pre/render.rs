@@ -41,8 +41,8 @@ impl Plan {
         let (_, _, tw, th) = geometry.target;
         let chroma = subsampling(info.format);
         for (grid, (kx, ky)) in self.grids.iter_mut().zip([(1, 1), chroma]) {
-            grid.x.rebuild(sx, sw, tw as usize, (info.width as usize).div_ceil(kx), kx);
-            grid.y.rebuild(sy, sh, th as usize, (info.height as usize).div_ceil(ky), ky);
+            grid.x.rebuild(sx, sw, tw as usize, info.width as usize, kx);
+            grid.y.rebuild(sy, sh, th as usize, info.height as usize, ky);
         }
         self.color = Some(ColorMap::new(input, info));
     }

@@ -169,8 +169,8 @@ fn packed_rgb_keeps_its_channels() {
 fn gray_frames_give_three_equal_channels_in_their_range() {
     let frame = |range| Owned::uniform(FrameInfo { range, ..info(PixelFormat::Gray8, 20, 3) }, [126, 0, 0]);
     assert_close(&run(contract(1, 1), &frame(ColorRange::Full)), &[126.0; 3], 0.02);
-    // (126 - 16) * 255 / 219
-    assert_close(&run(contract(1, 1), &frame(ColorRange::Limited)), &[128.08; 3], 0.02);
+    // (126 - 16) * 255 / 219 = 128.08, a whole level.
+    assert_close(&run(contract(1, 1), &frame(ColorRange::Limited)), &[128.0; 3], 0.02);
 }
 
 #[test]
@@ -181,13 +181,14 @@ fn a_gray_model_takes_luma_in_full_range() {
 }
 
 #[test]
-fn chroma_lies_in_the_middle_of_its_pixels() {
-    // V rises from 128 to 192 over four pixels of full range: chroma centres at pixels 0.5 and 2.5.
+fn a_chroma_sample_stands_for_all_its_pixels() {
+    // V rises from 128 to 192 from the second pair of pixels to the third, full range.
     let full = FrameInfo { range: ColorRange::Full, ..info(PixelFormat::I420, 4, 2) };
     let frame = Owned::new(full, 0, |plane, _, i| if plane == 2 { [128, 192][i] } else { 128 });
-    let red = &run(contract(4, 2), &frame)[..4];
-    // 128 + 1.402 * 64 * (0, 1/4, 3/4, 1)
-    assert_close(red, &[128.0, 150.43, 195.30, 217.73], 0.1);
+    // 128 + 1.402 * 64 = 217.73, as cv2.cvtColor(COLOR_YUV2RGB_I420) gives it.
+    assert_close(&run(contract(4, 2), &frame)[..4], &[128.0, 128.0, 218.0, 218.0], 0.02);
+    // Between the two pairs they are blended like any two pixels.
+    assert_close(&run(contract(8, 2), &frame)[..8], &[128.0, 128.0, 128.0, 150.0, 195.0, 218.0, 218.0, 218.0], 0.02);
 }
 
 #[test]
@@ -331,9 +332,9 @@ fn a_turned_picture_gives_the_tensor_of_the_upright_one() {
                 let mut out = Tensor::zeros("in", DataType::F32, &pre.shape());
                 let view = View { orientation, ..View::default() };
                 pre.run_item(&frame.view(), &view, None, (&mut out, 0), &mut Border::default()).unwrap();
-                // The weights of the two axes are rounded in different places.
+                // OpenCV's arithmetic rounds along the rows first, and the turn has made them columns.
                 for (i, (seen, expected)) in values(&out).iter().zip(&expected).enumerate() {
-                    assert!((seen - expected).abs() < 1.0, "{orientation:?} {resize:?} {i}: {seen} not {expected}");
+                    assert!((seen - expected).abs() <= 1.0, "{orientation:?} {resize:?} {i}: {seen} not {expected}");
                 }
             }
         }
@@ -449,7 +450,8 @@ fn extreme_sizes_keep_their_colour() {
             let full = FrameInfo { range: ColorRange::Full, ..info(format, width, height) };
             let frame = Owned::uniform(full, [90, 128, 128]);
             let have = run(InputContract { color: Color::Gray, ..contract(37, 5) }, &frame);
-            let want = if format.is_yuv() { 90.0 } else { 0.299 * 90.0 + 0.701 * 128.0 };
+            // 0.299 * 90 + 0.701 * 128 = 116.64, a whole level.
+            let want = if format.is_yuv() { 90.0 } else { 117.0 };
             assert_close(&have, &[want; 37 * 5], 0.02);
         }
     }
@@ -507,8 +509,9 @@ impl std::fmt::Debug for Owned {
 }
 
 proptest! {
-    /// Fast code and plain code differ by less than an eighth of a level of 0..255 (fixed-point blending: 1/256 of
-    /// a level vertically and 1/64 horizontally, times at most 4.5 of the matrix).
+    /// Fast code equals plain code where both blend in whole numbers. Else they differ by less than an eighth of a level of
+    /// 0..255 before they are rounded (fixed-point blending: 1/256 of a level vertically and 1/64 horizontally, times at
+    /// most 4.5 of the matrix), so that a few values go another way.
     #[test]
     fn fast_code_equals_plain_code(
         input in any_input(),
@@ -526,15 +529,20 @@ proptest! {
             Layout::Nchw => i / (input.width * input.height) as usize,
             Layout::Nhwc => i % input.color.channels(),
         };
+        let mut different = 0;
         for (i, (a, b)) in have.iter().zip(&want).enumerate() {
             let rounding = match dtype {
-                DataType::F32 => 1e-5,
+                DataType::F32 => b.abs() * 1e-6 + 1e-5,
                 DataType::F16 => b.abs() / 1024.0 + 1e-5,
                 _ => 1.0,
             };
-            let bound = 0.125 / input.std[channel(i)] + rounding;
+            let exact = !frame.info.format.is_yuv() && input.color != Color::Gray;
+            let level = if exact { 0.0 } else { 1.0 };
+            let bound = level / input.std[channel(i)] + rounding;
             prop_assert!((a - b).abs() <= bound, "value {}: {} and {}", i, a, b);
+            different += usize::from((a - b).abs() > rounding);
         }
+        prop_assert!(different <= have.len() / 4 + 3, "{} of {} are rounded another way", different, have.len());
     }
 
     /// A processor that has seen another frame, another region and a used tensor answers like a fresh one.

@@ -329,7 +329,8 @@ fn colored<const IN: usize, const OUT: usize>(samples: [__m256; IN], maps: &[Bro
             sum = _mm256_fmadd_ps(*sample, weight, sum);
         }
         let clamped = _mm256_min_ps(_mm256_max_ps(sum, _mm256_setzero_ps()), _mm256_set1_ps(255.0));
-        *value = _mm256_fmadd_ps(clamped, map.scale, map.bias);
+        let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(clamped);
+        *value = _mm256_fmadd_ps(whole, map.scale, map.bias);
     }
     values
 }

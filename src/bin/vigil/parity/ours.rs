@@ -9,7 +9,7 @@ use gstvigil::model::Model;
 use gstvigil::parity::Answer;
 use gstvigil::post::{Scratch, Thresholds};
 use gstvigil::pre::{Border, Preprocessor};
-use gstvigil::result::{FrameResult, Freshness};
+use gstvigil::result::{AbsentReason, FrameResult, Freshness};
 
 use super::Failure;
 use super::frames::Frame;
@@ -103,20 +103,10 @@ impl Ours {
         let tensor = self.io.inputs.get_mut(post.image_input()).ok_or("the model has no input for pictures")?;
         let geometry = self.pre.run(frame, None, tensor, &mut self.border)?;
         self.model.lanes().engine().run(&mut self.io)?;
-        let mut result = FrameResult {
-            frame: 0,
-            pts_ns: None,
-            running_time_ns: None,
-            utc_ns: 0,
-            width,
-            height,
-            model: None,
-            freshness: Freshness::Fresh,
-            objects: Vec::new(),
-            classes: Vec::new(),
-            embedding: None,
-        };
-        post.run(&self.io.outputs, &self.thresholds, &geometry, &mut self.scratch, &mut result)?;
+        let mut result =
+            FrameResult { freshness: Freshness::Fresh, ..FrameResult::absent(AbsentReason::NoModel, (width, height)) };
+        let place = (0, self.model.batch_of(1));
+        post.run_item(&self.io.outputs, place, &self.thresholds, &geometry, &mut self.scratch, &mut result)?;
         Ok(Answer::of_result(&result))
     }
 }
