@@ -8,7 +8,7 @@ export PATH := $(PATH):$(VIGIL_HOME)/tools/bin
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test build setup lint docs-check bench fuzz clean
+.PHONY: help demo test build setup reference parity lint docs-check bench fuzz clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -16,7 +16,7 @@ help: ## List these targets
 demo: build ## Install what is missing, build, run the demo: out/demo.mp4, out/demo.jsonl
 	@scripts/demo
 
-test: setup ## Install what is missing, run every test
+test: setup reference ## Install what is missing, run every test
 	cargo nextest run
 
 build: setup ## Build the plugin and the command, optimised: target/release
@@ -31,6 +31,12 @@ lint: ## Check format and lints
 
 docs-check: setup ## Check the API docs, the pages, their launch lines and links
 	@scripts/check-docs
+
+reference: setup ## Install the Python reference that `vigil parity` compares with
+	@scripts/parity/run --install
+
+parity: reference ## Compare with the Python reference on the test data: the figures of docs/ACCURACY.md
+	@scripts/parity/run
 
 bench: setup ## Run the benchmarks
 	cargo bench

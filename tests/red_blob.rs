@@ -140,6 +140,8 @@ fn bundle(model: &Path, side: u32, classes: usize, resize: Resize, align: Align)
             height: side,
             color: Color::Rgb,
             resize,
+            antialias: false,
+            crop_fraction: 1.0,
             align,
             pad: 114,
             mean: [0.0; 3],
@@ -215,6 +217,40 @@ fn boxes_at_the_frame_s_edge_are_neither_lost_nor_moved() {
                 for (x, y) in [(0.0, 0.0), (right, 0.0), (0.0, below), (right, below)] {
                     check(&scene(VideoFormat::Rgb, side, size, (x, y, 0.6, 0.5)), &bundle);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_turned_stream_has_its_boxes_in_its_own_coordinates() {
+    for (path, side, classes) in models() {
+        for (resize, align) in
+            [(Resize::Letterbox, Align::Center), (Resize::Letterbox, Align::TopLeft), (Resize::Stretch, Align::Center)]
+        {
+            let (_guard, bundle) = bundle(&path, side, classes, resize, align);
+            for turn in ["rotate-90", "rotate-180", "rotate-270", "flip-rotate-0", "flip-rotate-90"] {
+                for (format, size) in [(VideoFormat::Rgb, (4.006, 2.256)), (VideoFormat::Nv12, (2.25, 4.0))] {
+                    let still = scene(format, side, size, (0.4, 0.3, 0.6, 0.5));
+                    check(&Scene { orientation: Some(turn), ..still }, &bundle);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cropped_frame_has_its_boxes_in_what_is_left_of_it() {
+    for (path, side, classes) in models() {
+        for (resize, align) in [(Resize::Letterbox, Align::Center), (Resize::Stretch, Align::Center)] {
+            let (_guard, bundle) = bundle(&path, side, classes, resize, align);
+            for format in [VideoFormat::Rgb, VideoFormat::Nv12, VideoFormat::Yuy2] {
+                let whole = scene(format, side, (6.0, 4.0), (2.6, 1.4, 0.6, 0.5));
+                let (width, height) = whole.size;
+                let crop = (width / 4 + 1, height / 8, width / 2, height / 2);
+                check(&Scene { crop: Some(crop), ..whole }, &bundle);
+                let orientation = Some("rotate-90");
+                check(&Scene { crop: Some(crop), orientation, ..whole }, &bundle);
             }
         }
     }

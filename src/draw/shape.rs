@@ -282,8 +282,9 @@ mod tests {
             let data = painted(|canvas| strokes(canvas, &[Stroke { a, b, radius, cover: 255 }], Rgb(255, 255, 255)));
             for (i, value) in data.iter().enumerate() {
                 let (x, y) = ((i as i32 % SIZE.0) as f32 + 0.5, (i as i32 / SIZE.0) as f32 + 0.5);
-                let near = (0..=1000).map(|k| {
-                    let t = k as f32 / 1000.0;
+                // So many that two lie closer than the tolerance.
+                let near = (0..=4000).map(|k| {
+                    let t = k as f32 / 4000.0;
                     (a.0 + (b.0 - a.0) * t - x).hypot(a.1 + (b.1 - a.1) * t - y)
                 }).fold(f32::MAX, f32::min);
                 let want = (radius + 0.5 - near).clamp(0.0, 1.0) * 255.0;

@@ -53,7 +53,7 @@ def yolox(net, rgb):
     k = min(side / bgr.shape[1], side / bgr.shape[0])
     w, h = round(bgr.shape[1] * k), round(bgr.shape[0] * k)
     canvas = np.full((side, side, 3), 114, np.float32)
-    canvas[:h, :w] = cv2.resize(np.ascontiguousarray(bgr), (w, h), interpolation=cv2.INTER_LINEAR)
+    canvas[:h, :w] = resized(np.ascontiguousarray(bgr), (w, h))
     (out,) = net.run(None, {"images": canvas.transpose(2, 0, 1)[None].astype(np.float32)})
     out, row = out[0], 0
     boxes = np.empty((len(out), 4))
@@ -73,7 +73,7 @@ def yolox(net, rgb):
 
 
 def ssd_postprocessed(net, rgb):
-    rgb = cv2.resize(rgb, (300, 300), interpolation=cv2.INTER_LINEAR)
+    rgb = resized(rgb, (300, 300))
     names = ["detection_boxes", "detection_classes", "detection_scores", "num_detections"]
     boxes, classes, scores, count = net.run(names, {"image": rgb.transpose(2, 0, 1)[None].astype(np.float32)})
     n = int(count[0])
@@ -97,7 +97,7 @@ def anchors():
 
 
 def people(net, rgb):
-    x = cv2.resize(rgb, (300, 300), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 127.5 - 1
+    x = resized(rgb, (300, 300)).astype(np.float32) / 127.5 - 1
     outs = {o.name: v[0] for o, v in zip(net.get_outputs(), net.run(None, {net.get_inputs()[0].name: x.transpose(2, 0, 1)[None]}))}
     raw, logits = sorted(outs.values(), key=lambda v: v.shape[-1])
     a = anchors()
@@ -134,14 +134,20 @@ def decoded(path, frames, form):
 
 
 def nv12(planes, width, height):
-    """BT.601, limited range; chroma in the middle of its four pixels, interpolated."""
+    """BT.601, limited range; a chroma sample stands for all of its four pixels, as OpenCV has it. Not rounded: Vigil rounds
+    once, after it has resized."""
     h2, w2 = (height + 1) // 2, (width + 1) // 2
     y = planes[:height, :width].astype(np.float32) - 16
     uv = planes[(height + 1 & ~1):][:h2, :w2 * 2].reshape(h2, w2, 2).astype(np.float32) - 128
-    u, v = (cv2.resize(uv[:, :, i], (w2 * 2, h2 * 2), interpolation=cv2.INTER_LINEAR)[:height, :width] for i in (0, 1))
+    u, v = (uv[:, :, i].repeat(2, 0).repeat(2, 1)[:height, :width] for i in (0, 1))
     y, u, v = y / 219, u / 224, v / 224
     rgb = np.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], 2)
-    return np.clip(rgb * 255, 0, 255)
+    return rgb * 255
+
+
+def resized(rgb, size):
+    """By cv2.resize; whole levels."""
+    return np.clip(np.rint(cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)), 0, 255).astype(np.uint8)
 
 
 def main():

@@ -325,7 +325,7 @@ fn object_specs() -> Vec<glib::ParamSpec> {
         number(
             "object-margin",
             "Object margin",
-            "Part of the box's width and height that is looked at around it on each side",
+            "Part of the box's width and height, 0..1 or more, that is looked at around it on each side",
             4.0,
             defaults.margin,
         ),
@@ -339,14 +339,14 @@ fn object_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("reinfer-time")
             .nick("Re-inference time")
-            .blurb("Nanoseconds after which a tracked object is looked at again (0 = on every frame, maximum = never for its age); others are looked at on every frame")
+            .blurb("Time in nanoseconds after which a tracked object is looked at again (0 = on every frame, maximum = never for its age); others are looked at on every frame")
             .default_value(defaults.again_ns)
             .mutable_playing()
             .build(),
         number(
             "reinfer-growth",
             "Re-inference growth",
-            "Factor by which the area of a tracked object must have grown to be looked at again (0 = never for its size)",
+            "Factor by which the area in pixels of a tracked object must have grown to be looked at again (0 = never for its size)",
             1000.0,
             defaults.growth,
         ),
