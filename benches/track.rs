@@ -66,7 +66,7 @@ fn place(i: u64, people: u64, frame: u64, shift: (f32, f32)) -> BBox {
     let columns = (people as f32).sqrt() * 1.33;
     let field = 1.0 / columns;
     let (column, row) = (i as f32 % columns, (i as f32 / columns).floor());
-    let t = frame as f32 * 0.04 * (0.6 + noise(i) * 0.5) + 6.28 * noise(i + 7777);
+    let t = frame as f32 * 0.04 * (0.6 + noise(i) * 0.5) + std::f32::consts::TAU * noise(i + 7777);
     let e = |n: u64| 0.08 * field * noise((frame * people + i) * 4 + n);
     BBox {
         x: column * field + field * 0.7 * t.sin() + e(0) + shift.0,
