@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a model says about pictures, in plain Python: OpenCV prepares them, onnxruntime runs the model, numpy reads the
+"""What a model says about pictures, in plain Python: OpenCV or Pillow prepares them, onnxruntime runs the model, numpy reads the
 answer. `vigil parity` compares Vigil with it, so it shares no code with Vigil: it is written from what the frameworks
 publish, and says for each family what its tensors mean.
 
@@ -22,6 +22,7 @@ try:
     import cv2
     import numpy as np
     import onnxruntime
+    from PIL import Image
 except ImportError as missing:
     print(f"missing Python module: {missing.name}", file=sys.stderr)
     sys.exit(3)
@@ -41,6 +42,9 @@ class Placement:
             self.scale = (W / width, H / height)
             return
         ratio = (min if resize == "letterbox" else max)(W / width, H / height)
+        if resize == "crop":
+            # 224 pixels cut out of 256 are a fraction of .875.
+            ratio /= contract["input"]["crop-fraction"]
         self.size = w, h = round(width * ratio), round(height * ratio)
         # As large as the picture became, whole pixels, as today's Ultralytics has it. Earlier releases and YOLOX divide by the
         # ratio, which puts boxes at the far edge off by up to half a pixel of the input; YOLOX cuts off instead of rounding.
@@ -67,7 +71,11 @@ class Placement:
 def prepare(picture, contract, placement):
     """RGB bytes (height, width, 3) -> the input tensor's values, float32, without the batch."""
     image, (W, H) = contract["input"], placement.input
-    resized = cv2.resize(picture, placement.size, interpolation=cv2.INTER_LINEAR)
+    if image["antialias"]:
+        # As torchvision and transformers resize: Pillow averages where it makes smaller.
+        resized = np.array(Image.fromarray(picture).resize(placement.size, Image.Resampling.BILINEAR))
+    else:
+        resized = cv2.resize(picture, placement.size, interpolation=cv2.INTER_LINEAR)
     (w, h), (x, y) = placement.size, placement.offset
     if image["resize"] == "crop":
         resized = resized[-y:-y + H, -x:-x + W]

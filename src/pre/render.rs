@@ -88,12 +88,19 @@ impl Renderer {
         }
     }
 
+    /// Begins a frame.
+    pub(super) fn begin(&mut self, plan: &Plan, frame: &FrameView<'_>) {
+        if let (Self::Smooth(renderer), Some(color)) = (self, &plan.color) {
+            renderer.begin(color, frame);
+        }
+    }
+
     /// Makes row `y` of the target: one slice per channel of the model, all of the target's width (unused ones empty).
     pub(super) fn row(&mut self, plan: &Plan, frame: &FrameView<'_>, y: usize, out: [&mut [f32]; 3]) {
         let Some(color) = &plan.color else { return };
         match self {
             Self::Scalar => scalar::row(plan, color, frame, y, out),
-            Self::Smooth(renderer) => renderer.row(color, frame, y, out),
+            Self::Smooth(renderer) => renderer.row(color, y, out),
             #[cfg(target_arch = "x86_64")]
             Self::X86(renderer) => renderer.row(plan, color, frame, y, out),
         }

@@ -4,7 +4,7 @@
 //! The filter is the triangle of PIL's `BILINEAR`: as wide on either side as one pixel of the target is in the source, but
 //! at least one sample (Pillow, `src/libImaging/Resample.c`). Plain Rust: it is for classifiers, whose targets are small.
 
-use super::color::{Channel, ColorMap, subsampling};
+use super::color::{ColorMap, subsampling};
 use super::geometry::Geometry;
 use crate::frame::{FrameInfo, FrameView};
 
@@ -63,8 +63,10 @@ impl Taps {
 pub(super) struct Renderer {
     /// Columns and rows of the channels at full resolution, then of chroma.
     axes: [(Taps, Taps); 2],
-    /// The used samples of one channel, summed over the rows that count.
-    sums: Vec<f32>,
+    /// The rows that count of each stored channel, made as narrow as the target.
+    narrow: [Vec<u8>; 3],
+    /// Their width.
+    width: usize,
     /// A row of the target for each stored channel.
     samples: [Vec<f32>; 3],
 }
@@ -79,29 +81,40 @@ impl Renderer {
             x.rebuild(sx, sw, tw as usize, (info.width as usize).div_ceil(kx), kx);
             y.rebuild(sy, sh, th as usize, (info.height as usize).div_ceil(ky), ky);
         }
+        self.width = tw as usize;
+    }
+
+    /// Begins a frame: as Pillow does, the rows are made narrow first, and rounded to whole levels.
+    pub(super) fn begin(&mut self, color: &ColorMap, frame: &FrameView<'_>) {
+        for (channel, narrow) in color.channels.iter().zip(&mut self.narrow) {
+            let (columns, rows) = &self.axes[usize::from(channel.chroma)];
+            let (data, stride) = frame.plane(channel.plane);
+            narrow.clear();
+            for y in rows.used.0..rows.used.1 {
+                let row = data.get(y * stride + channel.offset..).unwrap_or_default();
+                narrow.extend((0..self.width).map(|x| {
+                    let (first, weights) = columns.of(x);
+                    let bytes = row.get(first * channel.step..).unwrap_or_default().iter().step_by(channel.step);
+                    whole(bytes.zip(weights).map(|(byte, weight)| f32::from(*byte) * weight).sum()) as u8
+                }));
+            }
+        }
     }
 
     /// Makes row `y` of the target.
-    pub(super) fn row(&mut self, color: &ColorMap, frame: &FrameView<'_>, y: usize, mut out: [&mut [f32]; 3]) {
-        let Self { axes, sums, samples } = self;
-        let width = out[0].len();
-        for (channel, samples) in color.channels.iter().zip(samples.iter_mut()) {
-            let (columns, rows) = &axes[usize::from(channel.chroma)];
-            sum_rows(frame, channel, columns.used, rows.of(y), sums);
+    pub(super) fn row(&mut self, color: &ColorMap, y: usize, mut out: [&mut [f32]; 3]) {
+        for ((channel, narrow), samples) in color.channels.iter().zip(&self.narrow).zip(&mut self.samples) {
+            let (_, rows) = &self.axes[usize::from(channel.chroma)];
+            let (first, weights) = rows.of(y);
             samples.clear();
-            samples.extend((0..width).map(|x| {
-                let (first, weights) = columns.of(x);
-                let part = sums.get(first - columns.used.0..).unwrap_or_default();
-                part.iter().zip(weights).map(|(s, w)| s * w).sum::<f32>()
-            }));
+            samples.resize(self.width, 0.0);
+            let lines = narrow.chunks_exact(self.width.max(1)).skip(first - rows.used.0);
+            for (line, weight) in lines.zip(weights) {
+                samples.iter_mut().zip(line).for_each(|(sum, byte)| *sum += f32::from(*byte) * weight);
+            }
         }
-        for x in 0..width {
-            let at = |c: usize| samples[c].get(x).copied().unwrap_or_default();
-            let values = [
-                at(0),
-                if color.channels.len() > 1 { at(1) } else { 0.0 },
-                if color.channels.len() > 2 { at(2) } else { 0.0 },
-            ];
+        for x in 0..out[0].len() {
+            let values = self.samples.each_ref().map(|row| whole(row.get(x).copied().unwrap_or_default()));
             for (row, map) in out.iter_mut().zip(&color.maps).take(color.outputs) {
                 row[x] = map.apply(values);
             }
@@ -109,24 +122,9 @@ impl Renderer {
     }
 }
 
-/// The `used` samples of a channel, weighted and summed over the rows from `first` on.
-fn sum_rows(
-    frame: &FrameView<'_>,
-    channel: &Channel,
-    used: (usize, usize),
-    (first, weights): (usize, &[f32]),
-    sums: &mut Vec<f32>,
-) {
-    let (data, stride) = frame.plane(channel.plane);
-    sums.clear();
-    sums.resize(used.1.saturating_sub(used.0), 0.0);
-    for (row, weight) in (first..).zip(weights) {
-        let start = row * stride + used.0 * channel.step + channel.offset;
-        let bytes = data.get(start..).unwrap_or_default();
-        for (sum, byte) in sums.iter_mut().zip(bytes.iter().step_by(channel.step)) {
-            *sum += f32::from(*byte) * weight;
-        }
-    }
+/// The nearest whole level, halves upwards, as Pillow rounds.
+fn whole(value: f32) -> f32 {
+    (value + 0.5).floor().clamp(0.0, 255.0)
 }
 
 #[cfg(test)]

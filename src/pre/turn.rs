@@ -42,6 +42,7 @@ impl Rows {
             self.renderer.prepare(&info, &sampled);
             self.planned_for = Some((info, sampled));
         }
+        self.renderer.begin(&self.plan, frame);
         if upright {
             return;
         }
