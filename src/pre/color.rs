@@ -1,7 +1,7 @@
 //! Where a format stores its channels, and how their samples become the model's channels.
 
 use crate::bundle::contract::{Color, InputContract};
-use crate::frame::{ColorRange, FrameInfo, PixelFormat};
+use crate::frame::{ColorMatrix, ColorRange, FrameInfo, PixelFormat};
 
 /// One stored channel: a byte in every `step` of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ const fn chroma(plane: usize, step: usize, offset: usize) -> Channel {
 }
 
 /// The channels of a format: Y, U, V or R, G, B, or Y alone.
-fn channels_of(format: PixelFormat) -> &'static [Channel] {
+pub(super) fn channels_of(format: PixelFormat) -> &'static [Channel] {
     match format {
         PixelFormat::Nv12 => const { &[full(0, 1, 0), chroma(1, 2, 0), chroma(1, 2, 1)] },
         PixelFormat::I420 | PixelFormat::Yv12 => const { &[full(0, 1, 0), chroma(1, 1, 0), chroma(2, 1, 0)] },
@@ -44,6 +44,59 @@ pub(super) fn subsampling(format: PixelFormat) -> (usize, usize) {
         PixelFormat::Nv12 | PixelFormat::I420 | PixelFormat::Yv12 => (2, 2),
         PixelFormat::Yuy2 => (2, 1),
         _ => (1, 1),
+    }
+}
+
+/// Fraction bits of [`Yuv`]'s factors.
+pub(super) const YUV_BITS: u32 = 20;
+
+/// How Y, U and V become R, G and B in whole numbers, before a picture is resized: bit by bit what OpenCV's `cvtColor` does
+/// (`ITUR_BT_601_*` and `yRGBuvToRGBA` in `modules/imgproc/src/color_yuv.simd.hpp`). It knows one matrix and range; the others
+/// are done alike, with their own factors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Yuv {
+    /// Luma of black.
+    pub black: i32,
+    /// Factor of luma above black; this and the others with [`YUV_BITS`] fraction bits.
+    pub gain: i32,
+    /// Factor of V (centred at 128) for red.
+    pub red_v: i32,
+    /// Factor of U for green.
+    pub green_u: i32,
+    /// Factor of V for green.
+    pub green_v: i32,
+    /// Factor of U for blue.
+    pub blue_u: i32,
+    /// Pixels per chroma sample, horizontally and vertically: the sample stands for all of them alike.
+    pub subsampling: (usize, usize),
+}
+
+impl Yuv {
+    fn new(info: &FrameInfo) -> Self {
+        let subsampling = subsampling(info.format);
+        if (info.matrix, info.range) == (ColorMatrix::Bt601, ColorRange::Limited) {
+            // OpenCV has rounded them to three decimals first.
+            let (gain, red_v, green_u, green_v, blue_u) = (1_220_542, 1_673_527, -409_993, -852_492, 2_116_026);
+            return Self { black: 16, gain, red_v, green_u, green_v, blue_u, subsampling };
+        }
+        let fixed = |factor: f32| (factor * (1 << YUV_BITS) as f32).round() as i32;
+        let [([gain, _, red_v], _), ([_, green_u, green_v], _), ([_, blue_u, _], _)] = to_rgb(info);
+        Self {
+            black: if info.range == ColorRange::Limited { 16 } else { 0 },
+            gain: fixed(gain),
+            red_v: fixed(red_v),
+            green_u: fixed(green_u),
+            green_v: fixed(green_v),
+            blue_u: fixed(blue_u),
+            subsampling,
+        }
+    }
+
+    /// Red, green and blue of a pixel, 0..255.
+    pub(super) fn rgb(&self, [y, u, v]: [i32; 3]) -> [i32; 3] {
+        let (y, u, v) = ((y - self.black).max(0) * self.gain, u - 128, v - 128);
+        let chroma = [self.red_v * v, self.green_u * u + self.green_v * v, self.blue_u * u];
+        chroma.map(|c| ((y + c + (1 << (YUV_BITS - 1))) >> YUV_BITS).clamp(0, 255))
     }
 }
 
@@ -79,19 +132,23 @@ pub(super) struct ColorMap {
     pub maps: [ChannelMap; 3],
     /// How many of `maps` are in use: one or three.
     pub outputs: usize,
+    /// What makes red, green and blue of the stored channels before they are blended; the maps take these then.
+    pub yuv: Option<Yuv>,
 }
 
 impl ColorMap {
-    /// For frames like `info` and the model's `input`.
+    /// For frames like `info` and the model's `input`. Where that is anti-aliased, the maps take what is stored.
     pub(super) fn new(input: &InputContract, info: &FrameInfo) -> Self {
         let channels = channels_of(info.format);
+        let convert = !input.antialias && input.color != Color::Gray && channels.iter().any(|channel| channel.chroma);
+        let colors = if convert { RGB } else { to_rgb(info) };
         let (channels, rows) = match input.color {
             Color::Gray if info.format.is_yuv() => (&channels[..1], [luma(info); 3]),
             // The weights that OpenCV's COLOR_RGB2GRAY uses (BT.601).
             Color::Gray => (channels, [([0.299, 0.587, 0.114], 0.0); 3]),
-            Color::Rgb => (channels, to_rgb(info)),
+            Color::Rgb => (channels, colors),
             Color::Bgr => {
-                let [r, g, b] = to_rgb(info);
+                let [r, g, b] = colors;
                 (channels, [b, g, r])
             }
         };
@@ -100,17 +157,15 @@ impl ColorMap {
             let (scale, bias) = input.affine(c);
             ChannelMap { weights, offset, scale, bias }
         });
-        Self { channels, maps, outputs: input.color.channels() }
-    }
-
-    /// Whether a channel is stored at another resolution than the others.
-    pub(super) fn has_chroma(&self) -> bool {
-        self.channels.iter().any(|channel| channel.chroma)
+        Self { channels, maps, outputs: input.color.channels(), yuv: convert.then(|| Yuv::new(info)) }
     }
 }
 
 /// Weights of the stored channels and an offset.
 type Affine = ([f32; 3], f32);
+
+/// Red, green and blue as they are.
+const RGB: [Affine; 3] = [([1.0, 0.0, 0.0], 0.0), ([0.0, 1.0, 0.0], 0.0), ([0.0, 0.0, 1.0], 0.0)];
 
 /// Factor and offset that bring luma to 0..255, and the factor for chroma (centred at 128) (ITU-T H.273, 8 bits).
 fn expansion(range: ColorRange) -> (f32, f32, f32) {
@@ -141,6 +196,6 @@ fn to_rgb(info: &FrameInfo) -> [Affine; 3] {
                 ([y, bu, 0.0], offset - 128.0 * bu),
             ]
         }
-        _ => [([1.0, 0.0, 0.0], 0.0), ([0.0, 1.0, 0.0], 0.0), ([0.0, 0.0, 1.0], 0.0)],
+        _ => RGB,
     }
 }

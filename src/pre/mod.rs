@@ -1,15 +1,16 @@
 //! Frame → tensor in one pass: crop, resize, colour, normalisation and layout, with no picture in between.
 //!
-//! Each row of the model's input is made from the frame's planes by one of two renderers, AVX2 or plain Rust: every
-//! stored channel is sampled bilinearly where it lies (chroma stays at its own resolution), and the samples become
-//! the model's channels by one affine map, a clamp to 0..255, rounding to whole levels and `(value - mean) / std`.
+//! Each row of the model's input is made from the frame's planes by one of two renderers, AVX2 or plain Rust: stored pixels
+//! become RGB, neighbours are blended, and the model's channels are what `(value - mean) / std` makes of the levels.
 //!
-//! The training frameworks prepare their pictures with OpenCV, and detectors answer to single levels: sampling equals
-//! `cv2.resize(INTER_LINEAR)` on bytes, for RGB and grey bit by bit (11-bit weights, two roundings). Pixel centres are at
-//! half-integers, edges are repeated, and there is no averaging when the picture shrinks; where a framework does average
-//! (torchvision's classifiers), `antialias` of the contract asks for it. A chroma sample stands for all its pixels alike,
-//! as in `cv2.cvtColor`. A region is sampled from the whole frame: at its edge the neighbours outside it count, the frame's
-//! own edge is repeated.
+//! The training frameworks prepare their pictures with OpenCV, and detectors answer to single levels: a picture in colour
+//! equals `cv2.cvtColor` to RGB followed by `cv2.resize(INTER_LINEAR)` on bytes, bit by bit (20-bit factors and a rounding to
+//! whole levels; a chroma sample stands for all its pixels alike; then 11-bit weights and two roundings). `cvtColor` knows
+//! BT.601 in the limited range only; other matrices and the full range are done alike with their own factors. A grey model takes
+//! luma, resized the same way. Pixel centres are at half-integers, edges are repeated, and there is no averaging when the
+//! picture shrinks; where a framework does average (torchvision's classifiers), `antialias` of the contract asks for it, and
+//! chroma is sampled at its own resolution then. A region is sampled from the whole frame: at its edge the neighbours outside it
+//! count, the frame's own edge is repeated.
 
 // Only vector code reads some of the tables.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]

@@ -1,7 +1,7 @@
 //! One row of the model's input from the frame's planes: the plan, and who carries it out.
 
 use super::axis::Axis;
-use super::color::{Channel, ColorMap, subsampling};
+use super::color::ColorMap;
 use super::geometry::Geometry;
 #[cfg(target_arch = "x86_64")]
 use super::x86;
@@ -9,20 +9,13 @@ use super::{scalar, smooth};
 use crate::bundle::contract::InputContract;
 use crate::frame::{FrameInfo, FrameView};
 
-/// Where a plane is sampled.
-#[derive(Debug)]
-pub(super) struct Grid {
-    /// Columns.
-    pub x: Axis,
-    /// Rows.
-    pub y: Axis,
-}
-
 /// How rows of the target are made from frames of one kind, for one geometry.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Grid of the channels at full resolution, then of chroma.
-    grids: [Grid; 2],
+    /// Columns of the frame.
+    pub x: Axis,
+    /// Rows of the frame.
+    pub y: Axis,
     /// Channels and colour; `None` before the first rebuild.
     color: Option<ColorMap>,
 }
@@ -31,25 +24,16 @@ impl Plan {
     /// A plan with room for every frame that may be brought into `input`.
     pub(super) fn new(input: &InputContract) -> Self {
         let (w, h) = (input.width.min(super::MAX_SIDE) as usize, input.height.min(super::MAX_SIDE) as usize);
-        let grid = || Grid { x: Axis::with_capacity(w), y: Axis::with_capacity(h) };
-        Self { grids: [grid(), grid()], color: None }
+        Self { x: Axis::with_capacity(w), y: Axis::with_capacity(h), color: None }
     }
 
     /// Fits the plan to frames like `info` and to `geometry`.
     pub(super) fn rebuild(&mut self, input: &InputContract, info: &FrameInfo, geometry: &Geometry) {
         let (sx, sy, sw, sh) = geometry.source;
         let (_, _, tw, th) = geometry.target;
-        let chroma = subsampling(info.format);
-        for (grid, (kx, ky)) in self.grids.iter_mut().zip([(1, 1), chroma]) {
-            grid.x.rebuild(sx, sw, tw as usize, info.width as usize, kx);
-            grid.y.rebuild(sy, sh, th as usize, info.height as usize, ky);
-        }
+        self.x.rebuild(sx, sw, tw as usize, info.width as usize);
+        self.y.rebuild(sy, sh, th as usize, info.height as usize);
         self.color = Some(ColorMap::new(input, info));
-    }
-
-    /// The grid on which a channel is sampled.
-    pub(super) fn grid(&self, channel: &Channel) -> &Grid {
-        &self.grids[usize::from(channel.chroma)]
     }
 }
 

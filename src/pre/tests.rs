@@ -188,7 +188,61 @@ fn a_chroma_sample_stands_for_all_its_pixels() {
     // 128 + 1.402 * 64 = 217.73, as cv2.cvtColor(COLOR_YUV2RGB_I420) gives it.
     assert_close(&run(contract(4, 2), &frame)[..4], &[128.0, 128.0, 218.0, 218.0], 0.02);
     // Between the two pairs they are blended like any two pixels.
-    assert_close(&run(contract(8, 2), &frame)[..8], &[128.0, 128.0, 128.0, 150.0, 195.0, 218.0, 218.0, 218.0], 0.02);
+    assert_close(&run(contract(8, 2), &frame)[..8], &[128.0, 128.0, 128.0, 151.0, 196.0, 218.0, 218.0, 218.0], 0.02);
+}
+
+/// For each format `cv2.resize(rgb, (4, 3))` and the same to (9, 2), OpenCV 5.0, `INTER_LINEAR`, where `rgb` is the 7 × 5 picture
+/// that `cv2.cvtColor(stored, cv2.COLOR_YUV2RGB_NV12)` (`_I420`, `_YUY2`) makes of planes that hold
+/// `(plane * 53 + row * 59 + byte * 37 + row * byte * 13 + 30) & 255`; luma was padded to even sides for it.
+#[rustfmt::skip]
+const CONVERTED: [(PixelFormat, [u8; 36], [u8; 54]); 3] = [
+    (PixelFormat::Nv12, [
+        45, 81, 7, 227, 76, 196, 33, 178, 243, 112, 228, 143, 255, 123, 209, 0, 42, 235, 142, 152, 88, 196, 87, 125, 68,
+        104, 179, 125, 176, 135, 77, 192, 212, 76, 100, 117,
+    ], [
+        55, 92, 0, 91, 128, 26, 169, 130, 124, 246, 123, 234, 254, 167, 242, 57, 127, 236, 7, 142, 246, 42, 180, 179,
+        104, 215, 29, 191, 141, 225, 121, 75, 136, 71, 91, 145, 49, 157, 208, 36, 171, 191, 157, 222, 203, 121, 174,
+        127, 109, 97, 106, 197, 46, 191,
+    ]),
+    (PixelFormat::I420, [
+        70, 68, 7, 205, 108, 125, 221, 83, 188, 249, 105, 240, 255, 121, 209, 197, 0, 140, 38, 155, 249, 30, 136, 96,
+        215, 34, 179, 139, 160, 78, 110, 165, 85, 119, 118, 69,
+    ], [
+        81, 79, 0, 117, 115, 26, 179, 137, 93, 237, 155, 172, 246, 198, 215, 192, 65, 141, 201, 34, 146, 232, 42, 196,
+        255, 49, 255, 242, 122, 225, 183, 41, 136, 181, 28, 127, 209, 67, 177, 191, 79, 191, 142, 192, 191, 85, 173,
+        205, 68, 144, 146, 100, 169, 8,
+    ]),
+    (PixelFormat::Yuy2, [
+        131, 55, 50, 73, 161, 172, 178, 116, 49, 148, 179, 186, 49, 102, 223, 60, 141, 243, 50, 141, 243, 29, 106, 216,
+        83, 163, 39, 143, 118, 213, 160, 148, 54, 68, 118, 94,
+    ], [
+        201, 8, 80, 215, 75, 139, 163, 86, 122, 114, 77, 71, 199, 146, 98, 219, 186, 54, 161, 150, 33, 110, 142, 103,
+        109, 204, 255, 191, 190, 14, 160, 155, 28, 176, 159, 105, 211, 160, 166, 193, 73, 78, 92, 126, 43, 80, 182, 99,
+        62, 181, 152, 0, 116, 153,
+    ]),
+];
+
+#[test]
+fn chroma_formats_equal_opencvs_conversion_and_resize_bit_by_bit() {
+    for (format, small, wide) in CONVERTED {
+        let frame =
+            Owned::new(info(format, 7, 5), 2, |plane, y, i| (plane * 53 + y * 59 + i * 37 + y * i * 13 + 30) as u8);
+        for (width, height, opencv) in [(4, 3, &small[..]), (9, 2, &wide[..])] {
+            for color in [Color::Rgb, Color::Bgr] {
+                let input = InputContract { layout: Layout::Nhwc, color, ..contract(width, height) };
+                let renderers = [Renderer::Scalar, Renderer::detect(&input)];
+                for renderer in renderers {
+                    let mut pre = Preprocessor::with_renderer(input.clone(), renderer);
+                    let mut have = run_as(&mut pre, &frame, None, DataType::F32);
+                    if color == Color::Bgr {
+                        have.chunks_mut(3).for_each(<[f32]>::reverse);
+                    }
+                    let opencv: Vec<f32> = opencv.iter().copied().map(f32::from).collect();
+                    assert_eq!(have, opencv, "{format:?} to {width}x{height} {color:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -506,9 +560,8 @@ impl std::fmt::Debug for Owned {
 }
 
 proptest! {
-    /// Fast code equals plain code where both blend in whole numbers. Else they differ by less than an eighth of a level of
-    /// 0..255 before they are rounded (fixed-point blending: 1/256 of a level vertically and 1/64 horizontally, times at
-    /// most 4.5 of the matrix), so that a few values go another way.
+    /// Fast code equals plain code. Only where levels are made by a factor at last (grey models, grey frames in the limited
+    /// range) may the last bit of `f32` send a value that lies between two levels another way.
     #[test]
     fn fast_code_equals_plain_code(
         input in any_input(),
@@ -533,13 +586,13 @@ proptest! {
                 DataType::F16 => b.abs() / 1024.0 + 1e-5,
                 _ => 1.0,
             };
-            let exact = !frame.info.format.is_yuv() && input.color != Color::Gray;
+            let exact = frame.info.format != PixelFormat::Gray8 && input.color != Color::Gray;
             let level = if exact { 0.0 } else { 1.0 };
             let bound = level / input.std[channel(i)] + rounding;
             prop_assert!((a - b).abs() <= bound, "value {}: {} and {}", i, a, b);
             different += usize::from((a - b).abs() > rounding);
         }
-        prop_assert!(different <= have.len() / 4 + 3, "{} of {} are rounded another way", different, have.len());
+        prop_assert!(different <= have.len() / 16 + 3, "{} of {} are rounded another way", different, have.len());
     }
 
     /// A processor that has seen another frame, another region and a used tensor answers like a fresh one.

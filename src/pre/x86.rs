@@ -1,56 +1,41 @@
-//! Rows with AVX2 and FMA.
+//! Rows with AVX2 and FMA, in whole numbers as OpenCV does it, bit by bit (see `scalar::blend` and `color::Yuv`).
 //!
-//! A row is made in two steps. Down: for each stored channel, the two plane rows that the output row lies between
-//! are blended, contiguously, into a row of 16-bit values with 7 fraction bits. Across: both horizontal neighbours
-//! of a sample lie side by side there, so one 32-bit gather fetches them and one multiply-add blends them; colour,
-//! clamp and normalisation follow in f32. Gathers read only rows that this file owns and has sized for them, so no
-//! stride or plane end matters to them.
-//!
-//! Pixels without chroma (RGB, grey) take another way, in whole numbers: both rows are copied, two gathers for each fetch
-//! a pixel and its right neighbour with all their channels, and the blend is OpenCV's, bit by bit (see `scalar::fixed`).
+//! A row of the target is made in two steps. The two rows of the frame that it lies between become rows of packed pixels
+//! that this file owns and has sized for its gathers, so no stride or plane end matters to these: packed formats are copied,
+//! luma and chroma are converted to RGBx. Then a gather fetches eight pixels with all their channels, and another their right
+//! neighbours; colour and normalisation follow in f32. Rows and neighbours that weigh nothing are left out.
 
 use std::arch::x86_64::*;
 
-use super::axis::{Axis, FIXED_BITS, LANES, WEIGHT_BITS};
-use super::color::{Channel, ChannelMap, ColorMap};
+use super::axis::{Axis, FIXED_BITS, LANES};
+use super::color::{Channel, ChannelMap, ColorMap, YUV_BITS, Yuv, channels_of};
 use super::render::Plan;
-use crate::frame::FrameView;
+use crate::frame::{FrameView, PixelFormat};
 
-/// Fraction bits of a vertically blended sample: 255 << 7 still fits in `i16`.
-const SAMPLE_BITS: u32 = 7;
-/// What a gathered and blended sample must be multiplied by.
-const UNIT: f32 = 1.0 / (1 << (SAMPLE_BITS + WEIGHT_BITS)) as f32;
-/// Samples that one step of the vertical blend makes.
+/// Pixels that one step of the conversion to RGBx makes, and pairs of them, which share their chroma.
 const STEP: usize = 16;
+const PAIRS: usize = STEP / 2;
 
 /// Makes rows; exists only where the processor has AVX2 and FMA.
 #[derive(Debug)]
 pub(super) struct Renderer {
-    /// A vertically blended row per stored channel.
-    blended: [Vec<i16>; 3],
     /// The upper and the lower row of packed pixels.
-    copied: [Vec<u8>; 2],
+    rows: [Vec<u8>; 2],
 }
 
 impl Renderer {
     /// `None` where the processor lacks AVX2 or FMA.
     pub(super) fn detect() -> Option<Self> {
         let usable = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        usable.then(|| Self { blended: Default::default(), copied: Default::default() })
+        usable.then(|| Self { rows: Default::default() })
     }
 
     /// Makes room for frames `width` pixels wide.
     pub(super) fn prepare(&mut self, width: usize) {
-        // One value more than any axis spans, because a gather fetches the right neighbour even if it weighs nothing.
-        let len = (width + 1).next_multiple_of(STEP);
-        for row in &mut self.blended {
-            if row.len() < len {
-                row.resize(len, 0);
-            }
-        }
-        // A gather fetches four bytes from the right neighbour's first on.
-        let len = (width + 1) * 4 + 4;
-        for row in &mut self.copied {
+        // Whole steps of the conversion, and one pixel more than any axis spans with four bytes from its last on: a gather
+        // fetches the right neighbour even if it weighs nothing.
+        let len = width.next_multiple_of(STEP) * 4 + 8;
+        for row in &mut self.rows {
             if row.len() < len {
                 row.resize(len, 0);
             }
@@ -59,176 +44,140 @@ impl Renderer {
 
     /// Makes row `y` of the target; the slices are as wide as the plan's axes.
     pub(super) fn row(&mut self, plan: &Plan, color: &ColorMap, frame: &FrameView<'_>, y: usize, out: [&mut [f32]; 3]) {
-        if !color.has_chroma() {
-            return self.fixed_row(plan, color, frame, y, out);
+        let channels = if color.yuv.is_some() { channels_of(PixelFormat::Rgbx) } else { color.channels };
+        let Some(&Channel { plane, step, .. }) = channels.first() else { return };
+        let (top, bottom, weight) = plan.y.tap(y);
+        let (first, span) = plan.x.used();
+        let mut start = 0;
+        for (row, y) in self.rows.iter_mut().zip([top, bottom]).take(if weight == 0 { 1 } else { 2 }) {
+            if let Some(yuv) = &color.yuv {
+                // SAFETY: `detect` has made sure of AVX2.
+                start = unsafe { convert(yuv, color.channels, frame, y, (first, span), row) } * step;
+            } else {
+                let (data, stride) = frame.plane(plane);
+                let part = &data[y * stride + first * step..][..span * step];
+                row[..part.len()].copy_from_slice(part);
+            }
         }
-        for (channel, row) in color.channels.iter().zip(&mut self.blended) {
-            let grid = plan.grid(channel);
-            let (data, stride) = frame.plane(channel.plane);
-            let (top, bottom, weight) = grid.y.tap(y);
-            let (first, span) = grid.x.used();
-            let part = |y: usize| &data[y * stride + first * channel.step..][..span * channel.step];
-            // SAFETY: `detect` has made sure of AVX2.
-            unsafe { down(part(top), part(bottom), weight, channel, row) };
-        }
-        let axes = std::array::from_fn(|c| color.channels.get(c).map(|channel| &plan.grid(channel).x));
-        // SAFETY: `detect` has made sure of AVX2 and FMA.
-        unsafe { across(&self.blended, axes, color, out) };
-    }
-
-    /// Makes row `y` of pixels that have all their channels in one place.
-    fn fixed_row(&mut self, plan: &Plan, color: &ColorMap, frame: &FrameView<'_>, y: usize, out: [&mut [f32]; 3]) {
-        let Some(channel) = color.channels.first() else { return };
-        let grid = plan.grid(channel);
-        let (data, stride) = frame.plane(channel.plane);
-        let (top, bottom, weight) = grid.y.fixed_tap(y);
-        let (first, span) = grid.x.used();
-        for (row, y) in self.copied.iter_mut().zip([top, bottom]) {
-            let part = &data[y * stride + first * channel.step..][..span * channel.step];
-            row[..part.len()].copy_from_slice(part);
-        }
-        let [upper, lower] = &self.copied;
-        let pixels = Pixels::new([upper, lower], &grid.x, channel.step, weight);
+        let pixels = Pixels::new(self.rows.each_ref().map(|row| &row[start..]), &plan.x, step, weight);
         let [a, b, c] = out;
         // SAFETY: `detect` has made sure of AVX2 and FMA.
         unsafe {
-            match (color.channels, color.outputs) {
-                ([i, j, k], 3) => emit_fixed(&pixels, [i, j, k], &color.maps, [a, b, c]),
-                ([i, j, k], _) => emit_fixed(&pixels, [i, j, k], &color.maps, [a]),
-                ([i, ..], 3) => emit_fixed(&pixels, [i], &color.maps, [a, b, c]),
-                ([i, ..], _) => emit_fixed(&pixels, [i], &color.maps, [a]),
+            match (channels, color.outputs) {
+                ([i, j, k], 3) => emit(&pixels, [i, j, k], &color.maps, [a, b, c]),
+                ([i, j, k], _) => emit(&pixels, [i, j, k], &color.maps, [a]),
+                ([i, ..], 3) => emit(&pixels, [i], &color.maps, [a, b, c]),
+                ([i, ..], _) => emit(&pixels, [i], &color.maps, [a]),
                 _ => {}
             }
         }
     }
 }
 
-/// Blends two rows of a channel into `out`, which has room for a multiple of [`STEP`] samples.
+/// Converts `span` pixels of row `y` from `first` on to RGBx, whole pairs of them; says at which pixel of `out` the first is.
 #[target_feature(enable = "avx2")]
-fn down(a: &[u8], b: &[u8], weight: f32, channel: &Channel, out: &mut [i16]) {
-    match channel.step {
-        1 => blend::<1>(a, b, weight, channel.offset, out),
-        2 => blend::<2>(a, b, weight, channel.offset, out),
-        3 => blend::<3>(a, b, weight, channel.offset, out),
-        _ => blend::<4>(a, b, weight, channel.offset, out),
+fn convert(
+    yuv: &Yuv,
+    channels: &[Channel],
+    frame: &FrameView<'_>,
+    y: usize,
+    (first, span): (usize, usize),
+    out: &mut [u8],
+) -> usize {
+    let [luma, u, v] = channels else { return 0 };
+    let info = frame.info();
+    let pairs = first / 2..(first + span).div_ceil(2);
+    let part = |channel: &Channel, unit: usize, y: usize| {
+        let (data, stride) = frame.plane(channel.plane);
+        let row = &data[y * stride..][..info.format.row_bytes(channel.plane, info.width)];
+        // The last pair of an odd row has one luma sample.
+        &row[pairs.start * unit..row.len().min(pairs.end * unit)]
+    };
+    let chroma_row = y / yuv.subsampling.1;
+    let rows = [part(luma, 2 * luma.step, y), part(u, u.step, chroma_row), part(v, v.step, chroma_row)];
+    match (luma.step, u.step) {
+        (1, 1) => convert_row::<2, 1>(yuv, rows, [u, v], out),
+        (1, _) => convert_row::<2, 2>(yuv, rows, [u, v], out),
+        _ => convert_row::<4, 4>(yuv, rows, [u, v], out),
+    }
+    first % 2
+}
+
+/// The same for whole rows of pairs, which take `L` bytes of the row of luma and `C` bytes of each row of chroma.
+#[target_feature(enable = "avx2")]
+fn convert_row<const L: usize, const C: usize>(
+    yuv: &Yuv,
+    [luma, u, v]: [&[u8]; 3],
+    channels: [&Channel; 2],
+    out: &mut [u8],
+) {
+    let shifts = channels.map(|channel| _mm_cvtsi32_si128((channel.offset * (32 / C)) as i32));
+    let chroma = u.chunks(C * PAIRS).zip(v.chunks(C * PAIRS));
+    for ((luma, (u, v)), out) in luma.chunks(L * PAIRS).zip(chroma).zip(out.chunks_exact_mut(STEP * 4)) {
+        let (luma, chroma) = (units::<L>(luma), [units::<C>(u), units::<C>(v)]);
+        let byte = _mm256_set1_epi32(0xff);
+        // A unit of luma has its second sample in its upper half.
+        let luma = [luma, _mm256_srli_epi32::<16>(luma)].map(|y| _mm256_and_si256(y, byte));
+        let [u, v] = [0, 1].map(|i| _mm256_and_si256(_mm256_srl_epi32(chroma[i], shifts[i]), byte));
+        store(to_rgb(yuv, luma, u, v), out);
     }
 }
 
+/// Eight units of `N` (1, 2 or 4) bytes, each in 32 bits with as much room for each of its bytes; missing ones are 0.
 #[target_feature(enable = "avx2")]
-fn blend<const N: usize>(a: &[u8], b: &[u8], weight: f32, offset: usize, out: &mut [i16]) {
-    let weight = (weight * 32768.0).round().min(32767.0) as i16;
-    let factor = _mm256_set1_epi16(weight);
-    let (chunks_a, chunks_b) = (a.chunks_exact(N * STEP), b.chunks_exact(N * STEP));
-    let (rest_a, rest_b) = (chunks_a.remainder(), chunks_b.remainder());
-    let mut out = out.chunks_exact_mut(STEP);
-    if weight == 0 {
-        for (a, out) in chunks_a.zip(&mut out) {
-            store(_mm256_slli_epi16::<{ SAMPLE_BITS as i32 }>(load::<N>(a, offset)), out);
-        }
+#[inline]
+fn units<const N: usize>(bytes: &[u8]) -> __m256i {
+    let mut spare = [0; 4 * PAIRS];
+    let bytes = if bytes.len() < N * PAIRS {
+        spare[..bytes.len()].copy_from_slice(bytes);
+        &spare[..]
     } else {
-        for ((a, b), out) in chunks_a.zip(chunks_b).zip(&mut out) {
-            store(mix(load::<N>(a, offset), load::<N>(b, offset), factor), out);
-        }
-    }
-    if let (false, Some(out)) = (rest_a.is_empty(), out.next()) {
-        let (mut a, mut b) = ([0; 4 * STEP], [0; 4 * STEP]);
-        a[..rest_a.len()].copy_from_slice(rest_a);
-        b[..rest_b.len()].copy_from_slice(rest_b);
-        store(mix(load::<N>(&a[..N * STEP], offset), load::<N>(&b[..N * STEP], offset), factor), out);
-    }
-}
-
-/// `a + (b - a) * factor` with [`SAMPLE_BITS`] fraction bits; `factor` has 15.
-#[target_feature(enable = "avx2")]
-fn mix(a: __m256i, b: __m256i, factor: __m256i) -> __m256i {
-    let a = _mm256_slli_epi16::<{ SAMPLE_BITS as i32 }>(a);
-    let b = _mm256_slli_epi16::<{ SAMPLE_BITS as i32 }>(b);
-    _mm256_add_epi16(a, _mm256_mulhrs_epi16(_mm256_sub_epi16(b, a), factor))
-}
-
-#[target_feature(enable = "avx2")]
-fn store(values: __m256i, out: &mut [i16]) {
-    assert!(out.len() >= STEP);
-    // SAFETY: `out` has 16 values, 32 bytes.
-    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), values) }
-}
-
-/// The byte at `offset` of 16 units of `N` bytes, widened to 16 bits.
-#[target_feature(enable = "avx2")]
-fn load<const N: usize>(units: &[u8], offset: usize) -> __m256i {
-    assert!(units.len() >= N * STEP);
-    let p = units.as_ptr();
-    // SAFETY: every load below stays within the first `16 * N` bytes, which `units` has.
+        bytes
+    };
+    let p = bytes.as_ptr();
+    // SAFETY: `bytes` has eight units of `N` bytes, which is what is loaded.
     unsafe {
         match N {
-            1 => _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast())),
-            2 => {
-                let pairs = _mm256_loadu_si256(p.cast());
-                let low = _mm_cvtsi32_si128(8 * offset as i32);
-                _mm256_and_si256(_mm256_srl_epi16(pairs, low), _mm256_set1_epi16(0xff))
-            }
-            3 => {
-                let [m0, m1, m2] = &TRIPLE_BYTES[offset];
-                let v0 = _mm_shuffle_epi8(_mm_loadu_si128(p.cast()), _mm_loadu_si128(m0.as_ptr().cast()));
-                let v1 = _mm_shuffle_epi8(_mm_loadu_si128(p.add(16).cast()), _mm_loadu_si128(m1.as_ptr().cast()));
-                let v2 = _mm_shuffle_epi8(_mm_loadu_si128(p.add(32).cast()), _mm_loadu_si128(m2.as_ptr().cast()));
-                _mm256_cvtepu8_epi16(_mm_or_si128(_mm_or_si128(v0, v1), v2))
-            }
-            _ => {
-                let (low, byte) = (_mm_cvtsi32_si128(8 * offset as i32), _mm256_set1_epi32(0xff));
-                let first = _mm256_and_si256(_mm256_srl_epi32(_mm256_loadu_si256(p.cast()), low), byte);
-                let second = _mm256_and_si256(_mm256_srl_epi32(_mm256_loadu_si256(p.add(32).cast()), low), byte);
-                // The pack works within 128-bit halves; the permutation puts the quarters in order.
-                _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(first, second))
-            }
+            1 => _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())),
+            2 => _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast())),
+            _ => _mm256_loadu_si256(p.cast()),
         }
     }
 }
 
-/// For each byte of a unit of three: which bytes of the three 16-byte parts of 48 bytes are its 16 samples
-/// (`0x80` leaves a 0).
-static TRIPLE_BYTES: [[[u8; 16]; 3]; 3] = triple_bytes();
-
-const fn triple_bytes() -> [[[u8; 16]; 3]; 3] {
-    let mut masks = [[[0x80; 16]; 3]; 3];
-    let mut at = 0;
-    while at < 48 {
-        masks[at % 3][at / 16][at / 3] = (at % 16) as u8;
-        at += 1;
-    }
-    masks
+/// Red, green and blue (not yet limited to a byte) of the first pixels of eight pairs, then of the second ones.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn to_rgb(yuv: &Yuv, luma: [__m256i; 2], u: __m256i, v: __m256i) -> [[__m256i; 2]; 3] {
+    let times = |values, factor| _mm256_mullo_epi32(values, _mm256_set1_epi32(factor));
+    let middle = _mm256_set1_epi32(128);
+    let (u, v) = (_mm256_sub_epi32(u, middle), _mm256_sub_epi32(v, middle));
+    let green = _mm256_add_epi32(times(u, yuv.green_u), times(v, yuv.green_v));
+    let half = _mm256_set1_epi32(1 << (YUV_BITS - 1));
+    let chroma = [times(v, yuv.red_v), green, times(u, yuv.blue_u)].map(|c| _mm256_add_epi32(c, half));
+    let luma = luma.map(|y| {
+        let above = _mm256_sub_epi32(y, _mm256_set1_epi32(yuv.black));
+        times(_mm256_max_epi32(above, _mm256_setzero_si256()), yuv.gain)
+    });
+    chroma.map(|c| luma.map(|y| _mm256_srai_epi32::<{ YUV_BITS as i32 }>(_mm256_add_epi32(y, c))))
 }
 
-/// Blends horizontally, maps colours, normalises.
-#[target_feature(enable = "avx2,fma")]
-fn across(rows: &[Vec<i16>; 3], axes: [Option<&Axis>; 3], color: &ColorMap, out: [&mut [f32]; 3]) {
-    let [a, b, c] = rows;
-    let [x, y, z] = out;
-    match (axes, color.outputs) {
-        ([Some(i), Some(j), Some(k)], 3) => {
-            emit([Taps::new(a, i), Taps::new(b, j), Taps::new(c, k)], &color.maps, [x, y, z])
-        }
-        ([Some(i), Some(j), Some(k)], _) => emit([Taps::new(a, i), Taps::new(b, j), Taps::new(c, k)], &color.maps, [x]),
-        ([Some(i), ..], 3) => emit([Taps::new(a, i)], &color.maps, [x, y, z]),
-        ([Some(i), ..], _) => emit([Taps::new(a, i)], &color.maps, [x]),
-        _ => {}
-    }
-}
-
-/// A blended row and where it is sampled; `index[i] + 1` is within `row` for all `i`.
-#[derive(Clone, Copy)]
-struct Taps<'a> {
-    row: &'a [i16],
-    index: &'a [i32],
-    packed: &'a [i32],
-}
-
-impl<'a> Taps<'a> {
-    fn new(row: &'a [i16], axis: &'a Axis) -> Self {
-        let (index, packed) = axis.tables();
-        // `Axis` promises `0 <= index < span`.
-        assert!(axis.used().1 < row.len() && index.len() == packed.len());
-        Self { row, index, packed }
+/// Limits the channels of 16 pixels, which [`to_rgb`] gives, to bytes and writes them as RGBx.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn store(rgb: [[__m256i; 2]; 3], out: &mut [u8]) {
+    assert!(out.len() >= 4 * STEP);
+    // In each 128-bit half four first, then four second pixels; the bytes are brought into the order of the pixels.
+    let [r, g, b] = rgb.map(|[first, second]| _mm256_packus_epi32(first, second));
+    let woven = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15));
+    let rg = _mm256_shuffle_epi8(_mm256_packus_epi16(r, g), woven);
+    let bx = _mm256_shuffle_epi8(_mm256_packus_epi16(b, _mm256_setzero_si256()), woven);
+    let (low, high) = (_mm256_unpacklo_epi16(rg, bx), _mm256_unpackhi_epi16(rg, bx));
+    let p: *mut __m256i = out.as_mut_ptr().cast();
+    // SAFETY: `out` has 64 bytes.
+    unsafe {
+        _mm256_storeu_si256(p, _mm256_permute2x128_si256::<0x20>(low, high));
+        _mm256_storeu_si256(p.add(1), _mm256_permute2x128_si256::<0x31>(low, high));
     }
 }
 
@@ -242,11 +191,10 @@ struct Broadcast {
 }
 
 impl Broadcast {
-    /// For samples that are to be multiplied by `unit`.
     #[target_feature(enable = "avx2")]
-    fn new(map: &ChannelMap, unit: f32) -> Self {
+    fn new(map: &ChannelMap) -> Self {
         let [a, b, c] = map.weights;
-        let (a, b, c) = (_mm256_set1_ps(a * unit), _mm256_set1_ps(b * unit), _mm256_set1_ps(c * unit));
+        let (a, b, c) = (_mm256_set1_ps(a), _mm256_set1_ps(b), _mm256_set1_ps(c));
         Self {
             weights: [a, b, c],
             offset: _mm256_set1_ps(map.offset),
@@ -256,21 +204,11 @@ impl Broadcast {
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
-fn emit<const IN: usize, const OUT: usize>(taps: [Taps<'_>; IN], maps: &[ChannelMap; 3], out: [&mut [f32]; OUT]) {
-    let width = out[0].len();
-    assert!(
-        taps.iter().all(|t| t.index.len() >= width.next_multiple_of(LANES)) && out.iter().all(|o| o.len() == width)
-    );
-    let maps = broadcast(maps, UNIT);
-    each_eight(out, |x| colored(samples(&taps, x), &maps));
-}
-
 #[target_feature(enable = "avx2")]
-fn broadcast<const OUT: usize>(maps: &[ChannelMap; 3], unit: f32) -> [Broadcast; OUT] {
-    let mut broadcast = [Broadcast::new(&maps[0], unit); OUT];
+fn broadcast<const OUT: usize>(maps: &[ChannelMap; 3]) -> [Broadcast; OUT] {
+    let mut broadcast = [Broadcast::new(&maps[0]); OUT];
     for (to, from) in broadcast.iter_mut().zip(maps) {
-        *to = Broadcast::new(from, unit);
+        *to = Broadcast::new(from);
     }
     broadcast
 }
@@ -300,24 +238,6 @@ fn each_eight<const OUT: usize>(out: [&mut [f32]; OUT], values: impl Fn(usize) -
     }
 }
 
-/// Eight samples of each stored channel, from `x` on; the tables reach at least to `x + 8`.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn samples<const IN: usize>(taps: &[Taps<'_>; IN], x: usize) -> [__m256; IN] {
-    let mut samples = [_mm256_setzero_ps(); IN];
-    for (sample, t) in samples.iter_mut().zip(taps) {
-        // SAFETY: `emit` has checked that the tables reach to `x + 8`; every index and its right neighbour are in
-        // `row`, see `Taps`.
-        let both = unsafe {
-            let (index, weights) = (_mm256_loadu_si256(t.index.as_ptr().add(x).cast()), t.packed.as_ptr().add(x));
-            let pairs = _mm256_i32gather_epi32::<2>(t.row.as_ptr().cast(), index);
-            _mm256_madd_epi16(pairs, _mm256_loadu_si256(weights.cast()))
-        };
-        *sample = _mm256_cvtepi32_ps(both);
-    }
-    samples
-}
-
 /// Eight pixels of each of the model's channels.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
@@ -344,35 +264,47 @@ struct Pixels<'a> {
     step: usize,
     /// Weight of the lower row.
     weight: i32,
+    /// Whether any right neighbour weighs something.
+    right: bool,
 }
 
 impl<'a> Pixels<'a> {
     fn new(rows: [&'a [u8]; 2], axis: &'a Axis, step: usize, weight: i32) -> Self {
-        let (index, fixed) = axis.fixed_tables();
+        let (index, fixed) = axis.tables();
         // `Axis` promises `0 <= index < span`.
         assert!(rows.iter().all(|r| axis.used().1 * step + 4 <= r.len()) && index.len() == fixed.len());
-        Self { rows, index, fixed, step, weight }
+        Self { rows, index, fixed, step, weight, right: axis.blends() }
     }
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn emit_fixed<const IN: usize, const OUT: usize>(
+fn emit<const IN: usize, const OUT: usize>(
     pixels: &Pixels<'_>,
     channels: [&Channel; IN],
     maps: &[ChannelMap; 3],
     out: [&mut [f32]; OUT],
 ) {
     assert!(pixels.index.len() >= out[0].len().next_multiple_of(LANES));
-    let maps = broadcast(maps, 1.0);
+    let maps = broadcast(maps);
     let shifts = channels.map(|c| _mm_cvtsi32_si128(8 * c.offset as i32));
-    each_eight(out, |x| colored(fixed_samples(pixels, shifts, x), &maps));
+    match (pixels.weight != 0, pixels.right) {
+        (false, false) => each_eight(out, |x| colored(samples::<IN, false, false>(pixels, shifts, x), &maps)),
+        (false, true) => each_eight(out, |x| colored(samples::<IN, false, true>(pixels, shifts, x), &maps)),
+        (true, false) => each_eight(out, |x| colored(samples::<IN, true, false>(pixels, shifts, x), &maps)),
+        (true, true) => each_eight(out, |x| colored(samples::<IN, true, true>(pixels, shifts, x), &maps)),
+    }
 }
 
-/// Eight samples of each channel, from `x` on; the tables reach at least to `x + 8`.
+/// Eight samples of each channel, from `x` on; the tables reach at least to `x + 8`. Without `LOWER` the lower row weighs
+/// nothing, without `RIGHT` no right neighbour does.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn fixed_samples<const IN: usize>(pixels: &Pixels<'_>, shifts: [__m128i; IN], x: usize) -> [__m256; IN] {
-    // SAFETY: `emit_fixed` has checked that the tables reach to `x + 8`.
+fn samples<const IN: usize, const LOWER: bool, const RIGHT: bool>(
+    pixels: &Pixels<'_>,
+    shifts: [__m128i; IN],
+    x: usize,
+) -> [__m256; IN] {
+    // SAFETY: `emit` has checked that the tables reach to `x + 8`.
     let (index, right) = unsafe {
         let at = |table: &[i32]| _mm256_loadu_si256(table.as_ptr().add(x).cast());
         (at(pixels.index), at(pixels.fixed))
@@ -380,23 +312,32 @@ fn fixed_samples<const IN: usize>(pixels: &Pixels<'_>, shifts: [__m128i; IN], x:
     // Both weights as 16-bit values, the left one in the low half.
     let left = _mm256_sub_epi32(_mm256_set1_epi32(1 << FIXED_BITS), right);
     let weights = _mm256_or_si256(_mm256_slli_epi32::<16>(right), left);
-    let bytes = _mm256_mullo_epi32(index, _mm256_set1_epi32(pixels.step as i32));
-    let next = _mm256_add_epi32(bytes, _mm256_set1_epi32(pixels.step as i32));
-    let heights = [(1 << FIXED_BITS) - pixels.weight, pixels.weight].map(|w| _mm256_set1_epi32(w));
-    let byte = _mm256_set1_epi32(0xff);
-    let mut sums = [_mm256_set1_epi32(2); IN];
-    for (row, height) in pixels.rows.into_iter().zip(heights) {
+    let step = _mm256_set1_epi32(pixels.step as i32);
+    let bytes = _mm256_mullo_epi32(index, step);
+    let across = |row: &[u8]| {
+        let byte = _mm256_set1_epi32(0xff);
         // SAFETY: four bytes from every index and from its right neighbour on are in `row`, see `Pixels`.
-        let (a, b) = unsafe {
-            let p = row.as_ptr().cast();
-            (_mm256_i32gather_epi32::<1>(p, bytes), _mm256_i32gather_epi32::<1>(p, next))
-        };
-        for (sum, shift) in sums.iter_mut().zip(shifts) {
+        let gather = |at| unsafe { _mm256_i32gather_epi32::<1>(row.as_ptr().cast(), at) };
+        let a = gather(bytes);
+        let b = if RIGHT { gather(_mm256_add_epi32(bytes, step)) } else { a };
+        shifts.map(|shift| {
             let a = _mm256_and_si256(_mm256_srl_epi32(a, shift), byte);
+            if !RIGHT {
+                return _mm256_slli_epi32::<{ FIXED_BITS as i32 - 4 }>(a);
+            }
             let b = _mm256_and_si256(_mm256_srl_epi32(b, shift), byte);
-            let across = _mm256_madd_epi16(_mm256_or_si256(_mm256_slli_epi32::<16>(b), a), weights);
-            let down = _mm256_mullo_epi32(_mm256_srli_epi32::<4>(across), height);
-            *sum = _mm256_add_epi32(*sum, _mm256_srli_epi32::<16>(down));
+            let both = _mm256_madd_epi16(_mm256_or_si256(_mm256_slli_epi32::<16>(b), a), weights);
+            _mm256_srli_epi32::<4>(both)
+        })
+    };
+    let down =
+        |across: __m256i, weight: i32| _mm256_srli_epi32::<16>(_mm256_mullo_epi32(across, _mm256_set1_epi32(weight)));
+    let two = _mm256_set1_epi32(2);
+    let [upper, lower] = pixels.rows;
+    let mut sums = across(upper).map(|a| _mm256_add_epi32(down(a, (1 << FIXED_BITS) - pixels.weight), two));
+    if LOWER {
+        for (sum, a) in sums.iter_mut().zip(across(lower)) {
+            *sum = _mm256_add_epi32(*sum, down(a, pixels.weight));
         }
     }
     sums.map(|sum| _mm256_cvtepi32_ps(_mm256_srli_epi32::<2>(sum)))
