@@ -90,6 +90,14 @@ fn ssd_mobilenet_finds_what_the_reference_finds() {
 }
 
 #[test]
+fn frames_with_half_the_chroma_give_what_the_reference_finds_on_them() {
+    for format in ["NV12", "I420", "YV12"] {
+        let more = ["--confidence", "0.3", "--format", format, "--same-pixels", "--max-images", "24"];
+        assert_within("yolox_nano", "coco128/train2017", &more, "iou", 60);
+    }
+}
+
+#[test]
 fn a_classifier_gives_the_reference_s_probabilities() {
     assert_within("mobilenet_v2", "images", &[], "probability", 0);
 }
