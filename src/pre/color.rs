@@ -132,6 +132,8 @@ pub(super) struct ColorMap {
     pub maps: [ChannelMap; 3],
     /// How many of `maps` are in use: one or three.
     pub outputs: usize,
+    /// The sample that alone makes each of the model's channels where there are three of either, red, green and blue.
+    pub order: [usize; 3],
     /// What makes red, green and blue of the stored channels before they are blended; the maps take these then.
     pub yuv: Option<Yuv>,
 }
@@ -152,12 +154,13 @@ impl ColorMap {
                 (channels, [b, g, r])
             }
         };
+        let order = if input.color == Color::Bgr { [2, 1, 0] } else { [0, 1, 2] };
         let maps = std::array::from_fn(|c| {
             let (weights, offset) = rows[c];
             let (scale, bias) = input.affine(c);
             ChannelMap { weights, offset, scale, bias }
         });
-        Self { channels, maps, outputs: input.color.channels(), yuv: convert.then(|| Yuv::new(info)) }
+        Self { channels, maps, outputs: input.color.channels(), order, yuv: convert.then(|| Yuv::new(info)) }
     }
 }
 

@@ -5,6 +5,11 @@
 //! luma and chroma are converted to RGBx. Then a gather fetches eight pixels with all their channels, and another their right
 //! neighbours; colour and normalisation follow in f32. Rows and neighbours that weigh nothing are left out.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "adapters of iterators are not inlined where a function has target features"
+)]
+
 use std::arch::x86_64::*;
 
 use super::axis::{Axis, FIXED_BITS, LANES};
@@ -64,7 +69,7 @@ impl Renderer {
         // SAFETY: `detect` has made sure of AVX2 and FMA.
         unsafe {
             match (channels, color.outputs) {
-                ([i, j, k], 3) => emit(&pixels, [i, j, k], &color.maps, [a, b, c]),
+                (three @ [_, _, _], 3) => emit(&pixels, color.order.map(|i| &three[i]), &color.maps, [a, b, c]),
                 ([i, j, k], _) => emit(&pixels, [i, j, k], &color.maps, [a]),
                 ([i, ..], 3) => emit(&pixels, [i], &color.maps, [a, b, c]),
                 ([i, ..], _) => emit(&pixels, [i], &color.maps, [a]),
@@ -111,19 +116,19 @@ fn convert_row<const L: usize, const C: usize>(
     channels: [&Channel; 2],
     out: &mut [u8],
 ) {
-    let shifts = channels.map(|channel| _mm_cvtsi32_si128((channel.offset * (32 / C)) as i32));
-    let chroma = u.chunks(C * PAIRS).zip(v.chunks(C * PAIRS));
-    for ((luma, (u, v)), out) in luma.chunks(L * PAIRS).zip(chroma).zip(out.chunks_exact_mut(STEP * 4)) {
-        let (luma, chroma) = (units::<L>(luma), [units::<C>(u), units::<C>(v)]);
-        let byte = _mm256_set1_epi32(0xff);
+    let [at_u, at_v] = channels.map(|channel| (channel.offset * (32 / C)) as i32);
+    let shifts = [_mm_cvtsi32_si128(at_u), _mm_cvtsi32_si128(at_v)];
+    for i in 0..u.len().div_ceil(C * PAIRS) {
+        let (luma, u, v) = (&luma[i * L * PAIRS..], &u[i * C * PAIRS..], &v[i * C * PAIRS..]);
+        let luma = units::<L>(luma);
         // A unit of luma has its second sample in its upper half.
-        let luma = [luma, _mm256_srli_epi32::<16>(luma)].map(|y| _mm256_and_si256(y, byte));
-        let [u, v] = [0, 1].map(|i| _mm256_and_si256(_mm256_srl_epi32(chroma[i], shifts[i]), byte));
-        store(to_rgb(yuv, luma, u, v), out);
+        let luma = [byte_at(luma, _mm_setzero_si128()), byte_at(luma, _mm_cvtsi32_si128(16))];
+        let (u, v) = (byte_at(units::<C>(u), shifts[0]), byte_at(units::<C>(v), shifts[1]));
+        store(to_rgb(yuv, luma, u, v), &mut out[i * 4 * STEP..][..4 * STEP]);
     }
 }
 
-/// Eight units of `N` (1, 2 or 4) bytes, each in 32 bits with as much room for each of its bytes; missing ones are 0.
+/// The first eight units of `N` (1, 2 or 4) bytes, each in 32 bits with as much room for each of its bytes; missing ones are 0.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn units<const N: usize>(bytes: &[u8]) -> __m256i {
@@ -145,30 +150,50 @@ fn units<const N: usize>(bytes: &[u8]) -> __m256i {
     }
 }
 
+/// The byte of each 32 bits that begins at bit `shift`.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn byte_at(values: __m256i, shift: __m128i) -> __m256i {
+    _mm256_and_si256(_mm256_srl_epi32(values, shift), _mm256_set1_epi32(0xff))
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn times(values: __m256i, factor: i32) -> __m256i {
+    _mm256_mullo_epi32(values, _mm256_set1_epi32(factor))
+}
+
 /// Red, green and blue (not yet limited to a byte) of the first pixels of eight pairs, then of the second ones.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn to_rgb(yuv: &Yuv, luma: [__m256i; 2], u: __m256i, v: __m256i) -> [[__m256i; 2]; 3] {
-    let times = |values, factor| _mm256_mullo_epi32(values, _mm256_set1_epi32(factor));
+fn to_rgb(yuv: &Yuv, mut luma: [__m256i; 2], u: __m256i, v: __m256i) -> [[__m256i; 2]; 3] {
     let middle = _mm256_set1_epi32(128);
     let (u, v) = (_mm256_sub_epi32(u, middle), _mm256_sub_epi32(v, middle));
-    let green = _mm256_add_epi32(times(u, yuv.green_u), times(v, yuv.green_v));
     let half = _mm256_set1_epi32(1 << (YUV_BITS - 1));
-    let chroma = [times(v, yuv.red_v), green, times(u, yuv.blue_u)].map(|c| _mm256_add_epi32(c, half));
-    let luma = luma.map(|y| {
-        let above = _mm256_sub_epi32(y, _mm256_set1_epi32(yuv.black));
-        times(_mm256_max_epi32(above, _mm256_setzero_si256()), yuv.gain)
-    });
-    chroma.map(|c| luma.map(|y| _mm256_srai_epi32::<{ YUV_BITS as i32 }>(_mm256_add_epi32(y, c))))
+    for i in 0..2 {
+        let above = _mm256_sub_epi32(luma[i], _mm256_set1_epi32(yuv.black));
+        luma[i] = _mm256_add_epi32(times(_mm256_max_epi32(above, _mm256_setzero_si256()), yuv.gain), half);
+    }
+    let green = _mm256_add_epi32(times(u, yuv.green_u), times(v, yuv.green_v));
+    let mut rgb = [luma; 3];
+    let chroma = [times(v, yuv.red_v), green, times(u, yuv.blue_u)];
+    for c in 0..3 {
+        for i in 0..2 {
+            rgb[c][i] = _mm256_srai_epi32::<{ YUV_BITS as i32 }>(_mm256_add_epi32(rgb[c][i], chroma[c]));
+        }
+    }
+    rgb
 }
 
 /// Limits the channels of 16 pixels, which [`to_rgb`] gives, to bytes and writes them as RGBx.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn store(rgb: [[__m256i; 2]; 3], out: &mut [u8]) {
+fn store([r, g, b]: [[__m256i; 2]; 3], out: &mut [u8]) {
     assert!(out.len() >= 4 * STEP);
     // In each 128-bit half four first, then four second pixels; the bytes are brought into the order of the pixels.
-    let [r, g, b] = rgb.map(|[first, second]| _mm256_packus_epi32(first, second));
+    let r = _mm256_packus_epi32(r[0], r[1]);
+    let g = _mm256_packus_epi32(g[0], g[1]);
+    let b = _mm256_packus_epi32(b[0], b[1]);
     let woven = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15));
     let rg = _mm256_shuffle_epi8(_mm256_packus_epi16(r, g), woven);
     let bx = _mm256_shuffle_epi8(_mm256_packus_epi16(b, _mm256_setzero_si256()), woven);
@@ -222,35 +247,42 @@ fn each_eight<const OUT: usize>(out: [&mut [f32]; OUT], values: impl Fn(usize) -
     let out = out.map(|o| o.as_mut_ptr());
     let mut x = 0;
     while x + 8 <= width {
-        for (out, values) in out.iter().zip(values(x)) {
+        let values = values(x);
+        for o in 0..OUT {
             // SAFETY: `x + 8 <= width`, the length of every output.
-            unsafe { _mm256_storeu_ps(out.add(x), values) };
+            unsafe { _mm256_storeu_ps(out[o].add(x), values[o]) };
         }
         x += 8;
     }
     if x < width {
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((width - x) as i32), lane);
-        for (out, values) in out.iter().zip(values(x)) {
+        let values = values(x);
+        for o in 0..OUT {
             // SAFETY: the mask leaves only the lanes below `width`.
-            unsafe { _mm256_maskstore_ps(out.add(x), mask, values) };
+            unsafe { _mm256_maskstore_ps(out[o].add(x), mask, values[o]) };
         }
     }
 }
 
-/// Eight pixels of each of the model's channels.
+/// Eight pixels of each of the model's channels. Three of three samples are these already, in their order and whole levels.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 fn colored<const IN: usize, const OUT: usize>(samples: [__m256; IN], maps: &[Broadcast; OUT]) -> [__m256; OUT] {
     let mut values = [_mm256_setzero_ps(); OUT];
-    for (value, map) in values.iter_mut().zip(maps) {
+    for o in 0..OUT {
+        let map = &maps[o];
+        if (IN, OUT) == (3, 3) {
+            values[o] = _mm256_fmadd_ps(samples[o], map.scale, map.bias);
+            continue;
+        }
         let mut sum = map.offset;
-        for (sample, weight) in samples.iter().zip(map.weights) {
-            sum = _mm256_fmadd_ps(*sample, weight, sum);
+        for i in 0..IN {
+            sum = _mm256_fmadd_ps(samples[i], map.weights[i], sum);
         }
         let clamped = _mm256_min_ps(_mm256_max_ps(sum, _mm256_setzero_ps()), _mm256_set1_ps(255.0));
         let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(clamped);
-        *value = _mm256_fmadd_ps(whole, map.scale, map.bias);
+        values[o] = _mm256_fmadd_ps(whole, map.scale, map.bias);
     }
     values
 }
@@ -286,7 +318,10 @@ fn emit<const IN: usize, const OUT: usize>(
 ) {
     assert!(pixels.index.len() >= out[0].len().next_multiple_of(LANES));
     let maps = broadcast(maps);
-    let shifts = channels.map(|c| _mm_cvtsi32_si128(8 * c.offset as i32));
+    let mut shifts = [_mm_setzero_si128(); IN];
+    for (shift, channel) in shifts.iter_mut().zip(channels) {
+        *shift = _mm_cvtsi32_si128(8 * channel.offset as i32);
+    }
     match (pixels.weight != 0, pixels.right) {
         (false, false) => each_eight(out, |x| colored(samples::<IN, false, false>(pixels, shifts, x), &maps)),
         (false, true) => each_eight(out, |x| colored(samples::<IN, false, true>(pixels, shifts, x), &maps)),
@@ -314,31 +349,38 @@ fn samples<const IN: usize, const LOWER: bool, const RIGHT: bool>(
     let weights = _mm256_or_si256(_mm256_slli_epi32::<16>(right), left);
     let step = _mm256_set1_epi32(pixels.step as i32);
     let bytes = _mm256_mullo_epi32(index, step);
-    let across = |row: &[u8]| {
-        let byte = _mm256_set1_epi32(0xff);
+    let mut samples = [_mm256_setzero_ps(); IN];
+    if !LOWER && !RIGHT {
+        // SAFETY: as below.
+        let a = unsafe { _mm256_i32gather_epi32::<1>(pixels.rows[0].as_ptr().cast(), bytes) };
+        for i in 0..IN {
+            samples[i] = _mm256_cvtepi32_ps(byte_at(a, shifts[i]));
+        }
+        return samples;
+    }
+    let mut sums = [_mm256_set1_epi32(2); IN];
+    let heights = [(1 << FIXED_BITS) - pixels.weight, pixels.weight];
+    for r in 0..if LOWER { 2 } else { 1 } {
+        let (row, height) = (pixels.rows[r], heights[r]);
         // SAFETY: four bytes from every index and from its right neighbour on are in `row`, see `Pixels`.
-        let gather = |at| unsafe { _mm256_i32gather_epi32::<1>(row.as_ptr().cast(), at) };
-        let a = gather(bytes);
-        let b = if RIGHT { gather(_mm256_add_epi32(bytes, step)) } else { a };
-        shifts.map(|shift| {
-            let a = _mm256_and_si256(_mm256_srl_epi32(a, shift), byte);
-            if !RIGHT {
-                return _mm256_slli_epi32::<{ FIXED_BITS as i32 - 4 }>(a);
-            }
-            let b = _mm256_and_si256(_mm256_srl_epi32(b, shift), byte);
-            let both = _mm256_madd_epi16(_mm256_or_si256(_mm256_slli_epi32::<16>(b), a), weights);
-            _mm256_srli_epi32::<4>(both)
-        })
-    };
-    let down =
-        |across: __m256i, weight: i32| _mm256_srli_epi32::<16>(_mm256_mullo_epi32(across, _mm256_set1_epi32(weight)));
-    let two = _mm256_set1_epi32(2);
-    let [upper, lower] = pixels.rows;
-    let mut sums = across(upper).map(|a| _mm256_add_epi32(down(a, (1 << FIXED_BITS) - pixels.weight), two));
-    if LOWER {
-        for (sum, a) in sums.iter_mut().zip(across(lower)) {
-            *sum = _mm256_add_epi32(*sum, down(a, pixels.weight));
+        let (a, b) = unsafe {
+            let (p, next) = (row.as_ptr().cast(), _mm256_add_epi32(bytes, step));
+            let a = _mm256_i32gather_epi32::<1>(p, bytes);
+            (a, if RIGHT { _mm256_i32gather_epi32::<1>(p, next) } else { a })
+        };
+        for i in 0..IN {
+            let left = byte_at(a, shifts[i]);
+            let across = if RIGHT {
+                let pair = _mm256_or_si256(_mm256_slli_epi32::<16>(byte_at(b, shifts[i])), left);
+                _mm256_srli_epi32::<4>(_mm256_madd_epi16(pair, weights))
+            } else {
+                _mm256_slli_epi32::<{ FIXED_BITS as i32 - 4 }>(left)
+            };
+            sums[i] = _mm256_add_epi32(sums[i], _mm256_srli_epi32::<16>(times(across, height)));
         }
     }
-    sums.map(|sum| _mm256_cvtepi32_ps(_mm256_srli_epi32::<2>(sum)))
+    for i in 0..IN {
+        samples[i] = _mm256_cvtepi32_ps(_mm256_srli_epi32::<2>(sums[i]));
+    }
+    samples
 }
