@@ -17,7 +17,8 @@
 //! (`PostProcess`); Hugging Face transformers, `image_processing_detr.py`; roboflow/rf-detr `PostProcess`; Ultralytics
 //! `models/rtdetr/predict.py`.
 
-use super::{Candidate, Candidates, Decoder, Nms, PostError, Thresholds, logits, view};
+use super::boxes::{Boxes, class_id};
+use super::{Candidates, Decoder, Nms, PostError, Thresholds, logits, view};
 use crate::bundle::contract::{Activation, BoxFormat, BoxUnit, InputContract, OutputContract};
 use crate::engine::{DataType, Spec, Tensor, TensorSpec};
 
@@ -85,9 +86,7 @@ pub struct Detr {
     first: usize,
     /// Classes in the tensor, without "no object".
     columns: usize,
-    format: BoxFormat,
-    unit: BoxUnit,
-    input: (f32, f32),
+    numbers: Boxes,
 }
 
 impl Detr {
@@ -144,9 +143,7 @@ impl Detr {
             scores: Scores { activation, all },
             first,
             columns,
-            format: output.box_format.unwrap_or(format),
-            unit: output.box_unit.unwrap_or(unit),
-            input: (input.width as f32, input.height as f32),
+            numbers: Boxes::new(output, input, format, unit),
         };
         match form {
             Form::Finished { .. } => {}
@@ -193,28 +190,6 @@ impl Detr {
         }
     }
 
-    /// A candidate from a box as the model gives it.
-    fn candidate(&self, [a, b, c, d]: [f32; BOX], score: f32, class_id: u32) -> Candidate {
-        let (w, h) = match self.unit {
-            BoxUnit::Pixels => (1.0, 1.0),
-            BoxUnit::Normalized => self.input,
-        };
-        let corners = |x1: f32, y1: f32, x2: f32, y2: f32| Candidate {
-            x1: x1 * w,
-            y1: y1 * h,
-            x2: x2 * w,
-            y2: y2 * h,
-            score,
-            class_id,
-            ..Candidate::default()
-        };
-        match self.format {
-            BoxFormat::Xyxy => corners(a, b, c, d),
-            BoxFormat::Yxyx => corners(b, a, d, c),
-            BoxFormat::Cxcywh => Candidate::from_centre(a * w, b * h, c * w, d * h, score, class_id),
-        }
-    }
-
     fn finished(
         &self,
         outputs: &[Tensor],
@@ -227,11 +202,9 @@ impl Detr {
         let (_, scores) = self.list.read(outputs, scores, |dims| dims == [rows])?;
         let (boxes, _) = boxes.as_chunks::<BOX>();
         for (row, ((values, label), score)) in boxes.iter().zip(labels).zip(scores).enumerate() {
-            let id = label - self.first as f32;
-            // A class without a label is for the guard to count; up to here every integer is exact in f32.
-            let class_id = if (0.0..16_777_216.0).contains(&id) { id as u32 } else { u32::MAX };
+            let class_id = class_id(*label, self.first as f32);
             if thresholds.accepts(class_id, *score) {
-                out.push(self.candidate(*values, *score, class_id).at(row));
+                out.push(self.numbers.candidate(*values, *score, class_id).at(row));
             }
         }
         Ok(())
@@ -244,7 +217,7 @@ impl Detr {
         let activated = |v: f32| if self.scores.activation == Activation::Sigmoid { view::sigmoid(v) } else { v };
         let mut add = |class_id, score| {
             if thresholds.accepts(class_id, score) {
-                out.push(self.candidate(values, score, class_id));
+                out.push(self.numbers.candidate(values, score, class_id));
             }
         };
         if self.scores.activation == Activation::Softmax {

@@ -7,9 +7,10 @@
 //!
 //! Source: Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB, `run_video_face_detect_onnx.py`.
 
+use super::boxes::Boxes;
 use super::keypoints::Skeleton;
 use super::{Candidate, Candidates, Decoder, PostError, Thresholds, view};
-use crate::bundle::contract::{Activation, InputContract, Labels, OutputContract};
+use crate::bundle::contract::{Activation, BoxFormat, BoxUnit, InputContract, Labels, OutputContract};
 use crate::engine::{Spec, Tensor, TensorSpec};
 use crate::pre::geometry::Geometry;
 use crate::result::Object;
@@ -28,7 +29,7 @@ pub struct UltraFace {
     columns: usize,
     background: Option<u32>,
     skeleton: Skeleton,
-    input: (f32, f32),
+    numbers: Boxes,
 }
 
 impl UltraFace {
@@ -92,8 +93,8 @@ impl UltraFace {
         let expected = format!("scores [1, N, {columns}], boxes [1, N, 4] and, if any, landmarks [1, N, {POINTS}]");
         let reader = view::Reader { decoder, expected, fix: "Set `output.decoder` to the model's family" };
         let background = labels.iter().position(|l| l.eq_ignore_ascii_case("background")).map(|i| i as u32);
-        let input = (input.width as f32, input.height as f32);
-        Ok(Self { reader, scores, boxes, landmarks, first, columns, background, skeleton, input })
+        let numbers = Boxes::new(output, input, BoxFormat::Xyxy, BoxUnit::Normalized);
+        Ok(Self { reader, scores, boxes, landmarks, first, columns, background, skeleton, numbers })
     }
 }
 
@@ -102,14 +103,12 @@ impl Decoder for UltraFace {
         let ([rows, _], scores) = self.reader.read(outputs, self.scores, |[_, c]| c == self.columns)?;
         let (_, boxes) = self.reader.read(outputs, self.boxes, |dims| dims == [rows, 4])?;
         let (boxes, _) = boxes.as_chunks::<4>();
-        let (w, h) = self.input;
-        for (row, (scores, [x1, y1, x2, y2])) in scores.chunks_exact(self.columns.max(1)).zip(boxes).enumerate() {
+        for (row, (scores, corners)) in scores.chunks_exact(self.columns.max(1)).zip(boxes).enumerate() {
             let classes = scores.get(self.first..).unwrap_or_default();
             let score = view::peak(classes);
             let class_id = view::position(classes.iter().copied(), score);
             if thresholds.accepts(class_id, score) && (score.is_nan() || self.background != Some(class_id)) {
-                let (x1, y1, x2, y2) = (x1 * w, y1 * h, x2 * w, y2 * h);
-                out.push(Candidate { x1, y1, x2, y2, score, class_id, ..Candidate::default() }.at(row));
+                out.push(self.numbers.candidate(*corners, score, class_id).at(row));
             }
         }
         Ok(())
@@ -126,8 +125,7 @@ impl Decoder for UltraFace {
         let (_, values) = self.reader.read(outputs, index, |[_, c]| c == POINTS)?;
         let (rows, _) = values.as_chunks::<POINTS>();
         if let Some(row) = rows.get(candidate.row as usize) {
-            let pixels = row.iter().enumerate().map(|(i, v)| v * if i % 2 == 0 { self.input.0 } else { self.input.1 });
-            self.skeleton.describe(pixels, geometry, object);
+            self.skeleton.describe(self.numbers.points(row.iter().copied(), 2), geometry, object);
         }
         Ok(())
     }
