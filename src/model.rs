@@ -312,9 +312,11 @@ impl Model {
 
     /// Fits tensors of [`io`](Self::io) to a run of `wanted` pictures.
     pub fn resize_io(&self, io: &mut Io, wanted: usize) {
-        let spec = self.lanes.engine().spec();
-        if fixed_batch(spec, self.post.image_input()).is_none() {
-            io.resize_batch(self.post.image_input(), wanted);
+        let (spec, image) = (self.lanes.engine().spec(), self.post.image_input());
+        let has = io.inputs.get(image).and_then(|t| t.shape.first()).copied();
+        // Filling the side inputs again would move them, and the engine would bind all tensors anew on every frame.
+        if fixed_batch(spec, image).is_none() && has != Some(wanted) {
+            io.resize_batch(image, wanted);
             self.post.prepare(io, wanted);
         }
     }

@@ -35,7 +35,8 @@ pub fn reduce(candidates: &mut Candidates, how: Nms, thresholds: &Thresholds) {
     match how {
         Nms::None => most_confident(candidates, max_objects),
         Nms::Upright => suppress(candidates, iou, class_agnostic, max_objects),
-        Nms::Turned => suppress_fast(candidates, class_agnostic, max_objects, |a, b| probiou(a, b) > iou),
+        // As Ultralytics has it for turned boxes ("fast NMS"; Bolya et al., *YOLACT*, 2019; `ultralytics/utils/nms.py`).
+        Nms::Turned => suppress_by(candidates, Judges::All, class_agnostic, max_objects, |a, b| probiou(a, b) > iou),
     }
 }
 
@@ -45,37 +46,21 @@ pub fn reduce(candidates: &mut Candidates, how: Nms, thresholds: &Thresholds) {
 /// Needs guarded candidates (finite, not empty). Compares each with the survivors only, so the cost is bounded by
 /// [`MAX_CANDIDATES`] × `max`.
 pub fn suppress(candidates: &mut Candidates, iou: f32, class_agnostic: bool, max: usize) {
-    suppress_by(candidates, class_agnostic, max, |a, b| a.bbox().iou(&b.bbox()) > iou);
+    suppress_by(candidates, Judges::Kept, class_agnostic, max, |a, b| a.bbox().iou(&b.bbox()) > iou);
+}
+
+/// Which more confident candidates may suppress another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judges {
+    /// Those that are kept.
+    Kept,
+    /// All, even those that are suppressed themselves.
+    All,
 }
 
 fn suppress_by(
     candidates: &mut Candidates,
-    class_agnostic: bool,
-    max: usize,
-    same: impl Fn(&Candidate, &Candidate) -> bool,
-) {
-    most_confident(candidates, MAX_CANDIDATES);
-    let mut kept = 0;
-    for i in 0..candidates.len() {
-        if kept == max {
-            break;
-        }
-        let candidate = candidates[i];
-        let hidden = candidates[..kept]
-            .iter()
-            .any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
-        if !hidden {
-            candidates[kept] = candidate;
-            kept += 1;
-        }
-    }
-    candidates.truncate(kept);
-}
-
-/// Suppresses what is the same object as a more confident candidate, even if that one is suppressed itself, as
-/// Ultralytics has it for turned boxes ("fast NMS"; Bolya et al., *YOLACT*, 2019; `ultralytics/utils/nms.py`).
-fn suppress_fast(
-    candidates: &mut Candidates,
+    judges: Judges,
     class_agnostic: bool,
     max: usize,
     same: impl Fn(&Candidate, &Candidate) -> bool,
@@ -88,8 +73,10 @@ fn suppress_fast(
             break;
         }
         let candidate = candidates[i];
-        let hidden =
-            candidates[..i].iter().any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
+        let before = if judges == Judges::Kept { kept } else { i };
+        let hidden = candidates[..before]
+            .iter()
+            .any(|k| (class_agnostic || k.class_id == candidate.class_id) && same(k, &candidate));
         if !hidden {
             candidates.swap(kept, i);
             kept += 1;
