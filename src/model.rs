@@ -182,7 +182,7 @@ impl Model {
         let engine = self.lanes.engine();
         let run = |io: &mut Io| {
             let start = Instant::now();
-            engine.run(io).map(|()| start.elapsed())
+            engine.run(io, None).map(|()| start.elapsed())
         };
         let times = run(&mut io).and_then(|_| run(&mut io));
         self.run_time = times.map_err(|source| ModelError::Engine { model: model.clone(), source })?;
@@ -212,7 +212,7 @@ impl Model {
         }
         let mut io = self.io();
         self.resize_io(&mut io, 2);
-        let works = self.lanes.engine().run(&mut io).is_ok()
+        let works = self.lanes.engine().run(&mut io, None).is_ok()
             && io.outputs.iter().any(|t| t.shape.first() == Some(&2))
             && (0..2).all(|item| self.read_empty(&io, (item, 2)).is_ok());
         if works {

@@ -204,10 +204,18 @@ pub enum AbsentReason {
     NoModel,
     /// The engine failed on this frame.
     EngineError,
-    /// The engine did not answer in time.
+    /// The engine died or hung and is being started anew.
+    EngineRestarting,
+    /// The analysis did not answer in time.
     Deadline,
     /// The frame could not be read or is of a size that cannot be analysed.
     BadFrame,
+    /// The supervised chain failed and is being replaced.
+    ChainError,
+    /// The supervised chain has not delivered its first frames yet.
+    Starting,
+    /// Analysis was switched off by the operator.
+    Maintenance,
 }
 
 impl AbsentReason {
@@ -217,8 +225,12 @@ impl AbsentReason {
             Self::Skipped => "skipped",
             Self::NoModel => "no-model",
             Self::EngineError => "engine-error",
+            Self::EngineRestarting => "engine-restarting",
             Self::Deadline => "deadline",
             Self::BadFrame => "bad-frame",
+            Self::ChainError => "chain-error",
+            Self::Starting => "starting",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -267,6 +279,9 @@ pub struct FrameResult {
     pub model: Option<Arc<ModelId>>,
     /// Whether the model looked at this very frame.
     pub freshness: Freshness,
+    /// Wall clock time since which there has been no analysis, nanoseconds since 1970 UTC; only with `absent`, where it
+    /// is known.
+    pub absent_since_ns: Option<u64>,
     /// What was found, highest confidence first.
     pub objects: Vec<Object>,
     /// Classes of the whole frame, highest confidence first.
@@ -289,6 +304,7 @@ impl FrameResult {
             height: size.1,
             model: None,
             freshness: Freshness::Absent(reason),
+            absent_since_ns: None,
             objects: Vec::new(),
             classes: Vec::new(),
             embedding: None,

@@ -75,6 +75,7 @@ fn analysed(caps: &gst::Caps, n: u64) -> gst::Buffer {
         objects: vec![Object::new(0, 0, "person".into(), 0.9, bbox)],
         classes: Vec::new(),
         embedding: None,
+        absent_since_ns: None,
         secondary: Vec::new(),
     };
     meta::set(buffer.get_mut().unwrap(), Arc::new(result), true);

@@ -50,6 +50,7 @@ fn buffer(frame: u64) -> gst::Buffer {
         objects: vec![Object::new(0, 0, "Person".into(), 0.75, bbox)],
         classes: vec![],
         embedding: None,
+        absent_since_ns: None,
         secondary: Vec::new(),
     };
     meta::set(b, Arc::new(result), false);

@@ -156,7 +156,7 @@ fn look(model: &Model, picture: &Picture, region: Option<BBox>) -> FrameResult {
     let mut io = model.io();
     let tensor = &mut io.inputs[model.post().image_input()];
     let geometry = Preprocessor::new(model.input().clone()).run(&view, region, tensor, &mut Border::default()).unwrap();
-    model.lanes().engine().run(&mut io).unwrap();
+    model.lanes().engine().run(&mut io, None).unwrap();
     let mut result = FrameResult {
         freshness: Freshness::Fresh,
         ..FrameResult::absent(AbsentReason::NoModel, (picture.width, picture.height))

@@ -360,6 +360,7 @@ fn impossible_boxes_of_other_elements_stop_nobody() {
                 objects: Vec::new(),
                 classes: Vec::new(),
                 embedding: None,
+                absent_since_ns: None,
                 secondary: Vec::new(),
             };
             for (id, [x, y, w, h]) in (0..).zip(boxes) {

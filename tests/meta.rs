@@ -34,6 +34,7 @@ fn sample(freshness: Freshness) -> FrameResult {
         ],
         classes: vec![FrameClass { class_id: 4, label: "day".into(), confidence: 0.25 }],
         embedding: None,
+        absent_since_ns: None,
         secondary: Vec::new(),
     }
 }

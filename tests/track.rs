@@ -43,6 +43,7 @@ fn result(freshness: Freshness, objects: Vec<Object>) -> FrameResult {
         objects,
         classes: Vec::new(),
         embedding: None,
+        absent_since_ns: None,
         secondary: Vec::new(),
     }
 }

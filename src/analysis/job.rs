@@ -114,7 +114,7 @@ impl Job {
         let task = self.model.bundle().task;
         for (run, pictures) in self.runs.iter_mut().zip(self.pictures.chunks(batch)) {
             let start = Instant::now();
-            engine.run(&mut run.io)?;
+            engine.run(&mut run.io, None)?;
             stats.run.record(nanos(start));
             let start = Instant::now();
             let places = match run.io.inputs.get(image).map(|t| t.shape.as_slice()) {

@@ -169,6 +169,7 @@ mod tests {
             objects: Vec::new(),
             classes: Vec::new(),
             embedding: None,
+            absent_since_ns: None,
             secondary: Vec::new(),
         }
     }

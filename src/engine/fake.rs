@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::{DataType, Engine, EngineError, Io, Spec, TensorData, TensorSpec};
 
@@ -57,7 +58,7 @@ impl Engine for Fake {
         self.lanes
     }
 
-    fn run(&self, io: &mut Io) -> Result<(), EngineError> {
+    fn run(&self, io: &mut Io, _until: Option<Instant>) -> Result<(), EngineError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let mean = match io.inputs.first().map(|t| &t.data) {
             Some(TensorData::F32(v)) if !v.is_empty() => v.iter().sum::<f32>() / v.len() as f32,
@@ -73,4 +74,6 @@ impl Engine for Fake {
             None => Ok(()),
         }
     }
+
+    fn cut(&self, _now: Instant) {}
 }

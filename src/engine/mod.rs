@@ -12,6 +12,8 @@ pub mod shared;
 pub mod slot;
 pub mod tensor;
 
+use std::time::{Duration, Instant};
+
 pub use tensor::{DataType, Spec, Tensor, TensorData, TensorSpec};
 
 /// Why an engine could not be made or did not answer.
@@ -29,6 +31,12 @@ pub enum EngineError {
     /// A run failed.
     #[error("{0}")]
     Run(String),
+    /// A run was not over when its time was, and was cut or abandoned.
+    #[error("the run took longer than {0:?} and was cut")]
+    Deadline(Duration),
+    /// The engine died and is being started anew; it takes no runs meanwhile.
+    #[error("the engine is being started anew: {0}")]
+    Restarting(String),
 }
 
 impl EngineError {
@@ -89,9 +97,14 @@ pub trait Engine: Send + Sync {
     /// How many runs may be under way at once.
     fn lanes(&self) -> usize;
 
-    /// Runs the model on `io.inputs` and leaves the answers in `io.outputs`.
+    /// Runs the model on `io.inputs` and leaves the answers in `io.outputs`. A run that is under way at `until` may be cut
+    /// by [`cut`](Self::cut), and may return by itself then; an engine that can do neither returns when it is done.
     ///
     /// # Errors
-    /// [`EngineError::Run`] if the runtime failed; the outputs are then undefined.
-    fn run(&self, io: &mut Io) -> Result<(), EngineError>;
+    /// [`EngineError::Run`] if the runtime failed, [`EngineError::Deadline`] if the run was cut,
+    /// [`EngineError::Restarting`] if the engine takes no runs now; the outputs are then undefined.
+    fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError>;
+
+    /// Ends the runs whose `until` is not after `now`, as far as the runtime can; returns at once.
+    fn cut(&self, now: Instant);
 }

@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use ort::AsPointer;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
@@ -240,7 +241,7 @@ impl Engine for OnnxEngine {
         self.options.lanes
     }
 
-    fn run(&self, io: &mut Io) -> Result<(), EngineError> {
+    fn run(&self, io: &mut Io, _until: Option<Instant>) -> Result<(), EngineError> {
         let mut binding = Binding::take(io, &self.spec).map_err(EngineError::Run)?;
         let alone = (self.options.provider != "cpu").then(|| self.alone.lock().unwrap_or_else(PoisonError::into_inner));
         let answer = self.call(&mut binding).and_then(|()| binding.collect(io));
@@ -248,4 +249,6 @@ impl Engine for OnnxEngine {
         binding.put_back(io);
         answer.map_err(|e| EngineError::Run(first_line(&e)))
     }
+
+    fn cut(&self, _now: Instant) {}
 }

@@ -97,10 +97,18 @@ pub enum Reason {
     NoModel,
     /// The engine failed on this frame.
     EngineError,
-    /// The engine did not answer in time.
+    /// The engine died or hung and is being started anew.
+    EngineRestarting,
+    /// The analysis did not answer in time.
     Deadline,
     /// The frame could not be read or is of a size that cannot be analysed.
     BadFrame,
+    /// The supervised chain failed and is being replaced.
+    ChainError,
+    /// The supervised chain has not delivered its first frames yet.
+    Starting,
+    /// Analysis was switched off by the operator.
+    Maintenance,
 }
 
 /// A model, down to the weights in use.
@@ -373,7 +381,11 @@ impl From<result::Freshness> for Freshness {
                     AbsentReason::NoModel => Reason::NoModel,
                     AbsentReason::EngineError => Reason::EngineError,
                     AbsentReason::Deadline => Reason::Deadline,
+                    AbsentReason::EngineRestarting => Reason::EngineRestarting,
                     AbsentReason::BadFrame => Reason::BadFrame,
+                    AbsentReason::ChainError => Reason::ChainError,
+                    AbsentReason::Starting => Reason::Starting,
+                    AbsentReason::Maintenance => Reason::Maintenance,
                 },
             },
         }
@@ -450,6 +462,7 @@ mod tests {
             objects: vec![person],
             classes: vec![FrameClass { class_id: 2, label: "day".into(), confidence: 1.0 }],
             embedding: None,
+            absent_since_ns: None,
             secondary: vec![Arc::new(colours)],
         }
     }

@@ -63,6 +63,7 @@ fn empty_result() -> FrameResult {
         objects: Vec::new(),
         classes: Vec::new(),
         embedding: None,
+        absent_since_ns: None,
         secondary: Vec::new(),
     }
 }

@@ -156,11 +156,11 @@ fn bare_engine(model: &Model, threads: usize) -> Result<OnnxEngine, Failure> {
 fn bare_turn(engine: &OnnxEngine, model: &Model, frames: u32) -> Result<Turn, Failure> {
     let mut io = model.io();
     for _ in 0..WARM_UP {
-        engine.run(&mut io)?;
+        engine.run(&mut io, None)?;
     }
     let meter = Meter::start();
     for _ in 0..frames {
-        engine.run(&mut io)?;
+        engine.run(&mut io, None)?;
     }
     Ok(meter.turn(frames))
 }

@@ -125,6 +125,7 @@ fn result(objects: Vec<Object>) -> FrameResult {
         objects,
         classes: Vec::new(),
         embedding: None,
+        absent_since_ns: None,
         secondary: Vec::new(),
     }
 }

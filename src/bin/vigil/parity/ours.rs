@@ -102,7 +102,7 @@ impl Ours {
         let post = self.model.post();
         let tensor = self.io.inputs.get_mut(post.image_input()).ok_or("the model has no input for pictures")?;
         let geometry = self.pre.run(frame, None, tensor, &mut self.border)?;
-        self.model.lanes().engine().run(&mut self.io)?;
+        self.model.lanes().engine().run(&mut self.io, None)?;
         let mut result =
             FrameResult { freshness: Freshness::Fresh, ..FrameResult::absent(AbsentReason::NoModel, (width, height)) };
         let place = (0, self.model.batch_of(1));
