@@ -1,0 +1,498 @@
+//! The state machine behind `vigilwatchdog`: told what happens and when, it says what the element has to do.
+//!
+//! ```text
+//!            start: Build              ready (the first chain)
+//!  (stopped) ───────────▶ bypassing ──────────────────────────▶ analysing
+//!                          │     ▲  ▲      failed, missed          │  ▲
+//!   wait over: Build,      │     │  └─────── (Abandon) ────────────┘  │
+//!   then ready             ▼     │                                    │
+//!                       recovering ───────────────────────────────────┘
+//!                             recover_frames good ones in a row
+//! ```
+//!
+//! There is at most one chain at a time as far as the policy knows. It is let go of when it fails, and replaced after a
+//! wait that doubles with each failure. Only a chain that analysed for `stable_ns` without failing brings the wait back to its
+//! beginning, so that one that fails, returns and fails again cannot make the element busy with building.
+//!
+//! No threads and no clock: every call carries the time. A reading up to a second older than the newest one comes from
+//! another thread and counts as the newest; one that is older still comes from another clock, and all waits go on by that one.
+
+use std::collections::VecDeque;
+
+use super::stats::History;
+use super::values::{Action, Cause, Change, Mode, Settings};
+
+/// The least wait before a chain is replaced: with none, a chain that fails at once would be built without end.
+const LEAST_BACKOFF_NS: u64 = 1_000_000;
+/// How much older than the newest reading of the clock another thread's may be.
+const JITTER_NS: u64 = 1_000_000_000;
+
+/// The time since the policy was made, which never runs back whatever the element's clock does.
+#[derive(Debug, Clone, Copy, Default)]
+struct Time {
+    /// The last reading of the element's clock.
+    read_ns: u64,
+    /// Sum of all steps forward. 128 bits: no clock that jumps to its end and back makes it stand still.
+    elapsed: u128,
+}
+
+/// What the policy knows of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    /// There is none: it was let go of, or none was built yet.
+    None,
+    /// The element was asked for one.
+    Building,
+    /// It can take frames.
+    Live,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Policy {
+    settings: Settings,
+    time: Time,
+    running: bool,
+    forced: bool,
+    mode: Mode,
+    chain: Chain,
+    /// What the present or next chain is built for: `Start`, `Reset` or `BackOff`.
+    built_for: Cause,
+    /// When the next chain may be built; none if there is one or none may be.
+    due: Option<u128>,
+    /// The last wait; 0 if the next failure is the first.
+    back_off_ns: u64,
+    /// When the last replacements after a wait were built, at most `max_restarts`.
+    builds: VecDeque<u128>,
+    exhausted: bool,
+    /// Whether it was told that hung chains keep a new one from being built.
+    withheld: bool,
+    hung: u32,
+    /// Frames in a row that were late or on which the engine failed.
+    misses: u32,
+    /// Good frames in a row, while recovering.
+    good: u32,
+    /// When the mode was entered.
+    since: u128,
+    /// Why and since when nothing is analysed.
+    off: (Cause, u128),
+    cause: Cause,
+    detail: String,
+    restarts: u64,
+    abandoned: u64,
+    history: History,
+    actions: Vec<Action>,
+    changes: Vec<Change>,
+}
+
+/// The state at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The mode.
+    pub mode: Mode,
+    /// When it was entered, nanoseconds of the element clock.
+    pub since_ns: u64,
+    /// The last thing that changed the mode, or would have if it were another one.
+    pub cause: Cause,
+    /// The same for people; may be empty.
+    pub detail: String,
+    /// Whether `force-bypass` is set.
+    pub forced: bool,
+    /// Whether no chain is built until a reset.
+    pub exhausted: bool,
+    /// Nanoseconds until the next chain is built, if one will be by itself.
+    pub back_off_ns: Option<u64>,
+    /// Chains built in place of another.
+    pub restarts: u64,
+    /// Chains that were let go of and are not gone yet.
+    pub abandoned_now: u32,
+    /// Chains that were let go of.
+    pub abandoned_total: u64,
+    /// Time in each mode, entries into each, causes.
+    pub history: History,
+}
+
+impl Time {
+    /// Takes a reading; nanoseconds since the one before.
+    fn advance(&mut self, now: u64) -> u64 {
+        if now < self.read_ns && self.read_ns - now <= JITTER_NS {
+            return 0;
+        }
+        let step = now.saturating_sub(self.read_ns);
+        self.read_ns = now;
+        self.elapsed += u128::from(step);
+        step
+    }
+
+    /// What the clock that is read now would have shown at an earlier time.
+    fn reading_at(&self, elapsed: u128) -> u64 {
+        let ago = u64::try_from(self.elapsed - elapsed).unwrap_or(u64::MAX);
+        self.read_ns.saturating_sub(ago)
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new(Settings::default())
+    }
+}
+
+impl Policy {
+    /// A stopped policy, bypassing.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            time: Time::default(),
+            running: false,
+            forced: false,
+            mode: Mode::Bypassing,
+            chain: Chain::None,
+            built_for: Cause::Start,
+            due: None,
+            back_off_ns: 0,
+            builds: VecDeque::new(),
+            exhausted: false,
+            withheld: false,
+            hung: 0,
+            misses: 0,
+            good: 0,
+            since: 0,
+            off: (Cause::Start, 0),
+            cause: Cause::Start,
+            detail: String::new(),
+            restarts: 0,
+            abandoned: 0,
+            history: History::default(),
+            actions: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Replaces the settings: what is decided from now on follows the new ones; a wait that has begun stays as it is.
+    pub fn set_settings(&mut self, now: u64, settings: Settings) {
+        self.advance(now);
+        self.settings = settings;
+        self.build_if_due(false);
+    }
+
+    /// The element starts: the first chain is built. Earlier failures are forgotten.
+    pub fn start(&mut self, now: u64) {
+        if self.running {
+            return;
+        }
+        // The clock may be another one than in the run before.
+        self.time.read_ns = now;
+        self.since = self.time.elapsed;
+        self.off = (Cause::Start, self.since);
+        self.running = true;
+        self.cause = Cause::Start;
+        self.detail.clear();
+        self.renew(Cause::Start);
+    }
+
+    /// The element stops: the chain is let go of, nothing is built any more.
+    pub fn stop(&mut self, now: u64) {
+        if !self.running {
+            return;
+        }
+        self.advance(now);
+        self.let_go();
+        self.due = None;
+        self.change(Mode::Bypassing, Cause::Stop, String::new());
+        self.running = false;
+    }
+
+    /// The chain that was asked for takes frames. The first one is trusted, a replacement must prove itself.
+    pub fn ready(&mut self, now: u64) {
+        self.advance(now);
+        if self.chain != Chain::Building {
+            return;
+        }
+        self.chain = Chain::Live;
+        if self.forced {
+            return;
+        }
+        let (to, cause) = match self.built_for {
+            Cause::Start => (Mode::Analysing, Cause::Start),
+            _ => (Mode::Recovering, Cause::BackOff),
+        };
+        self.change(to, cause, String::new());
+    }
+
+    /// The chain gave back a frame in time; `good` says that the engine did not fail on it.
+    pub fn delivered(&mut self, now: u64, good: bool) {
+        self.advance(now);
+        if !self.feeding() {
+            return;
+        }
+        if !good {
+            self.good = 0;
+            return self.count_miss(Cause::Engine, self.settings.max_misses);
+        }
+        self.misses = 0;
+        if self.mode == Mode::Recovering {
+            self.good += 1;
+            if self.good >= self.settings.recover_frames {
+                self.change(Mode::Analysing, Cause::Recovered, format!("{} good frames in a row", self.good));
+            }
+        }
+    }
+
+    /// The chain did not give back a frame within the deadline, or swallowed it.
+    pub fn missed(&mut self, now: u64) {
+        self.advance(now);
+        if self.feeding() {
+            let limit = if self.mode == Mode::Recovering { 1 } else { self.settings.max_misses };
+            self.count_miss(Cause::Deadline, limit);
+        }
+    }
+
+    /// The chain failed, or could not be built. `false` if there is no chain that this can be about: nothing happens.
+    pub fn failed(&mut self, now: u64, cause: Cause, detail: impl Into<String>) -> bool {
+        self.advance(now);
+        let counts = self.chain != Chain::None;
+        if counts {
+            self.fail(cause, detail.into());
+        }
+        counts
+    }
+
+    /// Sets or unsets `force-bypass`. The chain is kept but gets no frames, and must prove itself afterwards; no replacement
+    /// is built meanwhile (a start or a reset does build one).
+    pub fn force(&mut self, now: u64, forced: bool) {
+        self.advance(now);
+        if self.forced == forced {
+            return;
+        }
+        self.forced = forced;
+        if !self.running {
+            return;
+        }
+        if forced {
+            self.change(Mode::Bypassing, Cause::Forced, String::new());
+        } else if self.chain == Chain::Live {
+            self.change(Mode::Recovering, Cause::Released, String::new());
+        } else {
+            self.note(Cause::Released, String::new());
+            self.build_if_due(false);
+        }
+    }
+
+    /// Replaces the chain at once, and forgets earlier failures.
+    pub fn reset(&mut self, now: u64) {
+        self.advance(now);
+        if !self.running {
+            return;
+        }
+        self.let_go();
+        self.exhausted = false;
+        self.change(Mode::Bypassing, Cause::Reset, String::new());
+        self.renew(Cause::Reset);
+    }
+
+    /// Says how many chains were let go of and are not gone yet.
+    pub fn hung_changed(&mut self, now: u64, hung: u32) {
+        self.advance(now);
+        self.hung = hung;
+        self.build_if_due(false);
+    }
+
+    /// Does what is due; to be called at [`Policy::next_wake`] at the latest.
+    pub fn poll(&mut self, now: u64) {
+        self.advance(now);
+        self.build_if_due(false);
+    }
+
+    /// When [`Policy::poll`] has something to do, nanoseconds of the element clock, if nothing happens before. Every other
+    /// call may change it.
+    pub fn next_wake(&self) -> Option<u64> {
+        self.until_due().map(|wait| self.time.read_ns.saturating_add(wait))
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Why nothing is analysed: what ended it, or `Forced` as long as that lasts; and since when, nanoseconds of the
+    /// element clock. `None` while analysing.
+    pub fn off(&self) -> Option<(Cause, u64)> {
+        let (cause, since) = self.off;
+        let cause = if self.forced { Cause::Forced } else { cause };
+        (self.mode != Mode::Analysing).then(|| (cause, self.time.reading_at(since)))
+    }
+
+    /// Whether frames (or copies of them) are given to the chain.
+    pub fn feeding(&self) -> bool {
+        self.chain == Chain::Live && !self.forced
+    }
+
+    /// What the element has to do since the last call, in order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// What there is to report since the last call, in order.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// The state and the history until `now`.
+    pub fn snapshot(&mut self, now: u64) -> Snapshot {
+        self.advance(now);
+        Snapshot {
+            mode: self.mode,
+            since_ns: self.time.reading_at(self.since),
+            cause: self.cause,
+            detail: self.detail.clone(),
+            forced: self.forced,
+            exhausted: self.exhausted,
+            back_off_ns: self.until_due(),
+            restarts: self.restarts,
+            abandoned_now: self.hung,
+            abandoned_total: self.abandoned,
+            history: self.history.clone(),
+        }
+    }
+
+    /// Takes a reading of the clock. While stopped there may be no clock, and no time to count.
+    fn advance(&mut self, now: u64) {
+        if self.running {
+            let step = self.time.advance(now);
+            self.history.spend(self.mode, step);
+        }
+    }
+
+    fn count_miss(&mut self, cause: Cause, limit: u32) {
+        self.misses += 1;
+        if self.misses >= limit {
+            let what = if cause == Cause::Engine { "engine failed" } else { "deadline missed" };
+            let detail = format!("{what}; frames in a row without an analysis: {}", self.misses);
+            self.fail(cause, detail);
+        }
+    }
+
+    /// Lets go of the chain and decides when, if ever, the next one is built.
+    fn fail(&mut self, cause: Cause, detail: String) {
+        self.settle();
+        self.let_go();
+        let least = self.settings.backoff_ns.max(LEAST_BACKOFF_NS);
+        let most = self.settings.backoff_max_ns.max(least);
+        self.back_off_ns = self.back_off_ns.saturating_mul(2).clamp(least, most);
+        let due = self.time.elapsed + u128::from(self.back_off_ns);
+        self.built_for = Cause::BackOff;
+        self.exhausted = self.used_up(due);
+        self.due = (!self.exhausted).then_some(due);
+        if self.exhausted && self.mode == Mode::Bypassing {
+            self.tell(Mode::Bypassing, cause, detail);
+        } else {
+            self.change(Mode::Bypassing, cause, detail);
+        }
+    }
+
+    /// Whether a replacement at `due` would be one too many.
+    fn used_up(&mut self, due: u128) -> bool {
+        let window = u128::from(self.settings.restart_window_ns);
+        self.builds.retain(|&at| due - at < window);
+        let most = self.settings.max_restarts as usize;
+        most > 0 && self.builds.len() >= most
+    }
+
+    fn let_go(&mut self) {
+        if self.chain != Chain::None {
+            self.chain = Chain::None;
+            self.abandoned += 1;
+            self.actions.push(Action::Abandon);
+        }
+    }
+
+    /// Starts the waits from the beginning again if the chain has analysed long enough; to be called before it stops.
+    fn settle(&mut self) {
+        let analysed_ns = self.time.elapsed - self.since;
+        if self.mode == Mode::Analysing && analysed_ns >= u128::from(self.settings.stable_ns) {
+            self.back_off_ns = 0;
+        }
+    }
+
+    /// Forgets earlier failures and builds a chain now.
+    fn renew(&mut self, cause: Cause) {
+        self.back_off_ns = 0;
+        self.builds.clear();
+        self.exhausted = false;
+        self.withheld = false;
+        self.built_for = cause;
+        self.due = Some(self.time.elapsed);
+        self.build_if_due(true);
+    }
+
+    fn build_if_due(&mut self, though_forced: bool) {
+        if !self.due.is_some_and(|due| due <= self.time.elapsed) || (self.forced && !though_forced) {
+            return;
+        }
+        if self.hung >= self.settings.max_abandoned.max(1) {
+            if !self.withheld {
+                self.withheld = true;
+                let detail = format!("{} hung chains are not gone yet; no other is built until one goes", self.hung);
+                self.tell(self.mode, Cause::Abandoned, detail);
+            }
+            return;
+        }
+        self.withheld = false;
+        self.due = None;
+        self.chain = Chain::Building;
+        self.actions.push(Action::Build);
+        if self.built_for != Cause::Start {
+            self.restarts += 1;
+        }
+        if self.built_for == Cause::BackOff && self.settings.max_restarts > 0 {
+            self.builds.push_back(self.time.elapsed);
+        }
+    }
+
+    /// Nanoseconds until the next chain is built, if nothing but time keeps it from that.
+    fn until_due(&self) -> Option<u64> {
+        let wait = self.due.filter(|_| !self.forced && !self.withheld)?.saturating_sub(self.time.elapsed);
+        Some(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+
+    /// Goes to a mode, and reports it if that is another one.
+    fn change(&mut self, to: Mode, cause: Cause, detail: String) {
+        self.misses = 0;
+        self.good = 0;
+        if to == self.mode {
+            return self.note(cause, detail);
+        }
+        self.settle();
+        if self.mode == Mode::Analysing {
+            self.off = (cause, self.time.elapsed);
+        }
+        self.tell(to, cause, detail);
+        self.mode = to;
+        self.since = self.time.elapsed;
+        self.history.enter(to);
+    }
+
+    fn tell(&mut self, to: Mode, cause: Cause, detail: String) {
+        self.changes.push(Change {
+            from: self.mode,
+            to,
+            cause,
+            detail: detail.clone(),
+            at_ns: self.time.read_ns,
+            restarts: self.restarts,
+            back_off_ns: self.until_due(),
+            exhausted: self.exhausted,
+        });
+        self.note(cause, detail);
+    }
+
+    fn note(&mut self, cause: Cause, detail: String) {
+        self.history.note(cause);
+        self.cause = cause;
+        self.detail = detail;
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;
