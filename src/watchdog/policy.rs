@@ -17,24 +17,10 @@
 //! No threads and no clock: every call carries the time. A reading up to a second older than the newest one comes from
 //! another thread and counts as the newest; one that is older still comes from another clock, and all waits go on by that one.
 
-use std::collections::VecDeque;
-
+use super::backoff::BackOff;
 use super::stats::History;
-use super::values::{Action, Cause, Change, Mode, Settings};
-
-/// The least wait before a chain is replaced: with none, a chain that fails at once would be built without end.
-const LEAST_BACKOFF_NS: u64 = 1_000_000;
-/// How much older than the newest reading of the clock another thread's may be.
-const JITTER_NS: u64 = 1_000_000_000;
-
-/// The time since the policy was made, which never runs back whatever the element's clock does.
-#[derive(Debug, Clone, Copy, Default)]
-struct Time {
-    /// The last reading of the element's clock.
-    read_ns: u64,
-    /// Sum of all steps forward. 128 bits: no clock that jumps to its end and back makes it stand still.
-    elapsed: u128,
-}
+use super::time::Time;
+use super::values::{Action, Cause, Change, Mode, Settings, Snapshot};
 
 /// What the policy knows of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +46,7 @@ pub struct Policy {
     built_for: Cause,
     /// When the next chain may be built; none if there is one or none may be.
     due: Option<u128>,
-    /// The last wait; 0 if the next failure is the first.
-    back_off_ns: u64,
-    /// When the last replacements after a wait were built, at most `max_restarts`.
-    builds: VecDeque<u128>,
+    back_off: BackOff,
     exhausted: bool,
     /// Whether it was told that hung chains keep a new one from being built.
     withheld: bool,
@@ -85,52 +68,6 @@ pub struct Policy {
     changes: Vec<Change>,
 }
 
-/// The state at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The mode.
-    pub mode: Mode,
-    /// When it was entered, nanoseconds of the element clock.
-    pub since_ns: u64,
-    /// The last thing that changed the mode, or would have if it were another one.
-    pub cause: Cause,
-    /// The same for people; may be empty.
-    pub detail: String,
-    /// Whether `force-bypass` is set.
-    pub forced: bool,
-    /// Whether no chain is built until a reset.
-    pub exhausted: bool,
-    /// Nanoseconds until the next chain is built, if one will be by itself.
-    pub back_off_ns: Option<u64>,
-    /// Chains built in place of another.
-    pub restarts: u64,
-    /// Chains that were let go of and are not gone yet.
-    pub abandoned_now: u32,
-    /// Chains that were let go of.
-    pub abandoned_total: u64,
-    /// Time in each mode, entries into each, causes.
-    pub history: History,
-}
-
-impl Time {
-    /// Takes a reading; nanoseconds since the one before.
-    fn advance(&mut self, now: u64) -> u64 {
-        if now < self.read_ns && self.read_ns - now <= JITTER_NS {
-            return 0;
-        }
-        let step = now.saturating_sub(self.read_ns);
-        self.read_ns = now;
-        self.elapsed += u128::from(step);
-        step
-    }
-
-    /// What the clock that is read now would have shown at an earlier time.
-    fn reading_at(&self, elapsed: u128) -> u64 {
-        let ago = u64::try_from(self.elapsed - elapsed).unwrap_or(u64::MAX);
-        self.read_ns.saturating_sub(ago)
-    }
-}
-
 impl Default for Policy {
     fn default() -> Self {
         Self::new(Settings::default())
@@ -149,8 +86,7 @@ impl Policy {
             chain: Chain::None,
             built_for: Cause::Start,
             due: None,
-            back_off_ns: 0,
-            builds: VecDeque::new(),
+            back_off: BackOff::default(),
             exhausted: false,
             withheld: false,
             hung: 0,
@@ -269,6 +205,7 @@ impl Policy {
             return;
         }
         if forced {
+            self.settle();
             self.change(Mode::Bypassing, Cause::Forced, String::new());
         } else if self.chain == Chain::Live {
             self.change(Mode::Recovering, Cause::Released, String::new());
@@ -376,26 +313,14 @@ impl Policy {
     fn fail(&mut self, cause: Cause, detail: String) {
         self.settle();
         self.let_go();
-        let least = self.settings.backoff_ns.max(LEAST_BACKOFF_NS);
-        let most = self.settings.backoff_max_ns.max(least);
-        self.back_off_ns = self.back_off_ns.saturating_mul(2).clamp(least, most);
-        let due = self.time.elapsed + u128::from(self.back_off_ns);
         self.built_for = Cause::BackOff;
-        self.exhausted = self.used_up(due);
-        self.due = (!self.exhausted).then_some(due);
+        self.due = self.back_off.failed(self.time.elapsed, &self.settings);
+        self.exhausted = self.due.is_none();
         if self.exhausted && self.mode == Mode::Bypassing {
             self.tell(Mode::Bypassing, cause, detail);
         } else {
             self.change(Mode::Bypassing, cause, detail);
         }
-    }
-
-    /// Whether a replacement at `due` would be one too many.
-    fn used_up(&mut self, due: u128) -> bool {
-        let window = u128::from(self.settings.restart_window_ns);
-        self.builds.retain(|&at| due - at < window);
-        let most = self.settings.max_restarts as usize;
-        most > 0 && self.builds.len() >= most
     }
 
     fn let_go(&mut self) {
@@ -410,14 +335,13 @@ impl Policy {
     fn settle(&mut self) {
         let analysed_ns = self.time.elapsed - self.since;
         if self.mode == Mode::Analysing && analysed_ns >= u128::from(self.settings.stable_ns) {
-            self.back_off_ns = 0;
+            self.back_off.settle();
         }
     }
 
     /// Forgets earlier failures and builds a chain now.
     fn renew(&mut self, cause: Cause) {
-        self.back_off_ns = 0;
-        self.builds.clear();
+        self.back_off.forget();
         self.exhausted = false;
         self.withheld = false;
         self.built_for = cause;
@@ -444,8 +368,8 @@ impl Policy {
         if self.built_for != Cause::Start {
             self.restarts += 1;
         }
-        if self.built_for == Cause::BackOff && self.settings.max_restarts > 0 {
-            self.builds.push_back(self.time.elapsed);
+        if self.built_for == Cause::BackOff {
+            self.back_off.built(self.time.elapsed, &self.settings);
         }
     }
 
@@ -462,7 +386,6 @@ impl Policy {
         if to == self.mode {
             return self.note(cause, detail);
         }
-        self.settle();
         if self.mode == Mode::Analysing {
             self.off = (cause, self.time.elapsed);
         }

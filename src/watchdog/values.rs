@@ -1,5 +1,7 @@
 //! What the watchdog's policy is told, decides and reports.
 
+use super::stats::History;
+
 /// What becomes of the frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -168,4 +170,31 @@ pub enum Action {
     Build,
     /// Let go of the current chain without waiting for it: it may hang, be half built, or have failed already.
     Abandon,
+}
+
+/// The state at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The mode.
+    pub mode: Mode,
+    /// When it was entered, nanoseconds of the element clock.
+    pub since_ns: u64,
+    /// The last thing that changed the mode, or would have if it were another one.
+    pub cause: Cause,
+    /// The same for people; may be empty.
+    pub detail: String,
+    /// Whether `force-bypass` is set.
+    pub forced: bool,
+    /// Whether no chain is built until a reset.
+    pub exhausted: bool,
+    /// Nanoseconds until the next chain is built, if one will be by itself.
+    pub back_off_ns: Option<u64>,
+    /// Chains built in place of another.
+    pub restarts: u64,
+    /// Chains that were let go of and are not gone yet.
+    pub abandoned_now: u32,
+    /// Chains that were let go of.
+    pub abandoned_total: u64,
+    /// Time in each mode, entries into each, causes.
+    pub history: History,
 }
