@@ -23,18 +23,19 @@ use super::time::Time;
 use super::values::{Action, Cause, Change, Mode, Settings, Snapshot};
 
 /// What the policy knows of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Chain {
     /// There is none: it was let go of, or none was built yet.
+    #[default]
     None,
-    /// The element was asked for one.
-    Building,
+    /// The element was asked for one at this time.
+    Building(u128),
     /// It can take frames.
     Live,
 }
 
 /// See the module's description.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Policy {
     settings: Settings,
     time: Time,
@@ -68,47 +69,17 @@ pub struct Policy {
     changes: Vec<Change>,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self::new(Settings::default())
-    }
-}
-
 impl Policy {
     /// A stopped policy, bypassing.
     pub fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            time: Time::default(),
-            running: false,
-            forced: false,
-            mode: Mode::Bypassing,
-            chain: Chain::None,
-            built_for: Cause::Start,
-            due: None,
-            back_off: BackOff::default(),
-            exhausted: false,
-            withheld: false,
-            hung: 0,
-            misses: 0,
-            good: 0,
-            since: 0,
-            off: (Cause::Start, 0),
-            cause: Cause::Start,
-            detail: String::new(),
-            restarts: 0,
-            abandoned: 0,
-            history: History::default(),
-            actions: Vec::new(),
-            changes: Vec::new(),
-        }
+        Self { settings, ..Self::default() }
     }
 
     /// Replaces the settings: what is decided from now on follows the new ones; a wait that has begun stays as it is.
     pub fn set_settings(&mut self, now: u64, settings: Settings) {
         self.advance(now);
         self.settings = settings;
-        self.build_if_due(false);
+        self.do_what_is_due();
     }
 
     /// The element starts: the first chain is built. Earlier failures are forgotten.
@@ -141,7 +112,7 @@ impl Policy {
     /// The chain that was asked for takes frames. The first one is trusted, a replacement must prove itself.
     pub fn ready(&mut self, now: u64) {
         self.advance(now);
-        if self.chain != Chain::Building {
+        if !matches!(self.chain, Chain::Building(_)) {
             return;
         }
         self.chain = Chain::Live;
@@ -231,19 +202,23 @@ impl Policy {
     pub fn hung_changed(&mut self, now: u64, hung: u32) {
         self.advance(now);
         self.hung = hung;
-        self.build_if_due(false);
+        self.do_what_is_due();
     }
 
     /// Does what is due; to be called at [`Policy::next_wake`] at the latest.
     pub fn poll(&mut self, now: u64) {
         self.advance(now);
-        self.build_if_due(false);
+        self.do_what_is_due();
     }
 
     /// When [`Policy::poll`] has something to do, nanoseconds of the element clock, if nothing happens before. Every other
     /// call may change it.
     pub fn next_wake(&self) -> Option<u64> {
-        self.until_due().map(|wait| self.time.read_ns.saturating_add(wait))
+        let wait = match self.build_ends() {
+            Some(end) => self.until(end),
+            None => self.until_due()?,
+        };
+        Some(self.time.read_ns.saturating_add(wait))
     }
 
     /// The mode.
@@ -349,6 +324,22 @@ impl Policy {
         self.build_if_due(true);
     }
 
+    fn do_what_is_due(&mut self) {
+        if self.build_ends().is_some_and(|end| end <= self.time.elapsed) {
+            let limit_ms = self.settings.build_ns / 1_000_000;
+            self.fail(Cause::Build, format!("the chain was not ready within {limit_ms} ms"));
+        }
+        self.build_if_due(false);
+    }
+
+    /// When the chain that is being built is given up.
+    fn build_ends(&self) -> Option<u128> {
+        match self.chain {
+            Chain::Building(since) if self.settings.build_ns > 0 => Some(since + u128::from(self.settings.build_ns)),
+            _ => None,
+        }
+    }
+
     fn build_if_due(&mut self, though_forced: bool) {
         if !self.due.is_some_and(|due| due <= self.time.elapsed) || (self.forced && !though_forced) {
             return;
@@ -363,7 +354,7 @@ impl Policy {
         }
         self.withheld = false;
         self.due = None;
-        self.chain = Chain::Building;
+        self.chain = Chain::Building(self.time.elapsed);
         self.actions.push(Action::Build);
         if self.built_for != Cause::Start {
             self.restarts += 1;
@@ -375,8 +366,11 @@ impl Policy {
 
     /// Nanoseconds until the next chain is built, if nothing but time keeps it from that.
     fn until_due(&self) -> Option<u64> {
-        let wait = self.due.filter(|_| !self.forced && !self.withheld)?.saturating_sub(self.time.elapsed);
-        Some(u64::try_from(wait).unwrap_or(u64::MAX))
+        self.due.filter(|_| !self.forced && !self.withheld).map(|due| self.until(due))
+    }
+
+    fn until(&self, then: u128) -> u64 {
+        u64::try_from(then.saturating_sub(self.time.elapsed)).unwrap_or(u64::MAX)
     }
 
     /// Goes to a mode, and reports it if that is another one.

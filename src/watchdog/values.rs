@@ -3,11 +3,12 @@
 use super::stats::History;
 
 /// What becomes of the frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// The chain's frames go out; one that is not back in time goes out untouched.
     Analysing,
     /// All frames go out untouched; the chain gets none.
+    #[default]
     Bypassing,
     /// All frames go out untouched; a chain that has to prove itself gets copies.
     Recovering,
@@ -28,9 +29,10 @@ impl Mode {
 }
 
 /// Why the mode changed, or why a chain was let go of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Cause {
     /// The element starts; its first chain is ready.
+    #[default]
     Start,
     /// The element stops.
     Stop,
@@ -39,7 +41,9 @@ pub enum Cause {
     Deadline,
     /// `max_misses` frames in a row were not good, the last one came back but the engine had failed on it.
     Engine,
-    /// An element of the chain posted an error, or the chain could not be built.
+    /// The chain was not ready within `build_ns`, or could not be made from its description.
+    Build,
+    /// An element of the chain posted an error, also while it was built.
     Error,
     /// The chain returned a flow error.
     Flow,
@@ -65,11 +69,12 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order of their index in arrays.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Start,
         Self::Stop,
         Self::Deadline,
         Self::Engine,
+        Self::Build,
         Self::Error,
         Self::Flow,
         Self::Panic,
@@ -90,6 +95,7 @@ impl Cause {
             Self::Stop => "stop",
             Self::Deadline => "deadline",
             Self::Engine => "engine",
+            Self::Build => "build",
             Self::Error => "error",
             Self::Flow => "flow",
             Self::Panic => "panic",
@@ -135,6 +141,8 @@ pub struct Settings {
     pub recover_frames: u32,
     /// Wait before the first replacement, nanoseconds; at least a millisecond is waited.
     pub backoff_ns: u64,
+    /// How long a chain may take until it is ready, nanoseconds; 0 for no limit.
+    pub build_ns: u64,
     /// Longest wait, nanoseconds; not below `backoff_ns`.
     pub backoff_max_ns: u64,
     /// How long a chain must analyse without failing until the wait is `backoff_ns` again, nanoseconds.
@@ -154,6 +162,7 @@ impl Default for Settings {
             max_misses: 3,
             recover_frames: 5,
             backoff_ns: SECOND,
+            build_ns: 300 * SECOND,
             backoff_max_ns: 60 * SECOND,
             stable_ns: 60 * SECOND,
             max_restarts: 0,
