@@ -341,7 +341,7 @@ impl Policy {
     }
 
     fn build_if_due(&mut self, though_forced: bool) {
-        if !self.due.is_some_and(|due| due <= self.time.elapsed) || (self.forced && !though_forced) {
+        if self.due.is_none_or(|due| due > self.time.elapsed) || (self.forced && !though_forced) {
             return;
         }
         if self.hung >= self.settings.max_abandoned.max(1) {
