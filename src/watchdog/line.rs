@@ -63,8 +63,14 @@ pub enum Arrival {
 
 enum State<B, E> {
     /// In the chain, or about to go there; leaves untouched at this time.
-    Pending { due: u64, overtaken: u32 },
-    Done { payload: B, before: Vec<E> },
+    Pending {
+        due: u64,
+        overtaken: u32,
+    },
+    Done {
+        payload: B,
+        before: Vec<E>,
+    },
     Untouched(Why),
 }
 
@@ -163,18 +169,12 @@ impl<B, E> Line<B, E> {
     /// Takes what the chain gives out. `mark` is the number that the payload carries, where it still does; else the frame
     /// is found by `pts`, and where that says nothing either, it is the first that the chain has not given back.
     /// `finish` turns the kept original into what leaves; it is called only for a frame that is in line.
-    pub fn arrive(
-        &mut self,
-        mark: Option<u64>,
-        pts: Option<u64>,
-        now: u64,
-        finish: impl FnOnce(&B) -> B,
-    ) -> Arrival {
+    pub fn arrive(&mut self, mark: Option<u64>, pts: Option<u64>, now: u64, finish: impl FnOnce(&B) -> B) -> Arrival {
         let Some(number) = self.whose(mark, pts) else { return Arrival::Extra };
         if let Some(i) = self.proofs.iter().position(|p| p.number == number) {
             let proof = self.proofs.remove(i);
-            // The chain works in order: what it has passed over, it has swallowed.
-            self.proofs.retain(|p| p.number + u64::from(OVERTAKEN) > number);
+            // What it has passed over, it has swallowed.
+            self.proofs.retain(|p| p.number > number);
             return Arrival::Proof { took_ns: now.saturating_sub(proof.entered) };
         }
         let before = std::mem::take(&mut self.own);
@@ -207,13 +207,18 @@ impl<B, E> Line<B, E> {
         .map(|(number, _)| number)
     }
 
-    /// Lets go of what has passed its time.
+    /// Lets go of what has passed its time. A frame that another has overtaken is not late, but swallowed.
     pub fn expire(&mut self, now: u64) -> Expired {
         let mut expired = Expired::default();
         for frame in self.frames_mut() {
-            if matches!(frame.state, State::Pending { due, .. } if due <= now) {
-                frame.state = State::Untouched(Why::Late);
-                expired.late.push(frame.number);
+            match frame.state {
+                // Later frames were in time, so this one was left out.
+                State::Pending { due, overtaken: 1.. } if due <= now => frame.state = State::Untouched(Why::Swallowed),
+                State::Pending { due, .. } if due <= now => {
+                    frame.state = State::Untouched(Why::Late);
+                    expired.late.push(frame.number);
+                }
+                _ => {}
             }
         }
         self.proofs.retain(|p| {
@@ -238,7 +243,8 @@ impl<B, E> Line<B, E> {
 
     /// The time at which the next frame or proof passes its time.
     pub fn next_due(&self) -> Option<u64> {
-        let pending = self.frames().filter_map(|f| if let State::Pending { due, .. } = f.state { Some(due) } else { None });
+        let pending =
+            self.frames().filter_map(|f| if let State::Pending { due, .. } = f.state { Some(due) } else { None });
         pending.chain(self.proofs.iter().map(|p| p.due)).min()
     }
 

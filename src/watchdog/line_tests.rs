@@ -47,6 +47,16 @@ fn a_frame_that_two_have_overtaken_was_swallowed() {
 }
 
 #[test]
+fn an_overtaken_frame_that_is_due_was_swallowed_and_is_no_miss() {
+    let mut line = Strings::default();
+    entered(&mut line, 0);
+    entered(&mut line, 1);
+    line.arrive(Some(1), None, 5, |_| "out1".into());
+    assert!(line.expire(100).late.is_empty());
+    assert_eq!(out(&mut line), ["in0 Swallowed", "out1"]);
+}
+
+#[test]
 fn a_frame_that_is_due_leaves_untouched_and_its_late_answer_is_dropped() {
     let mut line = Strings::default();
     entered(&mut line, 0);

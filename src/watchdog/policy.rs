@@ -291,7 +291,8 @@ impl Policy {
         self.built_for = Cause::BackOff;
         self.due = self.back_off.failed(self.time.elapsed, &self.settings);
         self.exhausted = self.due.is_none();
-        if self.exhausted && self.mode == Mode::Bypassing {
+        // A failed try changes no mode, and is yet what somebody who mends a chain must hear.
+        if self.mode == Mode::Bypassing {
             self.tell(Mode::Bypassing, cause, detail);
         } else {
             self.change(Mode::Bypassing, cause, detail);

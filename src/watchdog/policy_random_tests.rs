@@ -109,7 +109,7 @@ proptest! {
             prop_assert_eq!(changes.last().map_or(was, |c| c.to), bench.policy.mode());
             prop_assert_eq!(bench.policy.feeding(), bench.policy.mode() != Mode::Bypassing);
             for change in changes.iter().filter(|c| c.from == c.to) {
-                prop_assert!(change.exhausted || change.cause == Cause::Abandoned, "{:?}", change);
+                prop_assert_eq!(change.to, Mode::Bypassing, "{:?}", change);
             }
             // The wait that a failure begins.
             let let_go = bench.actions[asked..] == [Action::Abandon];

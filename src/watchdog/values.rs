@@ -111,7 +111,8 @@ impl Cause {
     }
 }
 
-/// A change of mode; also, with `from` = `to`, that no chain will be built: see `exhausted` and [`Cause::Abandoned`].
+/// A change of mode; also, with `from` = `to` = bypassing, that another try to build a chain failed, or that none will be built:
+/// see `exhausted` and [`Cause::Abandoned`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The mode before.

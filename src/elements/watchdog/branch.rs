@@ -270,7 +270,8 @@ impl Keeper {
         if let Some((entry, exit)) = &self.pads {
             for pad in [entry, exit] {
                 if let Some(peer) = pad.peer() {
-                    let _ = if pad.direction() == gst::PadDirection::Src { pad.unlink(&peer) } else { peer.unlink(pad) };
+                    let _ =
+                        if pad.direction() == gst::PadDirection::Src { pad.unlink(&peer) } else { peer.unlink(pad) };
                 }
             }
         }

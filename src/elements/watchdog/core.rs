@@ -374,8 +374,8 @@ impl Core {
         let now = self.now();
         let number = frames::number(&buffer, &self.id);
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
-        let failed = meta::get(&buffer)
-            .is_some_and(|r| matches!(r.freshness, Freshness::Absent(AbsentReason::EngineError)));
+        let failed =
+            meta::get(&buffer).is_some_and(|r| matches!(r.freshness, Freshness::Absent(AbsentReason::EngineError)));
         let mut given = Some(buffer);
         let mut state = self.lock();
         if !state.is_current(generation) || state.flushing || state.stopped {

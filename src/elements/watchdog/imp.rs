@@ -9,12 +9,12 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::CAT;
 use super::branch::{Branch, Command};
 use super::chain::{self, Blueprint, Recipe};
 use super::core::Core;
 use super::pads;
 use super::properties::{SPECS, Settings, ShownMode, stats};
-use super::CAT;
 use crate::gstutil::{lock, pad_templates};
 use crate::watchdog::Cause;
 
@@ -80,16 +80,50 @@ impl Watchdog {
         }
     }
 
+    /// In a launch line, `vigilwatchdog.( a ! b )` links its neighbours to `a` and `b` themselves, through pads that this makes
+    /// on the way. They belong to the watchdog's own pads.
+    fn take_links(&self, home: &gst::Bin) {
+        let (element, core) = (self.obj(), self.core());
+        for pad in element.pads() {
+            let own = if pad.direction() == gst::PadDirection::Sink { &core.sink } else { &core.src };
+            let Some(ghost) = pad.downcast_ref::<gst::GhostPad>() else { continue };
+            let peer = ghost.peer();
+            if let Some(peer) = &peer {
+                let _ =
+                    if peer.direction() == gst::PadDirection::Src { peer.unlink(ghost) } else { ghost.unlink(peer) };
+            }
+            let _ = element.remove_pad(ghost);
+            let linked = match peer {
+                Some(peer) if peer.direction() == gst::PadDirection::Src => peer.link(own).map(drop),
+                Some(peer) => own.link(&peer).map(drop),
+                None => Ok(()),
+            };
+            if let Err(error) = linked {
+                gst::warning!(CAT, imp = self, "cannot be linked to its neighbour: {error}");
+            }
+        }
+        for pad in home.pads() {
+            if pad.is::<gst::GhostPad>() && !matches!(pad.name().as_str(), "sink" | "src") {
+                let _ = home.remove_pad(&pad);
+            }
+        }
+    }
+
     /// Notes what chains are made from.
     fn prepare(&self) -> Result<(), String> {
         let description = lock(&self.settings).chain.clone().filter(|chain| !chain.trim().is_empty());
         let home = lock(&self.home).clone();
         let recipe = match (description, home) {
             (Some(_), Some(_)) => {
-                return Err("There are elements in the bin, and the property chain is set as well: use one of them".into());
+                return Err(
+                    "There are elements in the bin, and the property chain is set as well: use one of them".into()
+                );
             }
             (Some(text), None) => Recipe::Description(text),
-            (None, Some(home)) => Recipe::Elements(Arc::new(Blueprint::of(&home)?)),
+            (None, Some(home)) => {
+                self.take_links(&home);
+                Recipe::Elements(Arc::new(Blueprint::of(&home)?))
+            }
             (None, None) => match lock(&self.recipe).clone() {
                 // The elements failed before the last stop: their likeness goes on.
                 Some(recipe @ Recipe::Elements(_)) => recipe,
@@ -121,8 +155,7 @@ impl Watchdog {
         let waits = |state: &mut super::core::State| {
             state.unusable.is_none() && state.branch.as_ref().is_some_and(|branch| !branch.is_ready())
         };
-        let (state, _) =
-            core.started.wait_timeout_while(state, limit, waits).unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = core.started.wait_timeout_while(state, limit, waits).unwrap_or_else(PoisonError::into_inner);
         let unusable = state.unusable.clone();
         drop(state);
         match unusable {

@@ -1,6 +1,5 @@
 //! What the watchdog tells the application.
 
-
 use crate::watchdog::{Cause, Change, Mode};
 
 /// The messages of a change: `vigil-watchdog`, and one WARNING when analysis ends.
@@ -33,8 +32,7 @@ fn warning(change: &Change) -> Option<String> {
             reason(change)
         ));
     }
-    let ended = change.to == Mode::Bypassing && change.from != Mode::Bypassing;
-    if !ended || matches!(change.cause, Cause::Forced | Cause::Reset | Cause::Stop) {
+    if change.to != Mode::Bypassing || matches!(change.cause, Cause::Forced | Cause::Reset | Cause::Stop) {
         return None;
     }
     let next = match change.back_off_ns {
@@ -53,6 +51,7 @@ fn reason(change: &Change) -> String {
         Cause::Panic => "an element of the chain panicked",
         Cause::Eos => "the chain ended the stream",
         Cause::Caps => "the chain does not keep the caps",
+        Cause::Build => "the chain does not start in time",
         Cause::Abandoned => "too many chains hang",
         other => other.as_str(),
     };

@@ -131,7 +131,9 @@ fn time_specs() -> Vec<glib::ParamSpec> {
         ),
         glib::ParamSpecUInt64::builder("start-timeout")
             .nick("Start timeout")
-            .blurb("Nanoseconds to wait at the start for the chain (a model that loads), before video goes on without it")
+            .blurb(
+                "Nanoseconds to wait at the start for the chain (a model that loads), before video goes on without it",
+            )
             .default_value(defaults.start_timeout_ns)
             .mutable_ready()
             .build(),
