@@ -8,6 +8,7 @@ mod branch;
 mod chain;
 mod core;
 mod exit;
+mod flow;
 mod frames;
 mod imp;
 mod message;
