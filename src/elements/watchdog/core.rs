@@ -147,10 +147,12 @@ impl Core {
     pub fn arm(&self, state: &mut State) {
         let times = [state.line.next_due(), state.policy.next_wake(), state.waiting_due];
         let Some(earliest) = times.into_iter().flatten().min() else { return };
+        // A time beyond all times never comes.
+        let Some(time) = gst::ClockTime::from_nseconds_optional(earliest) else { return };
         if state.stopped || state.wake.as_ref().is_some_and(|(at, _)| *at <= earliest) {
             return;
         }
-        let id = self.current_clock().new_single_shot_id(gst::ClockTime::from_nseconds(earliest));
+        let id = self.current_clock().new_single_shot_id(time);
         let element = self.element.clone();
         let armed = id.wait_async(move |_, _, _| {
             if let Some(element) = element.upgrade() {
@@ -301,10 +303,24 @@ impl Core {
     pub fn close(&self, how: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         how(&mut state);
-        let dropped = (state.line.flush(), state.feed.drain(..).collect::<Vec<_>>());
+        let (events, frames) = state.line.flush();
+        let fed: Vec<_> = state.feed.drain(..).collect();
+        // What describes the stream is true after the flush as well, and nobody will send it again.
+        let lasts = |event: &gst::Event| {
+            event.is_sticky() && !matches!(event.type_(), gst::EventType::Segment | gst::EventType::Eos)
+        };
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            fed.into_iter().partition(|feed| matches!(feed, Feed::Event(event) if lasts(event)));
+        state.feed.extend(kept);
+        for event in events.iter().filter(|event| lasts(event)) {
+            state.note(event);
+        }
         state.waiting_due = None;
         drop(state);
-        drop(dropped);
+        drop((frames, dropped));
+        for event in events.iter().filter(|event| lasts(event)) {
+            let _ = self.src.store_sticky_event(event);
+        }
         self.wake_all();
     }
 
@@ -341,6 +357,15 @@ impl Core {
 }
 
 impl State {
+    /// Notes what an event that leaves says about the frames behind it.
+    pub fn note(&mut self, event: &gst::Event) {
+        match event.view() {
+            gst::EventView::Caps(caps) => self.size = size(caps.caps()),
+            gst::EventView::Segment(segment) => self.segment = Some(segment.segment().clone()),
+            _ => {}
+        }
+    }
+
     /// Whether the chain of this generation is in charge.
     pub fn is_current(&self, generation: u64) -> bool {
         self.branch.as_ref().is_some_and(|b| b.generation == generation)
@@ -349,4 +374,10 @@ impl State {
     pub fn has_fed_frame(&self) -> bool {
         self.feed.iter().any(|f| matches!(f, Feed::Frame(..)))
     }
+}
+
+/// Width and height of raw video caps.
+fn size(caps: &gst::CapsRef) -> (u32, u32) {
+    let side = |name| caps.structure(0).and_then(|s| s.get::<i32>(name).ok()).and_then(|n| u32::try_from(n).ok());
+    (side("width").unwrap_or(0), side("height").unwrap_or(0))
 }

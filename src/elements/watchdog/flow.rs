@@ -35,7 +35,8 @@ impl Core {
             }
             let full = state.line.ready() >= MOST_READY || state.line.len() >= MOST_IN_LINE;
             let in_time = state.policy.mode() == Mode::Analysing && self.now() < due;
-            if !full && !(in_time && state.has_fed_frame()) {
+            let busy = in_time && state.has_fed_frame();
+            if !full && !busy {
                 break;
             }
             if in_time {
@@ -178,11 +179,7 @@ impl Core {
     fn prepare(&self, state: &mut State, out: Out<gst::Buffer, gst::Event>) -> Out<gst::Buffer, gst::Event> {
         match out {
             Out::Event(event) => {
-                match event.view() {
-                    gst::EventView::Caps(caps) => state.size = size(caps.caps()),
-                    gst::EventView::Segment(segment) => state.segment = Some(segment.segment().clone()),
-                    _ => {}
-                }
+                state.note(&event);
                 Out::Event(event)
             }
             Out::Frame(mut frame) => {
@@ -269,12 +266,6 @@ impl Core {
             state = Self::wait(&self.feed, state);
         }
     }
-}
-
-/// Width and height of raw video caps.
-fn size(caps: &gst::CapsRef) -> (u32, u32) {
-    let side = |name| caps.structure(0).and_then(|s| s.get::<i32>(name).ok()).and_then(|n| u32::try_from(n).ok());
-    (side("width").unwrap_or(0), side("height").unwrap_or(0))
 }
 
 /// How a frame that leaves untouched is counted, and what its result says.

@@ -177,8 +177,9 @@ fn src_query(watchdog: &Watchdog, pad: &gst::Pad, query: &mut gst::QueryRef) -> 
             }
             if let gst::QueryViewMut::Latency(q) = query.view_mut() {
                 let (live, min, max) = q.result();
-                let own = gst::ClockTime::from_nseconds(core.lock().deadline_ns);
-                q.set(live, min + own, max.map(|max| max + own));
+                let own =
+                    gst::ClockTime::from_nseconds_optional(core.lock().deadline_ns).unwrap_or(gst::ClockTime::MAX);
+                q.set(live, min.saturating_add(own), max.map(|max| max.saturating_add(own)));
             }
             true
         }
