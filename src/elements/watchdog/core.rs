@@ -148,11 +148,10 @@ impl Core {
         let times = [state.line.next_due(), state.policy.next_wake(), state.waiting_due];
         let Some(earliest) = times.into_iter().flatten().min() else { return };
         // A time beyond all times never comes.
-        let Some(time) = gst::ClockTime::from_nseconds_optional(earliest) else { return };
-        if state.stopped || state.wake.as_ref().is_some_and(|(at, _)| *at <= earliest) {
+        if earliest == u64::MAX || state.stopped || state.wake.as_ref().is_some_and(|(at, _)| *at <= earliest) {
             return;
         }
-        let id = self.current_clock().new_single_shot_id(time);
+        let id = self.current_clock().new_single_shot_id(gst::ClockTime::from_nseconds(earliest));
         let element = self.element.clone();
         let armed = id.wait_async(move |_, _, _| {
             if let Some(element) = element.upgrade() {

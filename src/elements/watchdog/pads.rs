@@ -177,8 +177,7 @@ fn src_query(watchdog: &Watchdog, pad: &gst::Pad, query: &mut gst::QueryRef) -> 
             }
             if let gst::QueryViewMut::Latency(q) = query.view_mut() {
                 let (live, min, max) = q.result();
-                let own =
-                    gst::ClockTime::from_nseconds_optional(core.lock().deadline_ns).unwrap_or(gst::ClockTime::MAX);
+                let own = gst::ClockTime::from_nseconds(core.lock().deadline_ns.min(gst::ClockTime::MAX.nseconds()));
                 q.set(live, min.saturating_add(own), max.map(|max| max.saturating_add(own)));
             }
             true
