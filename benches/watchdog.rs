@@ -80,6 +80,9 @@ fn main() {
             bin.push(round(with, pace));
         }
         let (plain, bin) = (median(plain), median(bin));
-        println!("{name}: {plain:.1} us of processor time per frame without, {bin:.1} with: the bin costs {:.1} us", bin - plain);
+        println!(
+            "{name}: {plain:.1} us of processor time per frame without, {bin:.1} with: the bin costs {:.1} us",
+            bin - plain
+        );
     }
 }
