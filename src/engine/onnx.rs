@@ -7,16 +7,17 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ort::AsPointer;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
-use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{RunOptions, Session};
 use ort::value::{TensorElementType, ValueType};
 
 use super::binding::Binding;
+use super::lanes::{MOST_ABANDONED, TOO_MANY_HANG, abandoned_runs};
 use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, runtime};
 
 /// How an engine is made.
@@ -43,6 +44,43 @@ pub struct OnnxEngine {
     options: Options,
     /// Held over a run where the provider takes one at a time: a model that warms up uses the engine beside its lane.
     alone: Mutex<()>,
+    runs: Runs,
+}
+
+/// The runs under way. The lock is held for a look at the list only, never over a run.
+#[derive(Default)]
+struct Runs(Mutex<Vec<Running>>);
+
+struct Running {
+    options: Arc<RunOptions>,
+    until: Option<Instant>,
+    cut: bool,
+}
+
+impl Runs {
+    /// Puts a run on the list; `false` if it is late already: whoever cuts runs may have looked for it.
+    fn begin(&self, options: &Arc<RunOptions>, until: Option<Instant>) -> bool {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return false;
+        }
+        runs.push(Running { options: Arc::clone(options), until, cut: false });
+        true
+    }
+
+    /// Takes a run off the list; `true` if it was cut.
+    fn end(&self, options: &Arc<RunOptions>) -> bool {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = runs.iter().position(|run| Arc::ptr_eq(&run.options, options));
+        at.is_some_and(|at| runs.swap_remove(at).cut)
+    }
+
+    fn cut(&self, now: Instant) {
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for run in runs.iter_mut().filter(|run| run.until.is_some_and(|until| until <= now)) {
+            run.cut = run.options.terminate().is_ok();
+        }
+    }
 }
 
 /// Names of inputs and outputs as C wants them.
@@ -70,8 +108,12 @@ impl OnnxEngine {
     ///
     /// # Errors
     /// [`EngineError::Runtime`] without a usable runtime, [`EngineError::Provider`] if the provider is unknown or
-    /// absent, [`EngineError::Model`] if the model is broken or has inputs or outputs that are no tensors.
+    /// absent, [`EngineError::Model`] if the model is broken or has inputs or outputs that are no tensors. Also
+    /// [`EngineError::Runtime`] while [`MOST_ABANDONED`] runs of the process hang.
     pub fn load(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
+        if abandoned_runs() >= MOST_ABANDONED {
+            return Err(EngineError::Runtime(format!("no engine is loaded: {TOO_MANY_HANG}")));
+        }
         let runtime = runtime::get(ort_library)?;
         let mut options = options.clone();
         options.threads = options.threads.max(1);
@@ -89,7 +131,7 @@ impl OnnxEngine {
                 .collect()
         };
         let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
-        Ok(Self { session, spec, names, options, alone: Mutex::new(()) })
+        Ok(Self { session, spec, names, options, alone: Mutex::new(()), runs: Runs::default() })
     }
 
     /// Makes the outputs that the model sizes itself into values that [`Binding`] can read.
@@ -101,7 +143,7 @@ impl OnnxEngine {
         let status = unsafe {
             (ort::api().Run)(
                 self.session.ptr().cast_mut(),
-                ptr::null(),
+                binding.options().ptr(),
                 inputs.as_ptr(),
                 binding.inputs().cast(),
                 self.names.inputs.len(),
@@ -241,14 +283,27 @@ impl Engine for OnnxEngine {
         self.options.lanes
     }
 
-    fn run(&self, io: &mut Io, _until: Option<Instant>) -> Result<(), EngineError> {
+    fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        let late =
+            || EngineError::Deadline(until.map_or(Duration::ZERO, |until| until.saturating_duration_since(begun)));
         let mut binding = Binding::take(io, &self.spec).map_err(EngineError::Run)?;
         let alone = (self.options.provider != "cpu").then(|| self.alone.lock().unwrap_or_else(PoisonError::into_inner));
+        if !self.runs.begin(binding.options(), until) {
+            binding.put_back(io);
+            return Err(late());
+        }
         let answer = self.call(&mut binding).and_then(|()| binding.collect(io));
+        let cut = self.runs.end(binding.options());
         drop(alone);
-        binding.put_back(io);
-        answer.map_err(|e| EngineError::Run(first_line(&e)))
+        // The next run with these options would be cut before it begins.
+        if !cut || binding.options().unterminate().is_ok() {
+            binding.put_back(io);
+        }
+        answer.map_err(|e| if cut { late() } else { EngineError::Run(first_line(&e)) })
     }
 
-    fn cut(&self, _now: Instant) {}
+    fn cut(&self, now: Instant) {
+        self.runs.cut(now);
+    }
 }
