@@ -26,7 +26,7 @@ use watch::Watched;
 pub const MOST_ABANDONED: usize = 8;
 
 /// What to do when [`MOST_ABANDONED`] is reached.
-pub const TOO_MANY_HANG: &str =
+const TOO_MANY_HANG: &str =
     "too many runs of the process hang: start it anew, and set isolation=process for engines that hang";
 
 /// What a run without a limit is given: the engine needs a time by which it can be told to end.
@@ -37,6 +37,21 @@ static ABANDONED: AtomicUsize = AtomicUsize::new(0);
 /// Runs in this process that were abandoned and have not come back.
 pub fn abandoned_runs() -> usize {
     ABANDONED.load(Ordering::SeqCst)
+}
+
+/// Whether another engine may be loaded into this process.
+///
+/// # Errors
+/// [`EngineError::Runtime`] while [`MOST_ABANDONED`] runs hang: its lanes would not be replaced either.
+pub fn check_room() -> Result<(), EngineError> {
+    room_beside(abandoned_runs())
+}
+
+fn room_beside(abandoned: usize) -> Result<(), EngineError> {
+    if abandoned < MOST_ABANDONED {
+        return Ok(());
+    }
+    Err(EngineError::Runtime(format!("no engine is loaded: {TOO_MANY_HANG}")))
 }
 
 /// Someone who has work for an engine. For every [`Lanes::request`] either `work` or `refused` is called, once.

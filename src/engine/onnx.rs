@@ -17,8 +17,7 @@ use ort::session::{RunOptions, Session};
 use ort::value::{TensorElementType, ValueType};
 
 use super::binding::Binding;
-use super::lanes::{MOST_ABANDONED, TOO_MANY_HANG, abandoned_runs};
-use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, runtime};
+use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime};
 
 /// How an engine is made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -109,11 +108,9 @@ impl OnnxEngine {
     /// # Errors
     /// [`EngineError::Runtime`] without a usable runtime, [`EngineError::Provider`] if the provider is unknown or
     /// absent, [`EngineError::Model`] if the model is broken or has inputs or outputs that are no tensors. Also
-    /// [`EngineError::Runtime`] while [`MOST_ABANDONED`] runs of the process hang.
+    /// [`EngineError::Runtime`] while too many runs of the process hang.
     pub fn load(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
-        if abandoned_runs() >= MOST_ABANDONED {
-            return Err(EngineError::Runtime(format!("no engine is loaded: {TOO_MANY_HANG}")));
-        }
+        lanes::check_room()?;
         let runtime = runtime::get(ort_library)?;
         let mut options = options.clone();
         options.threads = options.threads.max(1);

@@ -239,6 +239,13 @@ fn beyond_the_bound_lanes_are_not_replaced_and_work_is_refused_until_a_run_comes
 }
 
 #[test]
+fn no_engine_is_loaded_at_the_bound() {
+    assert!(room_beside(MOST_ABANDONED - 1).is_ok());
+    let Err(EngineError::Runtime(text)) = room_beside(MOST_ABANDONED) else { panic!("it is refused") };
+    assert!(text.contains("start it anew") && text.contains("isolation=process"), "{text}");
+}
+
+#[test]
 fn the_bound_is_that_of_the_process_and_not_of_one_engine() {
     let first = Rig::new(1, false);
     for token in 0..MOST_ABANDONED as u64 {
