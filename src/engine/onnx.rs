@@ -7,8 +7,7 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ort::AsPointer;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
@@ -17,6 +16,7 @@ use ort::session::{RunOptions, Session};
 use ort::value::{TensorElementType, ValueType};
 
 use super::binding::Binding;
+use super::runs::Runs;
 use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime};
 
 /// How an engine is made.
@@ -41,45 +41,8 @@ pub struct OnnxEngine {
     spec: Spec,
     names: Names,
     options: Options,
-    /// Held over a run where the provider takes one at a time: a model that warms up uses the engine beside its lane.
-    alone: Mutex<()>,
-    runs: Runs,
-}
-
-/// The runs under way. The lock is held for a look at the list only, never over a run.
-#[derive(Default)]
-struct Runs(Mutex<Vec<Running>>);
-
-struct Running {
-    options: Arc<RunOptions>,
-    until: Option<Instant>,
-    cut: bool,
-}
-
-impl Runs {
-    /// Puts a run on the list; `false` if it is late already: whoever cuts runs may have looked for it.
-    fn begin(&self, options: &Arc<RunOptions>, until: Option<Instant>) -> bool {
-        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if until.is_some_and(|until| until <= Instant::now()) {
-            return false;
-        }
-        runs.push(Running { options: Arc::clone(options), until, cut: false });
-        true
-    }
-
-    /// Takes a run off the list; `true` if it was cut.
-    fn end(&self, options: &Arc<RunOptions>) -> bool {
-        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = runs.iter().position(|run| Arc::ptr_eq(&run.options, options));
-        at.is_some_and(|at| runs.swap_remove(at).cut)
-    }
-
-    fn cut(&self, now: Instant) {
-        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for run in runs.iter_mut().filter(|run| run.until.is_some_and(|until| until <= now)) {
-            run.cut = run.options.terminate().is_ok();
-        }
-    }
+    /// Where the provider takes one run at a time they wait here: a model that warms up uses the engine beside its lane.
+    runs: Runs<RunOptions>,
 }
 
 /// Names of inputs and outputs as C wants them.
@@ -128,7 +91,8 @@ impl OnnxEngine {
                 .collect()
         };
         let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
-        Ok(Self { session, spec, names, options, alone: Mutex::new(()), runs: Runs::default() })
+        let runs = Runs::new(options.provider != "cpu");
+        Ok(Self { session, spec, names, options, runs })
     }
 
     /// Makes the outputs that the model sizes itself into values that [`Binding`] can read.
@@ -281,26 +245,25 @@ impl Engine for OnnxEngine {
     }
 
     fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {
-        let begun = Instant::now();
-        let late =
-            || EngineError::Deadline(until.map_or(Duration::ZERO, |until| until.saturating_duration_since(begun)));
+        let start = Instant::now();
         let mut binding = Binding::take(io, &self.spec).map_err(EngineError::Run)?;
-        let alone = (self.options.provider != "cpu").then(|| self.alone.lock().unwrap_or_else(PoisonError::into_inner));
-        if !self.runs.begin(binding.options(), until) {
+        if let Err(error) = self.runs.begin(binding.options(), until) {
             binding.put_back(io);
-            return Err(late());
+            return Err(error);
         }
         let answer = self.call(&mut binding).and_then(|()| binding.collect(io));
         let cut = self.runs.end(binding.options());
-        drop(alone);
         // The next run with these options would be cut before it begins.
         if !cut || binding.options().unterminate().is_ok() {
             binding.put_back(io);
         }
-        answer.map_err(|e| if cut { late() } else { EngineError::Run(first_line(&e)) })
+        answer.map_err(|text| match until {
+            Some(until) if cut => EngineError::Deadline(until.saturating_duration_since(start)),
+            _ => EngineError::Run(first_line(&text)),
+        })
     }
 
     fn cut(&self, now: Instant) {
-        self.runs.cut(now);
+        self.runs.cut(now, |options| options.terminate().is_ok());
     }
 }
