@@ -4,7 +4,7 @@
 //! stands in the queue once; a lane takes the first in the queue, does one piece of its work and sends it to the end of
 //! the queue. So a camera with many frames delays another one by one run at most, and a silent one costs nothing.
 //!
-//! A run may have a limit. One that takes longer is cut by the [`watch`]; if the engine does not heed that, the run is
+//! A run may have a limit. One that takes longer is cut by the `watch`; if the engine does not heed that, the run is
 //! abandoned: its user is told, and another thread takes the lane's place. The thread of an abandoned run cannot be
 //! ended; when the run comes back after all, its answer is dropped and the thread ends. How many lanes are replaced in
 //! a process is bounded ([`MOST_ABANDONED`]); beyond that, an engine has fewer lanes, and without any it refuses work.
