@@ -7,6 +7,7 @@ mod binding;
 pub mod fake;
 pub mod lanes;
 pub mod onnx;
+mod runs;
 pub mod runtime;
 pub mod shared;
 pub mod slot;
