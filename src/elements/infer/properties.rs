@@ -8,7 +8,7 @@ use gst_video::VideoOrientationMethod;
 
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
 use crate::cascade::Rules;
-use crate::model::{Model, Request};
+use crate::model::{Isolated, Model, Request};
 
 /// What to do with a frame while the most frames that may be under way are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -34,6 +34,18 @@ pub enum Region {
     Objects,
 }
 
+/// Where the engine runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "VigilIsolation")]
+#[repr(i32)]
+pub enum Isolation {
+    #[default]
+    #[enum_value(name = "In the application's process", nick = "none")]
+    None,
+    #[enum_value(name = "In a process of its own, which may die and is started anew", nick = "process")]
+    Process,
+}
+
 /// What the user has set.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -42,6 +54,10 @@ pub struct Settings {
     pub threads: u32,
     pub max_in_flight: u32,
     pub ort_library: Option<String>,
+    pub isolation: Isolation,
+    pub engine_memory_max: u64,
+    pub engine_cpus: Option<String>,
+    pub engine_niceness: i32,
     pub interval: u32,
     pub when_busy: Busy,
     pub confidence: f32,
@@ -65,6 +81,10 @@ impl Default for Settings {
             threads: 0,
             max_in_flight: 0,
             ort_library: None,
+            isolation: Isolation::default(),
+            engine_memory_max: 0,
+            engine_cpus: None,
+            engine_niceness: 0,
             interval: 0,
             when_busy: Busy::default(),
             confidence: -1.0,
@@ -91,6 +111,11 @@ impl Settings {
             lanes: self.max_in_flight as usize,
             ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
             batch: self.inference_region == Region::Objects,
+            isolation: (self.isolation == Isolation::Process).then(|| Isolated {
+                memory_max: self.engine_memory_max,
+                cpus: self.engine_cpus.clone().unwrap_or_default(),
+                niceness: u8::try_from(self.engine_niceness).unwrap_or(0),
+            }),
         })
     }
 
@@ -131,6 +156,10 @@ impl Settings {
             "threads" => store(&mut self.threads, value),
             "max-in-flight" => store(&mut self.max_in_flight, value),
             "ort-library" => store(&mut self.ort_library, value),
+            "isolation" => store(&mut self.isolation, value),
+            "engine-memory-max" => store(&mut self.engine_memory_max, value),
+            "engine-cpus" => store(&mut self.engine_cpus, value),
+            "engine-niceness" => store(&mut self.engine_niceness, value),
             "interval" => store(&mut self.interval, value),
             "when-busy" => store(&mut self.when_busy, value),
             "confidence" => store(&mut self.confidence, value),
@@ -160,6 +189,10 @@ impl Settings {
             "threads" => self.threads.to_value(),
             "max-in-flight" => self.max_in_flight.to_value(),
             "ort-library" => self.ort_library.to_value(),
+            "isolation" => self.isolation.to_value(),
+            "engine-memory-max" => self.engine_memory_max.to_value(),
+            "engine-cpus" => self.engine_cpus.to_value(),
+            "engine-niceness" => self.engine_niceness.to_value(),
             "interval" => self.interval.to_value(),
             "when-busy" => self.when_busy.to_value(),
             "confidence" => self.confidence.to_value(),
@@ -185,6 +218,7 @@ impl Settings {
 /// The properties as GObject wants them.
 pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = engine_specs();
+    specs.extend(isolation_specs());
     specs.extend(frame_specs());
     specs.extend(object_specs());
     specs
@@ -220,6 +254,37 @@ fn engine_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("ort-library")
             .nick("ONNX Runtime library")
             .blurb("File of libonnxruntime.so (unset = VIGIL_ORT_LIBRARY, then beside the plugin, then the set-up's folder, then the system)")
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+/// The engine's own process; changes take effect when the element leaves READY.
+fn isolation_specs() -> Vec<glib::ParamSpec> {
+    use gst::prelude::GstParamSpecBuilderExt;
+    vec![
+        glib::ParamSpecEnum::builder::<Isolation>("isolation")
+            .nick("Isolation")
+            .blurb(
+                "Whether the engine runs in a process of its own, so that what kills it does not end the application",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("engine-memory-max")
+            .nick("Engine memory maximum")
+            .blurb("Most memory of the engine's own process in bytes (0 = no limit); a run that needs more fails")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("engine-cpus")
+            .nick("Engine CPUs")
+            .blurb("Numbers of the processors that the engine's own process may run on, such as 0-1,3 (unset = all)")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecInt::builder("engine-niceness")
+            .nick("Engine niceness")
+            .blurb("How much the engine's own process stands back behind others, as a niceness in 0..19")
+            .minimum(0)
+            .maximum(19)
             .mutable_ready()
             .build(),
     ]
@@ -378,6 +443,13 @@ pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
         s.set("provider", model.provider());
         s.set("lanes", model.lanes().engine().lanes() as u64);
         s.set("batch", model.batch() as u64);
+        if let Some(worker) = model.lanes().engine().worker() {
+            s.set("engine-state", worker.state);
+            s.set("engine-restarts", worker.restarts);
+            if let Some(pid) = worker.pid {
+                s.set("engine-pid", u64::from(pid));
+            }
+        }
     }
     s
 }
