@@ -6,9 +6,10 @@ use std::sync::{Arc, LazyLock};
 use glib::prelude::*;
 use gst_video::VideoOrientationMethod;
 
+use super::isolation::{self, Process};
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
 use crate::cascade::Rules;
-use crate::model::{Isolated, Model, Request};
+use crate::model::{Model, Request};
 
 /// What to do with a frame while the most frames that may be under way are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -34,18 +35,6 @@ pub enum Region {
     Objects,
 }
 
-/// Where the engine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "VigilIsolation")]
-#[repr(i32)]
-pub enum Isolation {
-    #[default]
-    #[enum_value(name = "In the application's process", nick = "none")]
-    None,
-    #[enum_value(name = "In a process of its own, which may die and is started anew", nick = "process")]
-    Process,
-}
-
 /// What the user has set.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -54,10 +43,7 @@ pub struct Settings {
     pub threads: u32,
     pub max_in_flight: u32,
     pub ort_library: Option<String>,
-    pub isolation: Isolation,
-    pub engine_memory_max: u64,
-    pub engine_cpus: Option<String>,
-    pub engine_niceness: i32,
+    pub process: Process,
     pub interval: u32,
     pub when_busy: Busy,
     pub confidence: f32,
@@ -81,10 +67,7 @@ impl Default for Settings {
             threads: 0,
             max_in_flight: 0,
             ort_library: None,
-            isolation: Isolation::default(),
-            engine_memory_max: 0,
-            engine_cpus: None,
-            engine_niceness: 0,
+            process: Process::default(),
             interval: 0,
             when_busy: Busy::default(),
             confidence: -1.0,
@@ -111,11 +94,7 @@ impl Settings {
             lanes: self.max_in_flight as usize,
             ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
             batch: self.inference_region == Region::Objects,
-            isolation: (self.isolation == Isolation::Process).then(|| Isolated {
-                memory_max: self.engine_memory_max,
-                cpus: self.engine_cpus.clone().unwrap_or_default(),
-                niceness: u8::try_from(self.engine_niceness).unwrap_or(0),
-            }),
+            isolation: self.process.request(),
         })
     }
 
@@ -156,10 +135,6 @@ impl Settings {
             "threads" => store(&mut self.threads, value),
             "max-in-flight" => store(&mut self.max_in_flight, value),
             "ort-library" => store(&mut self.ort_library, value),
-            "isolation" => store(&mut self.isolation, value),
-            "engine-memory-max" => store(&mut self.engine_memory_max, value),
-            "engine-cpus" => store(&mut self.engine_cpus, value),
-            "engine-niceness" => store(&mut self.engine_niceness, value),
             "interval" => store(&mut self.interval, value),
             "when-busy" => store(&mut self.when_busy, value),
             "confidence" => store(&mut self.confidence, value),
@@ -177,7 +152,7 @@ impl Settings {
             "object-max" => value.get::<u32>().map(|v| self.rules.most = v as usize).is_ok(),
             "reinfer-time" => store(&mut self.rules.again_ns, value),
             "reinfer-growth" => store(&mut self.rules.growth, value),
-            _ => false,
+            name => self.process.set(name, value),
         }
     }
 
@@ -189,10 +164,6 @@ impl Settings {
             "threads" => self.threads.to_value(),
             "max-in-flight" => self.max_in_flight.to_value(),
             "ort-library" => self.ort_library.to_value(),
-            "isolation" => self.isolation.to_value(),
-            "engine-memory-max" => self.engine_memory_max.to_value(),
-            "engine-cpus" => self.engine_cpus.to_value(),
-            "engine-niceness" => self.engine_niceness.to_value(),
             "interval" => self.interval.to_value(),
             "when-busy" => self.when_busy.to_value(),
             "confidence" => self.confidence.to_value(),
@@ -210,7 +181,7 @@ impl Settings {
             "object-max" => u32::try_from(self.rules.most).unwrap_or(u32::MAX).to_value(),
             "reinfer-time" => self.rules.again_ns.to_value(),
             "reinfer-growth" => self.rules.growth.to_value(),
-            _ => return None,
+            name => return self.process.get(name),
         })
     }
 }
@@ -218,7 +189,7 @@ impl Settings {
 /// The properties as GObject wants them.
 pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = engine_specs();
-    specs.extend(isolation_specs());
+    specs.extend(isolation::specs());
     specs.extend(frame_specs());
     specs.extend(object_specs());
     specs
@@ -254,37 +225,6 @@ fn engine_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("ort-library")
             .nick("ONNX Runtime library")
             .blurb("File of libonnxruntime.so (unset = VIGIL_ORT_LIBRARY, then beside the plugin, then the set-up's folder, then the system)")
-            .mutable_ready()
-            .build(),
-    ]
-}
-
-/// The engine's own process; changes take effect when the element leaves READY.
-fn isolation_specs() -> Vec<glib::ParamSpec> {
-    use gst::prelude::GstParamSpecBuilderExt;
-    vec![
-        glib::ParamSpecEnum::builder::<Isolation>("isolation")
-            .nick("Isolation")
-            .blurb(
-                "Whether the engine runs in a process of its own, so that what kills it does not end the application",
-            )
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecUInt64::builder("engine-memory-max")
-            .nick("Engine memory maximum")
-            .blurb("Most memory of the engine's own process in bytes (0 = no limit); a run that needs more fails")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecString::builder("engine-cpus")
-            .nick("Engine CPUs")
-            .blurb("Numbers of the processors that the engine's own process may run on, such as 0-1,3 (unset = all)")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecInt::builder("engine-niceness")
-            .nick("Engine niceness")
-            .blurb("How much the engine's own process stands back behind others, as a niceness in 0..19")
-            .minimum(0)
-            .maximum(19)
             .mutable_ready()
             .build(),
     ]
@@ -443,13 +383,7 @@ pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
         s.set("provider", model.provider());
         s.set("lanes", model.lanes().engine().lanes() as u64);
         s.set("batch", model.batch() as u64);
-        if let Some(worker) = model.lanes().engine().worker() {
-            s.set("engine-state", worker.state);
-            s.set("engine-restarts", worker.restarts);
-            if let Some(pid) = worker.pid {
-                s.set("engine-pid", u64::from(pid));
-            }
-        }
+        isolation::add_stats(&mut s, model.lanes().engine());
     }
     s
 }

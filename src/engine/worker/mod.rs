@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 
 pub use arena::Arena;
 use live::Fault;
-use supervisor::Inner;
+use supervisor::{Finder, Inner};
 use wire::Loaded;
 
 use super::options::Options;
@@ -70,9 +70,13 @@ impl Remote {
     /// As for an engine in this process; [`EngineError::Runtime`] if no command or one of another version is found, and
     /// [`EngineError::Model`] if the process dies while it loads.
     pub fn load(bytes: &[u8], options: &Options) -> Result<Self, EngineError> {
+        Self::load_with(bytes, options, Box::new(process::find))
+    }
+
+    fn load_with(bytes: &[u8], options: &Options, find: Finder) -> Result<Self, EngineError> {
         let system = |e: std::io::Error| EngineError::Runtime(format!("the engine's process cannot be started: {e}"));
         let weights = memory::constant_file(bytes).map_err(system)?;
-        let inner = Arc::new(Inner::new(options.clone(), weights).map_err(system)?);
+        let inner = Arc::new(Inner::new(options.clone(), weights, find).map_err(system)?);
         let (sender, first) = mpsc::channel();
         let for_thread = Arc::clone(&inner);
         // The thread outlives every worker: the system ends a worker with the thread that started it.
@@ -137,7 +141,7 @@ impl Engine for Remote {
                 self.inner.replace(&live, cause.clone());
                 Err(EngineError::Run(cause))
             }
-            Err(Fault::Died) => Err(EngineError::Run(self.inner.cause(&live))),
+            Err(Fault::Died) => Err(EngineError::Run(self.inner.bury_later(&live))),
         }
     }
 

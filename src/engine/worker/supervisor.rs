@@ -1,6 +1,7 @@
 //! The thread that starts an engine's worker, watches it, and starts another one when it ends.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -72,8 +73,12 @@ enum Silence {
     Garbage(String),
 }
 
+/// Names the command to start.
+pub(super) type Finder = Box<dyn Fn() -> Result<PathBuf, EngineError> + Send + Sync>;
+
 /// What the supervisor's thread and the engine share.
 pub(super) struct Inner {
+    find: Finder,
     options: Options,
     weights: OwnedFd,
     status: Mutex<Status>,
@@ -87,8 +92,9 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(options: Options, weights: OwnedFd) -> std::io::Result<Self> {
+    pub(super) fn new(options: Options, weights: OwnedFd, find: Finder) -> std::io::Result<Self> {
         Ok(Self {
+            find,
             options,
             weights,
             status: Mutex::new(Status { phase: Phase::Starting, restarts: 0, stopped: false }),
@@ -143,11 +149,12 @@ impl Inner {
         live.end(cause);
     }
 
-    /// Why a worker ended; waits a moment until the system has told.
-    pub(super) fn cause(&self, live: &Live) -> String {
+    /// Ends a worker whose socket is closed, and says why it ended; waits a moment until the system has told.
+    pub(super) fn bury_later(&self, live: &Arc<Live>) -> String {
         let unknown = |_: &mut Status| live.cause().is_none();
         drop(self.changed.wait_timeout_while(self.lock(), CAUSE_LIMIT, unknown));
-        live.cause().cloned().unwrap_or_else(|| "the engine's process ended".into())
+        self.replace(live, "the engine's process does not answer any more".into());
+        live.cause().cloned().unwrap_or_default()
     }
 
     /// Keeps the inputs of the first run that succeeds.
@@ -230,7 +237,7 @@ impl Inner {
     /// Starts a worker and waits until it can take frames.
     fn start(&self, number: u64) -> Result<Arc<Live>, EngineError> {
         let until = Instant::now() + LOAD_LIMIT;
-        let program = process::find()?;
+        let program = (self.find)()?;
         let failed = |what: &dyn std::fmt::Display| {
             EngineError::Runtime(format!("the engine's process {} cannot be started: {what}", program.display()))
         };
