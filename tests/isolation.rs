@@ -97,6 +97,15 @@ fn kill(pid: i32, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "{pid} is there");
 }
 
+/// Stops a process; all its threads stand when this returns.
+fn stop(pid: i32) {
+    kill(pid, libc::SIGSTOP);
+    wait_until("it stops", || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        tasks.map(|task| std::fs::read_to_string(task.path().join("stat")).unwrap()).all(|stat| stat.contains(") T "))
+    });
+}
+
 /// Whether a process is there, as a zombie too.
 fn exists(pid: i32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
@@ -152,7 +161,7 @@ fn frames_under_way_when_the_engine_dies_come_out_in_order_without_analysis() {
     assert_eq!(camera.look(RED).freshness, Freshness::Fresh);
     // Stopped first, so that the frames are in the engine when it dies.
     let pid = camera.pid().unwrap();
-    kill(pid, libc::SIGSTOP);
+    stop(pid);
     for n in 1..=3 {
         camera.harness.push(frame(&camera.caps, RED, n)).unwrap();
     }
@@ -196,7 +205,7 @@ fn an_engine_that_hangs_past_its_time_is_killed_and_replaced() {
     let mut io = model.io();
     engine.run(&mut io, Some(Instant::now() + LONG)).unwrap();
     let pid = engine.worker().unwrap().pid.unwrap() as i32;
-    kill(pid, libc::SIGSTOP);
+    stop(pid);
     let error = engine.run(&mut io, Some(Instant::now() + Duration::from_millis(50)));
     assert!(matches!(error, Err(EngineError::Deadline(_))), "{error:?}");
     wait_until("it is back", || match engine.run(&mut io, None) {
@@ -366,7 +375,7 @@ fn the_process_dies_with_the_application_even_if_it_is_stopped() {
         let pid: i32 =
             lines.map_while(Result::ok).find_map(|line| line.split_once("pid ")?.1.parse().ok()).expect("a number");
         if stopped {
-            kill(pid, libc::SIGSTOP);
+            stop(pid);
         }
         application.kill().unwrap();
         application.wait().unwrap();
