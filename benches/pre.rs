@@ -80,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let values: Vec<u8> = match &tensor.data {
         TensorData::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
         TensorData::F16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        TensorData::U8(v) => v.clone(),
+        TensorData::U8(v) => v.to_vec(),
         _ => Vec::new(),
     };
     std::fs::write(format!("{file}.tensor"), values)?;

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use crate::bundle::contract::{InputContract, Labels, Task};
 use crate::bundle::{Bundle, BundleError, ModelSource};
 use crate::engine::lanes::Lanes;
-use crate::engine::onnx::{OnnxEngine, Options, PROVIDERS};
+use crate::engine::onnx::{OnnxEngine, PROVIDERS};
+use crate::engine::options::{self, Isolation, Options, Worker};
 use crate::engine::shared::{self, Key};
+use crate::engine::worker::Remote;
 use crate::engine::{Engine, EngineError, Io, Spec};
 use crate::post::{self, Hints, Origin, PostError, PostProcessor, Recognised, Scratch};
 use crate::pre::Preprocessor;
@@ -30,6 +32,19 @@ pub struct Request {
     pub ort_library: Option<PathBuf>,
     /// Whether several pictures are to go into one run where the model allows it.
     pub batch: bool,
+    /// The engine's own process; `None`: it runs in this one.
+    pub isolation: Option<Isolated>,
+}
+
+/// What the user asks of an engine's own process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Isolated {
+    /// Most bytes of memory of its own; 0: no limit.
+    pub memory_max: u64,
+    /// Processors that it may run on, such as `0-1,3`; empty: all.
+    pub cpus: String,
+    /// How much it stands back behind other processes, 0..19.
+    pub niceness: u8,
 }
 
 /// Most pictures of one run of a model whose batch is free.
@@ -310,7 +325,7 @@ impl Model {
             let rank = spec.inputs.get(self.post.image_input()).map_or(4, |t| t.shape.len());
             shape.drain(..shape.len().saturating_sub(rank));
         }
-        let mut io = Io::new(spec, &shapes);
+        let mut io = self.lanes.engine().io(&shapes);
         self.post.prepare(&mut io, self.batch_of(1));
         io
     }
@@ -352,13 +367,31 @@ pub fn labels(known: &Recognised) -> Option<Labels> {
     known.labels.clone().or_else(|| Some((0..known.classes?).map(|i| format!("class {i}").into()).collect()))
 }
 
+/// Where the engine runs, and how many processors it has there.
+fn isolation(request: &Request) -> Result<(Isolation, usize), EngineError> {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let Some(isolated) = &request.isolation else { return Ok((Isolation::None, all)) };
+    let cpus = options::parse_cpus(&isolated.cpus).map_err(|e| EngineError::Runtime(format!("engine-cpus: {e}")))?;
+    let processors = if cpus.is_empty() { all } else { cpus.len() };
+    let worker = Worker {
+        memory_max: isolated.memory_max,
+        cpus,
+        niceness: isolated.niceness,
+        ort_library: request.ort_library.clone(),
+    };
+    Ok((Isolation::Process(worker), processors))
+}
+
 fn engine(bytes: &[u8], digest: &str, provider: &str, request: &Request) -> Result<Arc<Lanes>, EngineError> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (isolation, processors) = isolation(request)?;
     let threads = if request.threads == 0 { processors } else { request.threads };
     let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
-    let options = Options { provider: provider.to_owned(), threads, lanes, spin: false };
+    let options = Options { provider: provider.to_owned(), threads, lanes, spin: false, isolation };
     let key = Key { digest: digest.to_owned(), options: options.clone() };
-    shared::get(&key, || {
-        OnnxEngine::load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
+    shared::get(&key, || match &options.isolation {
+        Isolation::Process(_) => Remote::load(bytes, &options).map(|e| Arc::new(e) as Arc<dyn Engine>),
+        Isolation::None => {
+            OnnxEngine::load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
+        }
     })
 }

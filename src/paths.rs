@@ -69,6 +69,46 @@ fn runtime_candidates_from(explicit: Option<&Path>, plugin_dir: Option<&Path>, v
     found
 }
 
+/// The commands to try as the process of an engine, first one first.
+///
+/// One that the user named (`VIGIL_WORKER`) is the only candidate. Otherwise: this process's own program if it is
+/// `vigil`, `vigil` beside the file that this code was loaded from (`own_file`) and one folder above it (where Cargo puts
+/// it), the folder `bin` of the prefix that the plugin is installed in, and last those of `PATH`.
+pub fn worker_candidates(own_file: Option<&Path>) -> Vec<PathBuf> {
+    worker_candidates_from(own_file, std::env::current_exe().ok().as_deref(), &process_env)
+}
+
+fn worker_candidates_from(own_file: Option<&Path>, program: Option<&Path>, var: Var) -> Vec<PathBuf> {
+    const NAME: &str = "vigil";
+    if let Some(named) = set(var, "VIGIL_WORKER") {
+        return vec![named];
+    }
+    let mut found = Vec::new();
+    // The file may have been replaced since: the link leads to what runs, which is of the right version.
+    let name = program.and_then(Path::file_name).and_then(|name| name.to_str());
+    if name.is_some_and(|name| name == NAME || name == "vigil (deleted)") {
+        found.push(PathBuf::from("/proc/self/exe"));
+    }
+    let folders: Vec<&Path> = own_file.into_iter().flat_map(Path::ancestors).skip(1).collect();
+    found.extend(folders.iter().take(2).map(|folder| folder.join(NAME)));
+    // PREFIX/lib/gstreamer-1.0, or PREFIX/lib/TRIPLET/gstreamer-1.0.
+    if folders.first().is_some_and(|folder| folder.ends_with("gstreamer-1.0")) {
+        let lib = folders.iter().skip(1).take(2).find(|folder| folder.ends_with("lib"));
+        found.extend(lib.and_then(|lib| lib.parent()).map(|prefix| prefix.join("bin").join(NAME)));
+    }
+    let path = var("PATH").unwrap_or_default();
+    found.extend(std::env::split_paths(&path).filter(|d| d.is_absolute()).map(|folder| folder.join(NAME)));
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|path| seen.insert(path.clone()));
+    found
+}
+
+/// Whether a path leads to a file that may be run.
+pub fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
 /// Debian's library folder for this machine's architecture.
 const TRIPLET_DIR: &str = if cfg!(target_arch = "aarch64") {
     "/usr/lib/aarch64-linux-gnu"
@@ -128,6 +168,30 @@ mod tests {
         let explicit = runtime_candidates_from(Some(Path::new("/no/such.so")), None, &var);
         assert_eq!(explicit, [PathBuf::from("/no/such.so")]);
         assert_eq!(runtime_candidates_from(None, None, &var), [PathBuf::from("/from/env.so")]);
+    }
+
+    #[test]
+    fn the_worker_is_looked_for_around_the_plugin_and_then_in_the_path() {
+        let var = env(&[("PATH", "/usr/bin:relative:/opt/bin:/usr/bin")]);
+        let of = |own: &str, program: &str| -> Vec<String> {
+            let found = worker_candidates_from(Some(Path::new(own)), Some(Path::new(program)), &var);
+            found.iter().map(|path| path.display().to_string()).collect()
+        };
+        let own = of("/src/target/debug/vigil", "/src/target/debug/vigil");
+        assert_eq!(own[..2], ["/proc/self/exe", "/src/target/debug/vigil"]);
+        assert_eq!(of("/opt/vigil", "/opt/vigil (deleted)")[0], "/proc/self/exe");
+        let test = of("/src/target/debug/deps/infer-1", "/src/target/debug/deps/infer-1");
+        assert_eq!(
+            test,
+            ["/src/target/debug/deps/vigil", "/src/target/debug/vigil", "/usr/bin/vigil", "/opt/bin/vigil"]
+        );
+        for plugin in
+            ["/opt/v/lib/gstreamer-1.0/libgstvigil.so", "/opt/v/lib/x86_64-linux-gnu/gstreamer-1.0/libgstvigil.so"]
+        {
+            assert!(of(plugin, "/usr/bin/gst-launch-1.0").contains(&"/opt/v/bin/vigil".to_owned()), "{plugin}");
+        }
+        let named = env(&[("VIGIL_WORKER", "/no/such"), ("PATH", "/usr/bin")]);
+        assert_eq!(worker_candidates_from(None, None, &named), [PathBuf::from("/no/such")]);
     }
 
     #[test]

@@ -114,6 +114,7 @@ fn a_frame_costs_its_result_and_nothing_else() {
             lanes: 2,
             ort_library: None,
             batch: false,
+            isolation: None,
         };
         let model = Arc::new(Model::load(&request).unwrap());
         for format in [PixelFormat::Rgb, PixelFormat::Nv12] {

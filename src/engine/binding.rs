@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::RunOptions;
-use ort::sys::{ONNXTensorElementDataType as Element, OrtValue};
+use ort::sys::{ONNXTensorElementDataType as Kind, OrtValue};
 use ort::{AsPointer, api};
 
+use super::memory::{Element, Values};
 use super::onnx::check;
 use super::{DataType, Io, Spec, Tensor, TensorData};
 
@@ -39,14 +40,14 @@ fn bytes(data: &mut TensorData) -> (*mut c_void, usize) {
     }
 }
 
-fn element(dtype: DataType) -> Element {
+fn element(dtype: DataType) -> Kind {
     match dtype {
-        DataType::F32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-        DataType::F16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
-        DataType::U8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
-        DataType::I8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
-        DataType::I32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
-        DataType::I64 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
+        DataType::F32 => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+        DataType::F16 => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+        DataType::U8 => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+        DataType::I8 => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
+        DataType::I32 => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,
+        DataType::I64 => Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
     }
 }
 
@@ -173,7 +174,7 @@ fn copy_out(value: *mut OrtValue, tensor: &mut Tensor) -> Result<(), String> {
         return Err(format!("the model left output {:?} empty", tensor.name));
     }
     let (mut info, mut rank, mut data) = (ptr::null_mut(), 0, ptr::null_mut());
-    let mut dtype = Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+    let mut dtype = Kind::ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
     let mut dims = [0i64; 8];
     // SAFETY: `value` is a tensor of the runtime; every pointer is valid for writing, `dims` has room for 8 lengths,
     // and `info` is released once.
@@ -196,7 +197,7 @@ fn copy_out(value: *mut OrtValue, tensor: &mut Tensor) -> Result<(), String> {
     tensor.shape.extend(dims.iter().take(rank).map(|d| usize::try_from(*d).unwrap_or(0)));
     let len = tensor.shape.iter().product();
     /// Copies `len` values from `data`.
-    fn fill<T: Copy>(to: &mut Vec<T>, data: *const c_void, len: usize) {
+    fn fill<T: Element>(to: &mut Values<T>, data: *const c_void, len: usize) {
         to.clear();
         if len > 0 && !data.is_null() {
             // SAFETY: the runtime's tensor has `len` elements of this type, aligned, and lives until it is released.

@@ -1,24 +1,29 @@
 //! Running a model.
 //!
-//! [`Engine`] is what a runtime must offer; `onnx` offers it with ONNX Runtime, `fake` for tests.
+//! [`Engine`] is what a runtime must offer; `onnx` offers it with ONNX Runtime, `worker` with ONNX Runtime in a
+//! process of its own, `fake` for tests.
 
 mod binding;
 #[cfg(test)]
 pub mod fake;
 pub mod lanes;
+pub mod memory;
 pub mod onnx;
+pub mod options;
 mod runs;
 pub mod runtime;
 pub mod shared;
 pub mod slot;
 pub mod tensor;
+pub mod worker;
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 pub use tensor::{DataType, Spec, Tensor, TensorData, TensorSpec};
 
 /// Why an engine could not be made or did not answer.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
 pub enum EngineError {
     /// The runtime's library was not found or cannot be used.
     #[error("{0}")]
@@ -55,6 +60,8 @@ pub struct Io {
     /// Outputs in the graph's order, filled by the engine.
     pub outputs: Vec<Tensor>,
     binding: Option<binding::Binding>,
+    /// The memory that it shares with an engine's process.
+    arena: Option<worker::Arena>,
 }
 
 impl Io {
@@ -74,7 +81,7 @@ impl Io {
             let shape: Vec<usize> = t.shape.iter().map(|d| d.unwrap_or(0)).collect();
             Tensor::zeros(t.name.clone(), t.dtype, &shape)
         });
-        Self { inputs: inputs.collect(), outputs: outputs.collect(), binding: None }
+        Self { inputs: inputs.collect(), outputs: outputs.collect(), binding: None, arena: None }
     }
 
     /// Makes room for `batch` pictures in input `index`, in the memory that it has where that is enough.
@@ -97,6 +104,16 @@ pub trait Engine: Send + Sync {
 
     /// How many runs may be under way at once.
     fn lanes(&self) -> usize;
+
+    /// Tensors for a run, as [`Io::new`] makes them, in memory from where the engine need not copy them.
+    fn io(&self, input_shapes: &[Vec<usize>]) -> Io {
+        Io::new(self.spec(), input_shapes)
+    }
+
+    /// How the process that the engine runs in is; `None` for an engine in this process.
+    fn worker(&self) -> Option<worker::WorkerState> {
+        None
+    }
 
     /// Runs the model on `io.inputs` and leaves the answers in `io.outputs`. A run that is under way at `until` may be cut
     /// by [`cut`](Self::cut), and may return by itself then; an engine that can do neither returns when it is done.

@@ -19,20 +19,7 @@ use super::binding::Binding;
 use super::runs::Runs;
 use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime};
 
-/// How an engine is made.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Options {
-    /// Execution provider: `cpu`, `cuda`, `tensorrt` or `openvino`.
-    pub provider: String,
-    /// CPU threads that all runs together may use; at least 1.
-    pub threads: usize,
-    /// Runs that may be under way at once; at least 1. Only the CPU provider takes more than one.
-    pub lanes: usize,
-    /// Whether threads without work wait for it in a loop, as is the runtime's default. A run on several threads is
-    /// quicker then, but between runs, which is most of the time beside a camera, a processor is kept busy for nothing.
-    pub spin: bool,
-}
-
+pub use super::options::Options;
 pub use crate::bundle::contract::PROVIDERS;
 
 /// A session of ONNX Runtime.

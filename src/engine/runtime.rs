@@ -27,6 +27,7 @@ pub enum Severity {
 pub type LogSink = fn(Severity, &str);
 
 static LOG_SINK: OnceLock<LogSink> = OnceLock::new();
+static BESIDE: OnceLock<PathBuf> = OnceLock::new();
 static RUNTIME: OnceCell<Runtime> = OnceCell::new();
 
 /// The loaded library and its one environment.
@@ -41,6 +42,18 @@ pub struct Runtime {
 /// Sends the runtime's messages to `sink`; the first call counts. Without it they are dropped.
 pub fn set_log_sink(sink: LogSink) {
     let _ = LOG_SINK.set(sink);
+}
+
+/// Passes a message of a runtime in another process on to the sink.
+pub(super) fn log(severity: Severity, message: &str) {
+    if let Some(sink) = LOG_SINK.get() {
+        sink(severity, message);
+    }
+}
+
+/// Names the plugin's folder to a process that is not the plugin's own; the first call counts.
+pub(super) fn look_beside(folder: PathBuf) {
+    let _ = BESIDE.set(folder);
 }
 
 /// The runtime, loaded by the first call: from `explicit` if given, else from the first place of
@@ -80,7 +93,7 @@ pub fn own_file() -> Option<PathBuf> {
 }
 
 fn load(explicit: Option<&Path>) -> Result<Runtime, EngineError> {
-    let beside = own_file().and_then(|f| f.parent().map(Path::to_path_buf));
+    let beside = BESIDE.get().cloned().or_else(|| own_file().and_then(|f| f.parent().map(Path::to_path_buf)));
     let candidates = paths::runtime_candidates(explicit, beside.as_deref());
     let mut tried = Vec::new();
     for path in &candidates {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use super::lanes::Lanes;
-use super::onnx::Options;
+use super::options::Options;
 use super::{Engine, EngineError};
 
 /// What makes two requests ask for the same engine: SHA-256 of the weights, and how they are run.
@@ -52,9 +52,13 @@ fn is_used(cell: &Cell) -> bool {
 mod tests {
     use super::*;
     use crate::engine::fake::Fake;
+    use crate::engine::options::Isolation;
 
     fn key(digest: &str) -> Key {
-        Key { digest: digest.into(), options: Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false } }
+        Key {
+            digest: digest.into(),
+            options: Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None },
+        }
     }
 
     #[test]

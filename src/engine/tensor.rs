@@ -1,9 +1,14 @@
-//! Tensors as the domain sees them: a name, a shape and owned values; no runtime type.
+//! Tensors as the domain sees them: a name, a shape and values; no runtime type.
+
+use std::sync::Arc;
 
 use half::f16;
+use serde::{Deserialize, Serialize};
+
+use super::memory::{Element, Mapping, Values};
 
 /// Element types that inputs and outputs may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum DataType {
     /// 32-bit float.
     F32,
@@ -19,8 +24,20 @@ pub enum DataType {
     I64,
 }
 
+impl DataType {
+    /// Bytes of one element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::U8 | Self::I8 => 1,
+            Self::F16 => 2,
+            Self::F32 | Self::I32 => 4,
+            Self::I64 => 8,
+        }
+    }
+}
+
 /// What a model says about one of its inputs or outputs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorSpec {
     /// Name in the graph.
     pub name: String,
@@ -31,7 +48,7 @@ pub struct TensorSpec {
 }
 
 /// What a loaded model says about itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Spec {
     /// Inputs in the graph's order.
     pub inputs: Vec<TensorSpec>,
@@ -45,29 +62,65 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TensorData {
     /// 32-bit floats.
-    F32(Vec<f32>),
+    F32(Values<f32>),
     /// 16-bit floats.
-    F16(Vec<f16>),
+    F16(Values<f16>),
     /// Unsigned bytes.
-    U8(Vec<u8>),
+    U8(Values<u8>),
     /// Signed bytes.
-    I8(Vec<i8>),
+    I8(Values<i8>),
     /// 32-bit integers.
-    I32(Vec<i32>),
+    I32(Values<i32>),
     /// 64-bit integers.
-    I64(Vec<i64>),
+    I64(Values<i64>),
 }
 
 impl TensorData {
     /// `len` zeros.
     pub fn zeros(dtype: DataType, len: usize) -> Self {
         match dtype {
-            DataType::F32 => Self::F32(vec![0.0; len]),
-            DataType::F16 => Self::F16(vec![f16::ZERO; len]),
-            DataType::U8 => Self::U8(vec![0; len]),
-            DataType::I8 => Self::I8(vec![0; len]),
-            DataType::I32 => Self::I32(vec![0; len]),
-            DataType::I64 => Self::I64(vec![0; len]),
+            DataType::F32 => Self::F32(vec![0.0; len].into()),
+            DataType::F16 => Self::F16(vec![f16::ZERO; len].into()),
+            DataType::U8 => Self::U8(vec![0; len].into()),
+            DataType::I8 => Self::I8(vec![0; len].into()),
+            DataType::I32 => Self::I32(vec![0; len].into()),
+            DataType::I64 => Self::I64(vec![0; len].into()),
+        }
+    }
+
+    /// `len` elements in room `room` of `mapping`, as it has them; `None` where [`Mapping::values`] has none.
+    pub fn shared(dtype: DataType, mapping: &Arc<Mapping>, room: usize, len: usize) -> Option<Self> {
+        Some(match dtype {
+            DataType::F32 => Self::F32(mapping.values(room, len)?),
+            DataType::F16 => Self::F16(mapping.values(room, len)?),
+            DataType::U8 => Self::U8(mapping.values(room, len)?),
+            DataType::I8 => Self::I8(mapping.values(room, len)?),
+            DataType::I32 => Self::I32(mapping.values(room, len)?),
+            DataType::I64 => Self::I64(mapping.values(room, len)?),
+        })
+    }
+
+    /// Whether the elements lie in room `room` of `mapping`.
+    pub fn is_in(&self, mapping: &Arc<Mapping>, room: usize) -> bool {
+        match self {
+            Self::F32(v) => v.is_in(mapping, room),
+            Self::F16(v) => v.is_in(mapping, room),
+            Self::U8(v) => v.is_in(mapping, room),
+            Self::I8(v) => v.is_in(mapping, room),
+            Self::I32(v) => v.is_in(mapping, room),
+            Self::I64(v) => v.is_in(mapping, room),
+        }
+    }
+
+    /// Makes `len` elements of what their room has; `false` if they lie in none or it is too small.
+    pub fn set_len(&mut self, len: usize) -> bool {
+        match self {
+            Self::F32(v) => v.set_len(len),
+            Self::F16(v) => v.set_len(len),
+            Self::U8(v) => v.set_len(len),
+            Self::I8(v) => v.set_len(len),
+            Self::I32(v) => v.set_len(len),
+            Self::I64(v) => v.set_len(len),
         }
     }
 
@@ -114,7 +167,7 @@ impl TensorData {
 
     /// Becomes the values of `from` at `part` (cut at its end), of its type, in the memory that it has where it can.
     pub fn copy_part(&mut self, from: &Self, part: std::ops::Range<usize>) {
-        fn copy<T: Copy>(to: &mut Vec<T>, from: &[T], part: std::ops::Range<usize>) {
+        fn copy<T: Element>(to: &mut Values<T>, from: &[T], part: std::ops::Range<usize>) {
             to.clear();
             to.extend_from_slice(from.get(part.start..part.end.min(from.len())).unwrap_or_default());
         }
@@ -165,6 +218,6 @@ impl Tensor {
 
     /// A tensor of 32-bit floats.
     pub fn from_f32(name: impl Into<String>, shape: &[usize], values: Vec<f32>) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), data: TensorData::F32(values) }
+        Self { name: name.into(), shape: shape.to_vec(), data: TensorData::F32(values.into()) }
     }
 }

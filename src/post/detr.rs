@@ -403,7 +403,7 @@ mod tests {
         assert!(matches!(error, PostError::Classes { classes: 3, labels: 3, .. }), "{error}");
         let decoder = Detr::new(&contract(), &input(64, 64), 3, &raw(["logits", "pred_boxes"], 3)).unwrap();
         let tensors = [
-            Tensor { name: "logits".into(), shape: vec![1, 2, 3], data: TensorData::F32(vec![0.0; 6]) },
+            Tensor { name: "logits".into(), shape: vec![1, 2, 3], data: TensorData::F32(vec![0.0; 6].into()) },
             Tensor::from_f32("pred_boxes", &[1, 1, 4], vec![0.0; 4]),
         ];
         assert!(decoder.decode(&tensors, &accept_over(0.5, 3), &mut Vec::new()).is_err());

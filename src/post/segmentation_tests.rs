@@ -276,6 +276,6 @@ fn what_does_not_fit_is_told() {
     let decoder = Segmentation::new(&contract(), &input(64, 64), &labels(3), &spec).unwrap();
     let wrong = Tensor::from_f32("out", &[1, 4, 3, 5], vec![0.0; 60]);
     assert!(matches!(decoder.decode(&[wrong], &accept_over(0.4, 3), &mut Vec::new()), Err(PostError::Shape { .. })));
-    let short = Tensor { name: "out".into(), shape: vec![1, 3, 3, 5], data: TensorData::F32(vec![0.0; 44]) };
+    let short = Tensor { name: "out".into(), shape: vec![1, 3, 3, 5], data: TensorData::F32(vec![0.0; 44].into()) };
     assert!(matches!(decoder.decode(&[short], &accept_over(0.4, 3), &mut Vec::new()), Err(PostError::Length { .. })));
 }

@@ -55,13 +55,15 @@ impl SideInput {
         let Some(tensor) = io.inputs.get_mut(self.index) else { return };
         let numbers: Vec<f32> = std::iter::repeat_n(self.values, batch.max(1)).flatten().collect();
         tensor.shape = if tensor.shape.len() == 1 { vec![numbers.len()] } else { vec![batch.max(1), 2] };
+        // In the memory that they have: it may be shared with the engine's process.
+        tensor.data.resize(0);
         match &mut tensor.data {
-            TensorData::F32(v) => v.clone_from(&numbers),
-            TensorData::F16(v) => *v = numbers.iter().map(|n| half::f16::from_f32(*n)).collect(),
-            TensorData::I32(v) => *v = numbers.iter().map(|n| *n as i32).collect(),
-            TensorData::I64(v) => *v = numbers.iter().map(|n| *n as i64).collect(),
+            TensorData::F32(v) => v.extend_from_slice(&numbers),
+            TensorData::F16(v) => v.extend(numbers.iter().map(|n| half::f16::from_f32(*n))),
+            TensorData::I32(v) => v.extend(numbers.iter().map(|n| *n as i32)),
+            TensorData::I64(v) => v.extend(numbers.iter().map(|n| *n as i64)),
             // A size does not fit into a byte.
-            TensorData::U8(_) | TensorData::I8(_) => {}
+            TensorData::U8(_) | TensorData::I8(_) => tensor.data.resize(numbers.len()),
         }
     }
 }
@@ -87,9 +89,9 @@ mod tests {
             assert_eq!(io.inputs[1].shape, [2, 2]);
             io.inputs[1].data.clone()
         };
-        assert_eq!(of("orig_target_sizes", DataType::I64), TensorData::I64(vec![640, 480, 640, 480]));
-        assert_eq!(of("im_shape", DataType::F32), TensorData::F32(vec![480.0, 640.0, 480.0, 640.0]));
-        assert_eq!(of("scale_factor", DataType::F32), TensorData::F32(vec![1.0; 4]));
+        assert_eq!(of("orig_target_sizes", DataType::I64), TensorData::I64(vec![640, 480, 640, 480].into()));
+        assert_eq!(of("im_shape", DataType::F32), TensorData::F32(vec![480.0, 640.0, 480.0, 640.0].into()));
+        assert_eq!(of("scale_factor", DataType::F32), TensorData::F32(vec![1.0; 4].into()));
     }
 
     #[test]

@@ -155,7 +155,8 @@ fn half_precision_outputs_are_read() {
     let input = input(100, 100);
     let post = PostProcessor::new(&contract(), &input, &labels(1), &spec).unwrap();
     let data = [50.0, 50.0, 10.0, 10.0, 0.75].map(half::f16::from_f32).to_vec();
-    let outputs = [Tensor { name: "output0".into(), shape: vec![1, 5, 1], data: crate::engine::TensorData::F16(data) }];
+    let outputs =
+        [Tensor { name: "output0".into(), shape: vec![1, 5, 1], data: crate::engine::TensorData::F16(data.into()) }];
     let mut result = empty_result();
     let geometry = Geometry::new(&input, 100, 100, None);
     post.run(&outputs, &post.thresholds(), &geometry, &mut Scratch::default(), &mut result).unwrap();

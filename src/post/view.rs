@@ -275,7 +275,7 @@ pub(super) fn as_floats<'a>(
 /// Converts values to f32, in place where the target has room.
 fn convert(from: &TensorData, to: &mut TensorData) {
     if !matches!(to, TensorData::F32(_)) {
-        *to = TensorData::F32(Vec::new());
+        *to = TensorData::F32(Vec::new().into());
     }
     let TensorData::F32(values) = to else { return };
     values.clear();
@@ -346,8 +346,12 @@ mod tests {
     #[test]
     fn every_type_becomes_f32_and_the_buffer_is_reused() {
         let outputs = [
-            Tensor { name: "a".into(), shape: vec![2], data: TensorData::F16(vec![f16::from_f32(0.5), f16::NAN]) },
-            Tensor { name: "b".into(), shape: vec![1], data: TensorData::I64(vec![-3]) },
+            Tensor {
+                name: "a".into(),
+                shape: vec![2],
+                data: TensorData::F16(vec![f16::from_f32(0.5), f16::NAN].into()),
+            },
+            Tensor { name: "b".into(), shape: vec![1], data: TensorData::I64(vec![-3].into()) },
             Tensor::from_f32("c", &[1], vec![0.25]),
         ];
         let mut buffer = Vec::new();
@@ -355,7 +359,7 @@ mod tests {
             let floats = as_floats(&outputs, &[], &mut buffer);
             let TensorData::F32(a) = &floats[0].data else { panic!("not f32") };
             assert!(a[0] == 0.5 && a[1].is_nan());
-            assert_eq!(floats[1].data, TensorData::F32(vec![-3.0]));
+            assert_eq!(floats[1].data, TensorData::F32(vec![-3.0].into()));
             assert_eq!(floats[2], outputs[2]);
         }
         assert_eq!(buffer.len(), 3);
@@ -363,11 +367,11 @@ mod tests {
 
     #[test]
     fn integers_stand_for_what_their_scale_says() {
-        let data = TensorData::U8(vec![10, 12, 255]);
+        let data = TensorData::U8(vec![10, 12, 255].into());
         let outputs = [Tensor { name: "a".into(), shape: vec![1, 3], data }];
         let scales = [Some(Quantization { scale: 0.5, zero_point: 10 })];
         let mut buffer = Vec::new();
-        assert_eq!(as_floats(&outputs, &scales, &mut buffer)[0].data, TensorData::F32(vec![0.0, 1.0, 122.5]));
+        assert_eq!(as_floats(&outputs, &scales, &mut buffer)[0].data, TensorData::F32(vec![0.0, 1.0, 122.5].into()));
         let mut contract = OutputContract::new(crate::bundle::contract::DecoderKind::Yolov8);
         let spec = TensorSpec { name: "a".into(), dtype: DataType::U8, shape: vec![Some(1), Some(3)] };
         assert!(check_float(&contract, &spec).is_err());
@@ -402,13 +406,13 @@ mod tests {
     fn a_picture_of_a_batch_is_what_a_run_of_it_alone_leaves() {
         let outputs = [
             Tensor::from_f32("a", &[2, 1, 3], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
-            Tensor { name: "count".into(), shape: vec![2], data: TensorData::I32(vec![7, 8]) },
+            Tensor { name: "count".into(), shape: vec![2], data: TensorData::I32(vec![7, 8].into()) },
             Tensor::from_f32("constant", &[3], vec![7.0, 8.0, 9.0]),
         ];
         let mut buffer = Vec::new();
         let second = item(&outputs, 1, 2, &mut buffer);
         assert_eq!(second[0], Tensor::from_f32("a", &[1, 1, 3], vec![4.0, 5.0, 6.0]));
-        assert_eq!((second[1].shape.as_slice(), &second[1].data), (&[1][..], &TensorData::I32(vec![8])));
+        assert_eq!((second[1].shape.as_slice(), &second[1].data), (&[1][..], &TensorData::I32(vec![8].into())));
         assert_eq!(second[2], outputs[2]);
     }
 

@@ -489,7 +489,8 @@ fn a_tensor_without_a_batch_takes_one_picture() {
 #[test]
 fn lying_tensors_are_refused() {
     let mut pre = Preprocessor::new(contract(4, 3));
-    let mut out = Tensor { data: TensorData::F32(vec![0.0; 5]), ..Tensor::zeros("in", DataType::F32, &pre.shape()) };
+    let mut out =
+        Tensor { data: TensorData::F32(vec![0.0; 5].into()), ..Tensor::zeros("in", DataType::F32, &pre.shape()) };
     let result = pre.run(&picture_frame().view(), None, &mut out, &mut Border::default());
     assert!(matches!(result, Err(PreError::Shape { .. })));
 }

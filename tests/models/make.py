@@ -8,6 +8,7 @@ half.onnx     The same in 16-bit floats.
 nan.onnx      The same, with NaN, infinite and inverted boxes before the two.
 fails.onnx    The same, but a run fails when the mean of green is over 1/2.
 hang.onnx     The same, but a run has no end when the mean of green is over 9/10.
+hungry.onnx   The same, but a run takes 1 GiB of memory when the mean of green is over 1/2.
 liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its metadata names 2.
 ints.onnx     The same as red.onnx, but the answer is rounded to 32-bit integers.
 colors.onnx   Classification: softmax over (red, green, blue) means times 8.
@@ -121,6 +122,22 @@ nodes = nodes[:-1] + [
     h.make_node("Concat", ["boxes", "red_row", "blue_last"], ["output0"], axis=1),
 ]
 save("hang", nodes, inits + [const("most", 0.9)], ("output0", [1, 6, CELLS]), meta=ULTRALYTICS)
+
+# Zeros without end where there is green; their sum changes nothing.
+nodes, inits = detector([LEFT, RIGHT])
+nodes = nodes[:-1] + [
+    h.make_node("Mul", ["g", "two"], ["g2"]),
+    h.make_node("Floor", ["g2"], ["much_f"]),
+    h.make_node("Mul", ["much_f", "quarter_billion"], ["length_f"]),
+    h.make_node("Cast", ["length_f"], ["length_3d"], to=T.INT64),
+    h.make_node("Reshape", ["length_3d", "one_long"], ["length"]),
+    h.make_node("ConstantOfShape", ["length"], ["zeros"]),
+    h.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0),
+    h.make_node("Add", ["blue_row", "zero"], ["blue_safe"]),
+    h.make_node("Concat", ["boxes", "red_row", "blue_safe"], ["output0"], axis=1),
+]
+save("hungry", nodes, inits + [const("two", 1.999), const("quarter_billion", float(1 << 28)), const("one_long", [1], np.int64)],
+     ("output0", [1, 6, CELLS]), meta=ULTRALYTICS)
 
 nodes, inits = detector([LEFT, RIGHT])
 nodes = nodes[:-1] + [

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstvigil::engine::Engine;
-use gstvigil::engine::onnx::{OnnxEngine, Options};
+use gstvigil::engine::onnx::OnnxEngine;
+use gstvigil::engine::options::{Isolation, Options};
 use gstvigil::model::{Model, Request};
 use serde_json::{Value, json};
 
@@ -125,6 +126,7 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Fa
         lanes: arguments.max_in_flight as usize,
         ort_library: library.map(Path::to_path_buf),
         batch: false,
+        isolation: None,
     };
     let (mut bare, mut piped, mut stats) = (Vec::new(), Vec::new(), None);
     // Loaded once, so that the pipeline finds its engine shared and no turn pays for loading.
@@ -149,7 +151,11 @@ fn bare_engine(model: &Model, threads: usize) -> Result<OnnxEngine, Failure> {
     let bundle = model.bundle();
     let variant = bundle.variant_for("cpu").ok_or("the bundle has no variant for the CPU")?;
     let bytes = bundle.weights(variant)?;
-    Ok(OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads, lanes: 1, spin: true }, None)?)
+    Ok(OnnxEngine::load(
+        &bytes,
+        &Options { provider: "cpu".into(), threads, lanes: 1, spin: true, isolation: Isolation::None },
+        None,
+    )?)
 }
 
 /// The engine alone: one run after another, on all threads, which spin as by default.

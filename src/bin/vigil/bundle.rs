@@ -136,6 +136,7 @@ fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
         batch: false,
+        isolation: None,
     };
     let (ok, detail) = match Model::load(&request) {
         Ok(model) => {

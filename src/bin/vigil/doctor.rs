@@ -55,6 +55,7 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Bo
         findings.extend(helpers());
     }
     findings.extend(onnx_runtime(library));
+    findings.push(worker());
     findings.push(gpu());
     findings.extend(bundles());
     if arguments.json {
@@ -148,6 +149,23 @@ fn onnx_runtime(explicit: Option<&Path>) -> Vec<Finding> {
         Err(error) => Finding::bad("providers", error.to_string(), "this ONNX Runtime is damaged: run scripts/setup"),
     });
     found
+}
+
+/// The command that `isolation=process` starts: the plugin looks around its own file.
+fn worker() -> Finding {
+    let plugin = gst::init().ok().and_then(|()| gst::Registry::get().find_plugin("vigil")).and_then(|p| p.filename());
+    let tried = paths::worker_candidates(plugin.and_then(|file| file.canonicalize().ok()).as_deref());
+    // This command is not what another application would find.
+    let tried: Vec<_> = tried.into_iter().filter(|path| !path.starts_with("/proc")).collect();
+    match tried.iter().find(|path| paths::is_program(path)) {
+        Some(found) => Finding::good("engine process", format!("isolation=process starts {}", found.display())),
+        None => {
+            let tried: Vec<_> = tried.iter().map(|path| path.display().to_string()).collect();
+            let advice = "isolation=process needs the command vigil: put it beside the plugin or on the PATH, or name it \
+                          in VIGIL_WORKER";
+            Finding::note("engine process", format!("no command in {}", tried.join(", ")), advice)
+        }
+    }
 }
 
 fn gpu() -> Finding {

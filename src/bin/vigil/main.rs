@@ -6,6 +6,7 @@ mod doctor;
 mod parity;
 mod recognise;
 mod schema;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ enum Command {
     Parity(parity::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
+    /// Run a model for vigilinfer, which starts this itself with isolation=process
+    #[command(hide = true)]
+    Worker,
 }
 
 fn main() -> ExitCode {
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Worker => worker::run(),
     };
     match result {
         Ok(code) => code,

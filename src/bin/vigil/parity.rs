@@ -125,6 +125,7 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
         batch: false,
+        isolation: None,
     };
     let model = Model::load(&request)?;
     let tolerances = tolerances(arguments, model.bundle());

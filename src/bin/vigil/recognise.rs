@@ -8,7 +8,8 @@ use gstvigil::bundle::ModelSource;
 use gstvigil::bundle::contract::Labels;
 use gstvigil::bundle::create::{Draft, Given, Known, Reason};
 use gstvigil::engine::Engine;
-use gstvigil::engine::onnx::{OnnxEngine, Options};
+use gstvigil::engine::onnx::OnnxEngine;
+use gstvigil::engine::options::{Isolation, Options};
 use gstvigil::model;
 use gstvigil::post::{self, Hint, Hints, Origin};
 use serde::de::DeserializeOwned;
@@ -29,8 +30,11 @@ pub fn draft(
         return Err(format!("{name} is a bundle already; vigil bundle show {name} tells about it").into());
     };
     let hints = Hints { operators, ..hints(given, labels.is_some())? };
-    let engine =
-        OnnxEngine::load(&bytes, &Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false }, library)?;
+    let engine = OnnxEngine::load(
+        &bytes,
+        &Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None },
+        library,
+    )?;
     let known = post::recognise_with(engine.spec(), info.as_ref(), hints).map_err(|e| advice(&e.to_string(), name))?;
     let mut reasons: BTreeMap<String, Reason> = known
         .facts

@@ -21,6 +21,14 @@
 //! all elements of the process. From 8 on no more threads and engines are started: frames then pass as `absent`
 //! (`engine-error`) where no thread is left, and the process should be started anew.
 //!
+//! With `isolation=process` the engine runs in a process of its own (the command `vigil`, found beside the plugin, in its prefix,
+//! by `VIGIL_WORKER` or `PATH`): what kills it, or a driver that hangs, costs frames their analysis until another process has
+//! loaded the model, and nothing else. Elements that share an engine share its process. It dies with the application, is the first
+//! that the system's OOM killer takes, and can be kept to an amount of memory (`engine-memory-max`), to some processors
+//! (`engine-cpus`) and behind other processes (`engine-niceness`); these three do nothing without it. Pictures and answers lie in
+//! memory that both share, so nothing is copied; the application keeps a copy of the model's file in memory for the next start.
+//! `stats` then has `engine-state` (`running`, `restarting`), `engine-restarts` and, while it runs, `engine-pid`.
+//!
 //! # Metadata
 //!
 //! Written: `VigilFrameMeta`, the frame result: objects or classes of the frame, the model that found them, and the
@@ -77,6 +85,7 @@
 //! ```
 
 mod imp;
+mod isolation;
 mod properties;
 
 use glib::prelude::*;

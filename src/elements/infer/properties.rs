@@ -7,6 +7,7 @@ use std::time::Duration;
 use glib::prelude::*;
 use gst_video::VideoOrientationMethod;
 
+use super::isolation::{self, Process};
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
 use crate::cascade::Rules;
 use crate::engine::lanes;
@@ -45,6 +46,7 @@ pub struct Settings {
     pub max_in_flight: u32,
     pub ort_library: Option<String>,
     pub engine_timeout: u64,
+    pub process: Process,
     pub interval: u32,
     pub when_busy: Busy,
     pub confidence: f32,
@@ -69,6 +71,7 @@ impl Default for Settings {
             max_in_flight: 0,
             ort_library: None,
             engine_timeout: 10_000_000_000,
+            process: Process::default(),
             interval: 0,
             when_busy: Busy::default(),
             confidence: -1.0,
@@ -95,6 +98,7 @@ impl Settings {
             lanes: self.max_in_flight as usize,
             ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
             batch: self.inference_region == Region::Objects,
+            isolation: self.process.request(),
         })
     }
 
@@ -154,7 +158,7 @@ impl Settings {
             "object-max" => value.get::<u32>().map(|v| self.rules.most = v as usize).is_ok(),
             "reinfer-time" => store(&mut self.rules.again_ns, value),
             "reinfer-growth" => store(&mut self.rules.growth, value),
-            _ => false,
+            name => self.process.set(name, value),
         }
     }
 
@@ -184,7 +188,7 @@ impl Settings {
             "object-max" => u32::try_from(self.rules.most).unwrap_or(u32::MAX).to_value(),
             "reinfer-time" => self.rules.again_ns.to_value(),
             "reinfer-growth" => self.rules.growth.to_value(),
-            _ => return None,
+            name => return self.process.get(name),
         })
     }
 }
@@ -192,6 +196,7 @@ impl Settings {
 /// The properties as GObject wants them.
 pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = engine_specs();
+    specs.extend(isolation::specs());
     specs.extend(frame_specs());
     specs.extend(object_specs());
     specs
@@ -392,6 +397,7 @@ pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
         s.set("provider", model.provider());
         s.set("lanes", model.lanes().engine().lanes() as u64);
         s.set("batch", model.batch() as u64);
+        isolation::add_stats(&mut s, model.lanes().engine());
     }
     s
 }

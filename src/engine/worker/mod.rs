@@ -1,0 +1,155 @@
+//! An engine in a process of its own: what kills it (a bug of the runtime, the OOM killer, a driver that hangs) costs
+//! frames their analysis until another process has taken over, and nothing else.
+//!
+//! ```text
+//! application                                        worker (`vigil worker`)
+//! Remote::run ── Run, Answer: a socket for each ───▶ a thread for each socket: OnnxEngine::run
+//!      └──────── tensors: shared memory ───────────┘
+//! supervisor ─── Command, Report: first socket ────▶ main thread: ends the process when the socket closes
+//! ```
+//!
+//! Tensors never travel: those of an [`Io`] lie in memory that both processes map ([`crate::engine::memory`]), so that
+//! pre-processing writes into what the model reads, and post-processing reads what it wrote. Runs side by side each have a
+//! socket and a thread of the worker, so none waits for another. Weights are written once into a sealed anonymous file,
+//! which every worker of the engine reads; the application keeps nothing else of them.
+//!
+//! A supervisor's thread starts the worker, watches it, and starts another one when it ends for whatever reason: exit,
+//! signal, a message that is none, a run that takes too long, three failed runs in a row. The run under way fails at once,
+//! later ones fail at once with [`EngineError::Restarting`] until the next worker has loaded the model and has run it on
+//! the inputs of the first run that ever succeeded. The first restart begins at once, the next ones after 0.1 s, 0.2 s,
+//! … 30 s (at most 0.5 s where the last worker has answered a frame); from the start again after one was well for 10 s. A first start that fails is the caller's error.
+
+mod arena;
+pub mod child;
+mod confine;
+mod live;
+mod process;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+pub use arena::Arena;
+use live::Fault;
+use supervisor::{Finder, Inner};
+use wire::Loaded;
+
+use super::options::Options;
+use super::{Engine, EngineError, Io, Spec, memory};
+
+/// How an engine's process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerState {
+    /// Its number in the system; `None` while there is none that takes frames.
+    pub pid: Option<u32>,
+    /// How often another one has taken over.
+    pub restarts: u64,
+    /// `starting`, `running`, `restarting` or `stopped`.
+    pub state: &'static str,
+}
+
+/// Number of elements of a shape; `None` if memory cannot have so many.
+fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |len, side| len.checked_mul(*side))
+}
+
+/// An engine in a process of its own.
+pub struct Remote {
+    inner: Arc<Inner>,
+    loaded: Loaded,
+}
+
+impl Remote {
+    /// Starts a process and loads a model there.
+    ///
+    /// # Errors
+    /// As for an engine in this process; [`EngineError::Runtime`] if no command or one of another version is found, and
+    /// [`EngineError::Model`] if the process dies while it loads.
+    pub fn load(bytes: &[u8], options: &Options) -> Result<Self, EngineError> {
+        Self::load_with(bytes, options, Box::new(process::find))
+    }
+
+    fn load_with(bytes: &[u8], options: &Options, find: Finder) -> Result<Self, EngineError> {
+        let system = |e: std::io::Error| EngineError::Runtime(format!("the engine's process cannot be started: {e}"));
+        let weights = memory::constant_file(bytes).map_err(system)?;
+        let inner = Arc::new(Inner::new(options.clone(), weights, find).map_err(system)?);
+        let (sender, first) = mpsc::channel();
+        let for_thread = Arc::clone(&inner);
+        // The thread outlives every worker: the system ends a worker with the thread that started it.
+        let run = move || for_thread.supervise(|loaded| drop(sender.send(loaded)));
+        std::thread::Builder::new().name("vigil-supervise".into()).spawn(run).map_err(system)?;
+        match first.recv() {
+            Ok(Ok(loaded)) => Ok(Self { inner, loaded }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(EngineError::Runtime("the thread that starts the engine's process has ended".into())),
+        }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.inner.stop();
+    }
+}
+
+impl Engine for Remote {
+    fn spec(&self) -> &Spec {
+        &self.loaded.spec
+    }
+
+    fn provider(&self) -> &str {
+        &self.loaded.provider
+    }
+
+    fn lanes(&self) -> usize {
+        self.loaded.lanes
+    }
+
+    fn io(&self, input_shapes: &[Vec<usize>]) -> Io {
+        let mut io = Io::new(&self.loaded.spec, input_shapes);
+        // Where there is no shared memory now, a run asks again and says so.
+        let _ = Arena::attach(&mut io, &self.loaded.spec, &self.inner.gone);
+        io
+    }
+
+    fn worker(&self) -> Option<WorkerState> {
+        Some(self.inner.state())
+    }
+
+    fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {
+        let live = self.inner.live()?;
+        if until.is_some_and(|until| until <= Instant::now()) {
+            // Too late before it began, which is not the worker's fault.
+            return Err(EngineError::Deadline(Duration::ZERO));
+        }
+        match live.run(io, &self.loaded.spec, &self.inner.gone, until) {
+            Ok(()) => {
+                live.note_served();
+                self.inner.keep_sample(io);
+                Ok(())
+            }
+            Err(Fault::Run(text)) => Err(EngineError::Run(text)),
+            Err(Fault::Late(limit)) => {
+                self.inner.replace(&live, format!("a run took longer than {limit:?}"));
+                Err(EngineError::Deadline(limit))
+            }
+            Err(Fault::Broken(cause)) => {
+                self.inner.replace(&live, cause.clone());
+                Err(EngineError::Run(cause))
+            }
+            Err(Fault::Died) => Err(EngineError::Run(self.inner.bury_later(&live))),
+        }
+    }
+
+    fn cut(&self, now: Instant) {
+        if let Ok(live) = self.inner.live()
+            && live.is_late(now)
+        {
+            self.inner.replace(&live, "a run took too long".into());
+        }
+    }
+}
