@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use faulty::{Control, Fault};
-use gst::prelude::*;
 use watchdog_rig::Rig;
 
 /// A row of the matrix.
