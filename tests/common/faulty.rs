@@ -15,12 +15,12 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 /// Far longer than anything here takes; what is waited for longer has not happened.
-pub const GUARD: Duration = Duration::from_secs(60);
+pub const GUARD: Duration = Duration::from_secs(8);
 
 /// Something that an element does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The frame is late by this much of the element's clock; going down to READY cuts it short, as `identity` does.
+    /// The frame is late by this much of the element's clock; a flush and going down to READY cut it short, as with `identity`.
     Sleep(gst::ClockTime),
     /// The frame never comes back, whatever happens to the element.
     Hang,
@@ -399,7 +399,8 @@ mod imp {
                 }
                 Fault::ChangeCaps => {
                     let mut caps = self.src.current_caps().unwrap();
-                    caps.make_mut().set("width", 4i32);
+                    let width: i32 = caps.structure(0).unwrap().get("width").unwrap();
+                    caps.make_mut().set("width", width + 1);
                     self.src.push_event(gst::event::Caps::new(&caps));
                 }
                 _ => unreachable!("no fault of a frame: {fault:?}"),
@@ -430,12 +431,19 @@ mod imp {
             let _ = thread.join();
         }
 
+        fn wake(&self) {
+            if let Some(sleep) = self.stream().sleep.take() {
+                sleep.unschedule();
+            }
+        }
+
         fn sink_event(&self, event: gst::Event) -> bool {
             match event.type_() {
                 gst::EventType::FlushStart => {
                     if self.strike(Point::Flush, u64::MAX).is_some() {
                         self.control().unwrap().hang();
                     }
+                    self.wake();
                     return gst::Pad::event_default(&self.sink, Some(&*self.obj()), event);
                 }
                 gst::EventType::FlushStop => self.stream().held = None,
@@ -564,11 +572,8 @@ mod imp {
             match change {
                 gst::StateChange::ReadyToPaused => *self.stream() = Stream::default(),
                 gst::StateChange::PausedToReady => {
-                    let mut stream = self.stream();
-                    stream.stopped = true;
-                    if let Some(sleep) = stream.sleep.take() {
-                        sleep.unschedule();
-                    }
+                    self.stream().stopped = true;
+                    self.wake();
                 }
                 _ => {}
             }

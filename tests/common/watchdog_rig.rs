@@ -1,7 +1,7 @@
 //! A watchdog between two pads under a test clock, with what went in and what came out, and the rules that hold for them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -30,8 +30,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    fn read(buffer: &gst::Buffer, number: u64) -> Self {
+    fn read(buffer: &gst::Buffer) -> Self {
         let map = buffer.map_readable().unwrap();
+        // Its offset is lost where the chain makes a new buffer.
+        let number = buffer.pts().map_or(u64::MAX, |time| time.mseconds() / PERIOD);
         let (value, rest) = (number as u8, &map[1..]);
         let whole = map.len() == SIZE && rest.iter().all(|byte| *byte == value);
         let result = gstvigil::meta::get(buffer);
@@ -122,6 +124,8 @@ pub struct Change {
     pub detail: String,
 }
 
+/// Milliseconds of a frame.
+const PERIOD: u64 = 40;
 /// Pixels of a side, RGB.
 const SIDE: u32 = 4;
 /// Bytes of a frame.
@@ -131,17 +135,22 @@ const START: gst::ClockTime = gst::ClockTime::from_seconds(3600);
 /// How long (of the machine's time) the clock stands still for threads to do what they can do now.
 const BREATH: Duration = Duration::from_millis(1);
 
+/// How long nothing has to happen for the clock to move on.
+const QUIET: Duration = Duration::from_millis(10);
+
 /// A playing watchdog; back in NULL when dropped.
 pub struct Rig {
     pub bin: gst::Element,
     pub bus: gst::Bus,
     pub clock: TestClock,
+    /// Taken by who works for the clock.
+    turn: Arc<Mutex<()>>,
     src: gst::Pad,
     sink: gst::Pad,
     shared: Arc<Shared>,
     feeder: Option<JoinHandle<()>>,
     pump: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
-    next: Mutex<u64>,
+    next: AtomicU64,
     /// Every change of mode so far.
     changes: Mutex<Vec<Change>>,
     /// The texts of ERROR messages.
@@ -166,7 +175,7 @@ fn sink(shared: &Arc<Shared>) -> gst::Pad {
     let (for_buffers, for_events) = (Arc::clone(shared), Arc::clone(shared));
     gst::Pad::builder_from_template(&pad("sink", gst::PadDirection::Sink))
         .chain_function(move |_, _, buffer| {
-            let frame = Item::Frame(Frame::read(&buffer, buffer.offset()));
+            let frame = Item::Frame(Frame::read(&buffer));
             for_buffers.change(|traffic| traffic.out.push(frame));
             Ok(gst::FlowSuccess::Ok)
         })
@@ -197,7 +206,7 @@ fn feed(shared: &Shared, src: &gst::Pad) {
         let Some(item) = traffic.feed.pop_front() else { continue };
         // Before it is pushed, so that it never comes out before it went in.
         traffic.sent.push(match &item {
-            Feed::Buffer(buffer) => Item::Frame(Frame::read(buffer, buffer.offset())),
+            Feed::Buffer(buffer) => Item::Frame(Frame::read(buffer)),
             Feed::Event(event) => Item::event(event),
         });
         drop(traffic);
@@ -214,17 +223,34 @@ fn feed(shared: &Shared, src: &gst::Pad) {
     }
 }
 
+/// Lets go of whoever waits for a time that has come: one thread at a time, since the clock calls what is to be called before
+/// it crosses it out.
+fn let_go(clock: &TestClock, turn: &Mutex<()>) {
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    while clock.process_next_clock_id().is_some() {}
+}
+
 /// A thread that lets go of whoever waits for a time that has come: GStreamer's test clock does not do it by itself.
-fn pump(clock: &TestClock) -> (JoinHandle<()>, Arc<AtomicBool>) {
+fn pump(clock: &TestClock, turn: &Arc<Mutex<()>>) -> (JoinHandle<()>, Arc<AtomicBool>) {
     let (clock, stop) = (clock.clone(), Arc::new(AtomicBool::new(false)));
-    let for_thread = Arc::clone(&stop);
+    let (for_thread, turn) = (Arc::clone(&stop), Arc::clone(turn));
     let thread = std::thread::spawn(move || {
         while !for_thread.load(Ordering::SeqCst) {
-            while clock.process_next_clock_id().is_some() {}
+            let_go(&clock, &turn);
             std::thread::park_timeout(BREATH);
         }
     });
     (thread, stop)
+}
+
+/// Waits for something that other threads do.
+#[track_caller]
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + GUARD;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::park_timeout(BREATH);
+    }
 }
 
 /// Runs what must end, whatever hangs.
@@ -255,9 +281,10 @@ impl Rig {
         bin.static_pad("src").unwrap().link(&sink).unwrap();
         let (for_feeder, pad) = (Arc::clone(&shared), src.clone());
         let feeder = std::thread::spawn(move || feed(&for_feeder, &pad));
-        let pump = pump(&clock);
-        let (next, changes, errors) = (Mutex::new(0), Mutex::default(), Mutex::default());
-        Self { bin, bus, clock, src, sink, shared, feeder: Some(feeder), pump: Some(pump), next, changes, errors }
+        let turn = Arc::default();
+        let pump = pump(&clock, &turn);
+        let (next, changes, errors) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        Self { bin, bus, clock, turn, src, sink, shared, feeder: Some(feeder), pump: Some(pump), next, changes, errors }
     }
 
     /// Starts the element, and a stream.
@@ -317,20 +344,20 @@ impl Rig {
 
     /// The number of the next frame.
     pub fn next(&self) -> u64 {
-        *self.next.lock().unwrap()
+        self.next.load(Ordering::SeqCst)
     }
 
     /// Sends frames, with a gap, a tag or an event of one's own after each.
     pub fn frames(&self, count: u64) {
         for _ in 0..count {
-            let number = std::mem::replace(&mut *self.next.lock().unwrap(), self.next() + 1);
-            let time = gst::ClockTime::from_mseconds(40 * number);
+            let number = self.next.fetch_add(1, Ordering::SeqCst);
+            let time = gst::ClockTime::from_mseconds(PERIOD * number);
             let mut buffer = gst::Buffer::from_mut_slice(vec![number as u8; SIZE]);
             let new = buffer.get_mut().unwrap();
             new.set_offset(number);
             new.set_pts(time);
             new.set_dts(time);
-            new.set_duration(gst::ClockTime::from_mseconds(40));
+            new.set_duration(gst::ClockTime::from_mseconds(PERIOD));
             self.shared.change(|traffic| traffic.feed.push_back(Feed::Buffer(buffer)));
             match number % 4 {
                 0 => self.event(gst::event::Gap::new(time, None)),
@@ -399,18 +426,28 @@ impl Rig {
         let now = self.clock.time();
         let next = self.clock.peek_next_pending_id().map(|id| id.time());
         self.clock.set_time(next.unwrap_or(now + gst::ClockTime::from_mseconds(50)).max(now));
-        while self.clock.process_next_clock_id().is_some() {}
+        let_go(&self.clock, &self.turn);
     }
 
-    /// Moves the clock, as fast as threads keep up, until `done`.
+    /// Moves the clock, from one time that somebody waits for to the next, until `done`. Whatever can go on does so before the
+    /// clock moves, as far as a glance can tell.
     #[track_caller]
     pub fn advance(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let (mut before, mut since) = ((0, 0), Instant::now());
         self.wait(what, || {
-            let yes = done();
-            if !yes {
-                self.tick();
+            if done() {
+                return true;
             }
-            yes
+            let traffic = self.shared.traffic();
+            let now = (traffic.sent.len(), traffic.out.len());
+            drop(traffic);
+            if now != before {
+                (before, since) = (now, Instant::now());
+            } else if since.elapsed() >= QUIET {
+                self.tick();
+                since = Instant::now();
+            }
+            false
         });
     }
 
