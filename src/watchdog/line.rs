@@ -308,11 +308,24 @@ impl<B, E> Line<B, E> {
         }
     }
 
-    /// Empties the line. What is returned must be dropped without a lock: dropping a payload may call far away.
+    /// Empties the line; returns its events and its frames, which must be dropped without a lock: that may call far away.
     #[must_use]
-    pub fn flush(&mut self) -> impl Sized + use<B, E> {
+    pub fn flush(&mut self) -> (Vec<E>, Vec<B>) {
         self.proofs.clear();
-        (std::mem::take(&mut self.items), std::mem::take(&mut self.own))
+        self.own.clear();
+        let (mut events, mut frames) = (Vec::new(), Vec::new());
+        for item in self.items.drain(..) {
+            match item {
+                Item::Event(event) => events.push(event),
+                Item::Frame(Frame { state, original, .. }) => {
+                    frames.extend(original);
+                    if let State::Done { payload, .. } = state {
+                        frames.push(payload);
+                    }
+                }
+            }
+        }
+        (events, frames)
     }
 }
 

@@ -128,7 +128,7 @@ fn a_flush_empties_the_line_and_numbers_go_on() {
     let mut line = Strings::default();
     entered(&mut line, 0);
     line.event("eos");
-    drop(line.flush());
+    assert_eq!(line.flush(), (vec!["eos"], vec!["in0".to_owned()]));
     assert!(line.is_empty() && line.next_due().is_none());
     assert_eq!(entered(&mut line, 1), 1);
 }
@@ -167,7 +167,7 @@ mod properties {
         fn everything_that_enters_leaves_exactly_once_and_in_order(steps in steps()) {
             let mut line = Line::<u64, u64>::default();
             let (mut now, mut seen, mut expected) = (0, Vec::new(), Vec::new());
-            let mut note = |seen: &mut Vec<(bool, u64)>, out| match out {
+            let note = |seen: &mut Vec<(bool, u64)>, out| match out {
                 Out::Frame(f) => seen.push((true, f.number)),
                 Out::Event(e) => seen.push((false, e)),
             };

@@ -40,10 +40,10 @@
 //! - WARNING at the start if a bare model does not say what its classes are called.
 //! - Element message `vigil-infer` when analysis works again: `state` (`recovered`), `frame` (the frame's number).
 //! - Element message `vigil-result` for each frame, if `post-messages` is on: `frame`, `pts` and `running-time`
-//!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` (if
-//!   absent), `model`, `release`, `digest`, and the lists `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`,
-//!   `width`, `height`, and where there are any `track`, `parent`, `attributes`, `keypoints`, `corners`) and `classes` (`label`,
-//!   `class-id`, `confidence`).
+//!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` and
+//!   `since` (if absent; nanoseconds since 1970 UTC, left out if unknown), `model`, `release`, `digest`, and the lists
+//!   `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`, `width`, `height`, and where there are any `track`,
+//!   `parent`, `attributes`, `keypoints`, `corners`) and `classes` (`label`, `class-id`, `confidence`).
 //! - LATENCY when frames take longer than before.
 //!
 //! The signal `result` carries the same structure as `vigil-result`, if `emit-signals` is on. It is emitted from the

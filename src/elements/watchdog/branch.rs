@@ -259,10 +259,10 @@ impl Keeper {
             let _ = exit.set_active(false);
         }
         let bin = self.branch.bin();
-        if let Some(bin) = &bin {
-            if bin.set_state(gst::State::Null).is_err() {
-                gst::warning!(CAT, obj = bin, "an element does not stop");
-            }
+        if let Some(bin) = &bin
+            && bin.set_state(gst::State::Null).is_err()
+        {
+            gst::warning!(CAT, obj = bin, "an element does not stop");
         }
         if let Some(feeder) = feeder {
             let _ = feeder.join();

@@ -78,11 +78,7 @@ fn take_event(core: &Core, branch: &Branch, event: gst::Event) -> bool {
                 return false;
             }
         }
-        gst::EventView::Eos(_) => {
-            if !lock(&branch.fed).eos {
-                core.failed(generation, Cause::Eos, "");
-            }
-        }
+        gst::EventView::Eos(_) if !lock(&branch.fed).eos => core.failed(generation, Cause::Eos, ""),
         gst::EventView::Tag(_) | gst::EventView::CustomDownstream(_) | gst::EventView::CustomDownstreamSticky(_) => {
             let known = lock(&branch.fed).events.contains(&event.seqnum());
             if !known {

@@ -2,7 +2,7 @@
 //!
 //! Locks: `settings`, `home` and `recipe` are held for a copy only, never two at once and never over a call.
 
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use gst::glib;
@@ -22,10 +22,9 @@ use crate::watchdog::Cause;
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// See [`super::Watchdog`].
-#[derive(Default)]
 pub struct Watchdog {
     settings: Mutex<Settings>,
-    core: OnceLock<Arc<Core>>,
+    core: Arc<Core>,
     /// The elements that the application has put into the bin, while none of them has failed.
     home: Mutex<Option<gst::Bin>>,
     recipe: Mutex<Option<Recipe>>,
@@ -33,9 +32,8 @@ pub struct Watchdog {
 
 impl Watchdog {
     /// What the threads share.
-    #[allow(clippy::expect_used, reason = "constructed() has set it before anyone can call")]
     pub fn core(&self) -> &Arc<Core> {
-        self.core.get().expect("the element is constructed")
+        &self.core
     }
 
     fn apply_settings(&self) {
@@ -252,20 +250,28 @@ impl ObjectSubclass for Watchdog {
     const NAME: &'static str = "VigilWatchdog";
     type Type = super::Watchdog;
     type ParentType = gst::Bin;
+
+    fn with_class(class: &Self::Class) -> Self {
+        let (sink, src) = (pads::sink(class.pad_template("sink")), pads::src(class.pad_template("src")));
+        Self {
+            settings: Mutex::default(),
+            core: Arc::new(Core::new(sink, src)),
+            home: Mutex::default(),
+            recipe: Mutex::default(),
+        }
+    }
 }
 
 impl ObjectImpl for Watchdog {
     fn constructed(&self) {
         self.parent_constructed();
         let element = self.obj();
-        let pad = |name, make: fn(&gst::PadTemplate) -> gst::Pad| element.pad_template(name).map(|t| make(&t));
-        let (Some(sink), Some(src)) = (pad("sink", pads::sink), pad("src", pads::src)) else { return };
-        for pad in [&sink, &src] {
+        self.core.element.set(Some(&*element));
+        for pad in [&self.core.sink, &self.core.src] {
             if let Err(error) = element.add_pad(pad) {
                 gst::error!(CAT, imp = self, "{error}");
             }
         }
-        let _ = self.core.set(Arc::new(Core::new(&element, sink, src)));
         self.apply_settings();
     }
 

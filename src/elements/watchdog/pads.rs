@@ -10,9 +10,16 @@ use super::branch::Command;
 use super::core::Core;
 use super::imp::Watchdog;
 
+fn builder(template: Option<gst::PadTemplate>, direction: gst::PadDirection) -> gst::PadBuilder<gst::Pad> {
+    match template {
+        Some(template) => gst::Pad::builder_from_template(&template),
+        None => gst::Pad::builder(direction),
+    }
+}
+
 /// The sink pad.
-pub fn sink(template: &gst::PadTemplate) -> gst::Pad {
-    gst::Pad::builder_from_template(template)
+pub fn sink(template: Option<gst::PadTemplate>) -> gst::Pad {
+    builder(template, gst::PadDirection::Sink)
         .chain_function(|_, parent, buffer| {
             Watchdog::catch_panic_pad_function(
                 parent,
@@ -30,8 +37,8 @@ pub fn sink(template: &gst::PadTemplate) -> gst::Pad {
 }
 
 /// The source pad.
-pub fn src(template: &gst::PadTemplate) -> gst::Pad {
-    gst::Pad::builder_from_template(template)
+pub fn src(template: Option<gst::PadTemplate>) -> gst::Pad {
+    builder(template, gst::PadDirection::Src)
         .activatemode_function(|pad, parent, mode, active| {
             Watchdog::catch_panic_pad_function(
                 parent,
@@ -67,14 +74,10 @@ fn start_task(core: &Core, pad: &gst::Pad) -> Result<(), gst::LoggableError> {
 
 /// Goes on after downstream said `error`, if that was the last it said.
 fn revive(core: &Core, error: gst::FlowError) {
-    {
-        let mut state = core.lock();
-        if state.flow != Some(error) || state.flushing || state.stopped {
-            return;
-        }
+    let mut state = core.lock();
+    if state.flow == Some(error) {
         state.flow = None;
     }
-    let _ = start_task(core, &core.src);
 }
 
 fn sink_event(watchdog: &Watchdog, event: gst::Event) -> bool {
@@ -174,8 +177,8 @@ fn src_query(watchdog: &Watchdog, pad: &gst::Pad, query: &mut gst::QueryRef) -> 
             }
             if let gst::QueryViewMut::Latency(q) = query.view_mut() {
                 let (live, min, max) = q.result();
-                let own = gst::ClockTime::from_nseconds(core.lock().deadline_ns);
-                q.set(live, min + own, max.map(|max| max + own));
+                let own = gst::ClockTime::from_nseconds(core.lock().deadline_ns.min(gst::ClockTime::MAX.nseconds()));
+                q.set(live, min.saturating_add(own), max.map(|max| max.saturating_add(own)));
             }
             true
         }

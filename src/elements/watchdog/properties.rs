@@ -126,13 +126,13 @@ fn time_specs() -> Vec<glib::ParamSpec> {
         time(
             "deadline",
             "Deadline",
-            "Nanoseconds after which a frame that the chain has not given back goes out untouched; the latency that is added",
+            "Time in nanoseconds after which a frame that the chain has not given back goes out untouched; the latency added",
             defaults.deadline_ns,
         ),
         glib::ParamSpecUInt64::builder("start-timeout")
             .nick("Start timeout")
             .blurb(
-                "Nanoseconds to wait at the start for the chain (a model that loads), before video goes on without it",
+                "Time in nanoseconds to wait at the start for the chain (a model loads) before video goes on without it",
             )
             .default_value(defaults.start_timeout_ns)
             .mutable_ready()
@@ -140,20 +140,20 @@ fn time_specs() -> Vec<glib::ParamSpec> {
         time(
             "backoff",
             "Back-off",
-            "Nanoseconds to wait before a failed chain is replaced; doubled with each failure",
+            "Time in nanoseconds to wait before a failed chain is replaced; doubled with each failure",
             defaults.policy.backoff_ns,
         ),
-        time("backoff-max", "Longest back-off", "Nanoseconds that are waited at most", defaults.policy.backoff_max_ns),
+        time("backoff-max", "Longest back-off", "Longest wait for a new chain in nanoseconds", defaults.policy.backoff_max_ns),
         time(
             "stable-time",
             "Stable time",
-            "Nanoseconds of analysing without failure after which the back-off begins anew",
+            "Time in nanoseconds of analysing without failure after which the back-off begins anew",
             defaults.policy.stable_ns,
         ),
         time(
             "restart-window",
             "Restart window",
-            "Nanoseconds within which max-restarts counts",
+            "Time in nanoseconds within which max-restarts counts",
             defaults.policy.restart_window_ns,
         ),
     ]
