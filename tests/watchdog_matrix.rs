@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use faulty::{Control, Fault};
+use gst::prelude::*;
 use watchdog_rig::Rig;
 
 /// A row of the matrix.
@@ -143,6 +144,8 @@ impl Cell {
     fn new(case: &'static Case, moment: Moment) -> Self {
         let control = Control::new();
         let rig = Rig::new(&control.line());
+        // The first chain is waited for by the machine's clock.
+        rig.bin.set_property("start-timeout", 300_000_000u64);
         Self { control, rig, case, moment, calm: 0 }
     }
 

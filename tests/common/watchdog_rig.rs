@@ -451,11 +451,11 @@ impl Rig {
         });
     }
 
-    /// Whether all is out that went in since the last flush.
+    /// Whether all is out that went in since the last flush: the last of it is.
     pub fn all_out(&self) -> bool {
         let traffic = self.shared.traffic();
-        let since = |items: &[Item]| items.iter().rev().take_while(|i| **i != Item::Flush).count();
-        traffic.feed.is_empty() && !traffic.feeding && since(&traffic.out) >= since(&traffic.sent)
+        let last = |items: &[Item]| items.last().map(Item::key);
+        traffic.feed.is_empty() && !traffic.feeding && last(&traffic.out) == last(&traffic.sent)
     }
 
     /// The watchdog's mode, by its nick.
@@ -573,20 +573,44 @@ impl Rig {
         let parts = |items: &[Item]| items.split(|i| *i == Item::Flush).map(<[Item]>::to_vec).collect::<Vec<_>>();
         let (sent, out) = (parts(&traffic.sent), parts(&traffic.out));
         assert_eq!(sent.len(), out.len(), "flushes\n{story}");
-        for (at, (sent, out)) in sent.iter().zip(&out).enumerate() {
-            let keys = |items: &[Item]| items.iter().map(Item::key).collect::<Vec<_>>();
-            let (sent_keys, out_keys) = (keys(sent), keys(out));
+        let mut carried = Vec::new();
+        for (at, (sent_part, out_part)) in sent.iter().zip(&out).enumerate() {
+            let out_part = without(out_part, &mut carried);
+            let [sent_keys, out_keys] = [sent_part, &out_part].map(|i| i.iter().map(Item::key).collect::<Vec<_>>());
             // A flush and a stop may cost what was on its way, and nothing else.
-            let expected =
-                if at + 1 < parts(&traffic.sent).len() { out_keys.len().min(sent_keys.len()) } else { sent_keys.len() };
+            let cut = at + 1 < sent.len();
+            let expected = if cut { out_keys.len().min(sent_keys.len()) } else { sent_keys.len() };
             assert_eq!(out_keys, sent_keys[..expected], "part {at} of what came out and went in\n{story}");
-            for (sent, out) in sent.iter().zip(out) {
-                if let (Item::Frame(sent), Item::Frame(out)) = (sent, out) {
+            for pair in sent_part.iter().zip(&out_part) {
+                if let (Item::Frame(sent), Item::Frame(out)) = pair {
                     check_frame(sent, out);
                 }
             }
+            carried = sent_keys[expected..].iter().filter(|key| lasts(key)).cloned().collect();
         }
     }
+}
+
+/// Whether an event holds on after a flush.
+fn lasts(key: &str) -> bool {
+    ["StreamStart ", "Caps ", "Tag "].iter().any(|kind| key.starts_with(kind))
+}
+
+/// What came out without the events that were on their way when a flush came: what describes the stream is still told after
+/// it, before the first frame.
+fn without(out: &[Item], carried: &mut Vec<String>) -> Vec<Item> {
+    let mut kept = Vec::new();
+    for (at, item) in out.iter().enumerate() {
+        if let Item::Frame(_) = item {
+            kept.extend_from_slice(&out[at..]);
+            break;
+        }
+        match carried.iter().position(|key| *key == item.key()) {
+            Some(at) => drop(carried.remove(at)),
+            None => kept.push(item.clone()),
+        }
+    }
+    kept
 }
 
 /// A frame is as it was, or the chain has worked on it.
