@@ -23,6 +23,10 @@ use crate::watchdog::Cause;
 pub enum Command {
     /// Go to PLAYING, or back to PAUSED.
     Play(bool),
+    /// Count by another clock.
+    Clock(Option<gst::Clock>),
+    /// Share something with other elements.
+    Context(gst::Context),
     /// Flush the chain.
     FlushStart(gst::Event),
     /// End the flush.
@@ -107,10 +111,16 @@ impl Branch {
 
     /// Takes the chain out of the bin, so that nobody meets it there any more, and has it ended. Waits for nothing.
     pub fn let_go(&self, element: &super::Watchdog) {
-        if let Some(bin) = lock(&self.bin).clone() {
-            element.imp().remove_chain(&bin);
-        }
         self.command(Command::Stop);
+        let Some(bin) = self.bin() else { return };
+        element.imp().forget(&bin);
+        // On a thread of its own: an element may hang with a lock that this needs.
+        let element = element.clone();
+        let remove = move || element.imp().remove_chain(&bin);
+        let name = format!("vigil-remove-{}", self.generation);
+        if let Err(error) = thread::Builder::new().name(name).spawn(remove) {
+            gst::warning!(CAT, "a chain stays in its bin, since the system gives no thread: {error}");
+        }
     }
 
     /// Ends the chain and waits for it, `limit` at most; `false` if it goes on.
@@ -155,6 +165,16 @@ impl Keeper {
         while let Ok(command) = commands.recv() {
             match command {
                 Command::Play(playing) => self.play(playing),
+                Command::Clock(clock) => {
+                    if let Some(bin) = self.branch.bin() {
+                        let _ = bin.set_clock(clock.as_ref());
+                    }
+                }
+                Command::Context(context) => {
+                    if let Some(bin) = self.branch.bin() {
+                        bin.set_context(&context);
+                    }
+                }
                 Command::FlushStart(event) => {
                     self.send(event);
                 }

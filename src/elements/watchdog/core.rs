@@ -12,7 +12,6 @@
 //! be taken under it. Messages are posted in order by whoever finds nobody posting.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
@@ -20,6 +19,7 @@ use gst::prelude::*;
 
 use super::CAT;
 use super::branch::{self, Branch};
+use super::frames::Marker;
 use super::message;
 use super::sticky::Sticky;
 use crate::gstutil::lock;
@@ -82,8 +82,7 @@ pub struct Core {
     pub started: Condvar,
     pub counters: Counters,
     clock: Mutex<Option<gst::Clock>>,
-    /// What this watchdog's marks on buffers are called.
-    pub id: String,
+    pub marker: Marker,
     pub element: glib::WeakRef<super::Watchdog>,
     pub sink: gst::Pad,
     pub src: gst::Pad,
@@ -92,7 +91,6 @@ pub struct Core {
 impl Core {
     /// The element is set once there is one.
     pub fn new(sink: gst::Pad, src: gst::Pad) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
         Self {
             state: Mutex::new(State { stopped: true, ..State::default() }),
             feed: Condvar::new(),
@@ -101,7 +99,7 @@ impl Core {
             started: Condvar::new(),
             counters: Counters::default(),
             clock: Mutex::default(),
-            id: format!("watchdog-{}", COUNT.fetch_add(1, Ordering::Relaxed)),
+            marker: Marker::default(),
             element: glib::WeakRef::new(),
             sink,
             src,

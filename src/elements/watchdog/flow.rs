@@ -53,13 +53,13 @@ impl Core {
             // Past its time already if the chain had no room for it: the task will count it as late.
             let number = state.line.enter(kept, pts, called, due);
             if feeding {
-                frames::mark(buffer.make_mut(), &self.id, number);
+                self.marker.mark(buffer.make_mut(), number);
                 state.feed.push_back(Feed::Frame(number, buffer));
             }
         } else if feeding {
             let number = state.line.bypass(frames::keep(&buffer), pts, called, Why::Bypassed);
             state.line.prove(number, pts, called, due);
-            frames::mark(buffer.make_mut(), &self.id, number);
+            self.marker.mark(buffer.make_mut(), number);
             state.feed.push_back(Feed::Frame(number, buffer));
         } else {
             state.line.bypass(buffer, pts, called, Why::Bypassed);
@@ -96,7 +96,7 @@ impl Core {
     /// The chain of this generation gives something out.
     pub fn arrived(&self, generation: u64, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let now = self.now();
-        let number = frames::number(&buffer, &self.id);
+        let number = self.marker.number(&buffer);
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
         let failed =
             meta::get(&buffer).is_some_and(|r| matches!(r.freshness, Freshness::Absent(AbsentReason::EngineError)));
@@ -107,7 +107,7 @@ impl Core {
             return Err(gst::FlowError::Flushing);
         }
         let arrival = state.line.arrive(number, pts, now, |original| {
-            given.take().map_or_else(gst::Buffer::new, |buffer| frames::finish(buffer, original, &self.id))
+            given.take().map_or_else(gst::Buffer::new, |buffer| self.marker.finish(buffer, original))
         });
         match arrival {
             Arrival::InTime { took_ns } | Arrival::Proof { took_ns } => {

@@ -1,17 +1,14 @@
 //! What the watchdog does to buffers: it keeps the untouched one, and marks the one that the chain gets.
 
-use std::sync::OnceLock;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use gst::BufferCopyFlags;
+use gst::buffer::BufferMetaForeachAction;
+use gst::{BufferCopyFlags, ReferenceTimestampMeta};
 
-/// Name of the custom meta that carries a frame's number through the chain.
-const MARK: &str = "VigilWatchdogMark";
-
-fn register() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    // Without tags, so that elements which scale or convert keep it.
-    ONCE.get_or_init(|| gst::meta::CustomMeta::register(MARK, &[]));
-}
+/// How a watchdog numbers the frames in its chain: by a reference timestamp that has the number for its time. That meta costs
+/// little, and elements which make new buffers of old ones keep it.
+pub struct Marker(gst::Caps);
 
 /// A buffer of its own over the same memory, to be kept while the chain has `buffer`.
 ///
@@ -32,34 +29,41 @@ pub fn keep(buffer: &gst::BufferRef) -> gst::Buffer {
     kept
 }
 
-/// Writes the watchdog's (`id`) number for this frame on the buffer.
-pub fn mark(buffer: &mut gst::BufferRef, id: &str, number: u64) {
-    register();
-    if let Ok(mut meta) = gst::meta::CustomMeta::from_mut_buffer(buffer, MARK) {
-        meta.mut_structure().set(id, number);
-    } else if let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, MARK) {
-        meta.mut_structure().set(id, number);
+impl Default for Marker {
+    /// A marker unlike all others: there may be a watchdog in a watchdog.
+    fn default() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let id = COUNT.fetch_add(1, Ordering::Relaxed).to_string();
+        Self(gst::Caps::builder("timestamp/x-vigil-watchdog").field("id", id).build())
     }
 }
 
-/// The number that the watchdog `id` wrote on the buffer.
-pub fn number(buffer: &gst::BufferRef, id: &str) -> Option<u64> {
-    register();
-    gst::meta::CustomMeta::from_buffer(buffer, MARK).ok()?.structure().get(id).ok()
-}
-
-/// Makes what the chain gave back a frame that leaves: without the mark, with the times that it came with.
-pub fn finish(mut buffer: gst::Buffer, original: &gst::BufferRef, id: &str) -> gst::Buffer {
-    let changed = buffer.make_mut();
-    if let Ok(mut meta) = gst::meta::CustomMeta::from_mut_buffer(changed, MARK) {
-        meta.mut_structure().remove_field(id);
-        // Another watchdog around this one may have its own number there.
-        if meta.structure().n_fields() == 0 {
-            let _ = meta.remove();
-        }
+impl Marker {
+    /// Writes a frame's number on the buffer.
+    pub fn mark(&self, buffer: &mut gst::BufferRef, number: u64) {
+        ReferenceTimestampMeta::add(buffer, &self.0, gst::ClockTime::from_nseconds(number), None);
     }
-    changed.set_pts(original.pts());
-    changed.set_dts(original.dts());
-    changed.set_duration(original.duration());
-    buffer
+
+    fn is_own(&self, meta: &ReferenceTimestampMeta) -> bool {
+        std::ptr::eq(meta.reference().as_ptr(), self.0.as_ptr())
+    }
+
+    /// The number that was written on the buffer, or on the one that it was made of.
+    pub fn number(&self, buffer: &gst::BufferRef) -> Option<u64> {
+        let mut marks = buffer.iter_meta::<ReferenceTimestampMeta>();
+        marks.find(|meta| self.is_own(meta)).map(|meta| meta.timestamp().nseconds())
+    }
+
+    /// Makes what the chain gave back a frame that leaves: without the mark, with the times that it came with.
+    pub fn finish(&self, mut buffer: gst::Buffer, original: &gst::BufferRef) -> gst::Buffer {
+        let changed = buffer.make_mut();
+        changed.foreach_meta_mut(|mut meta| {
+            let own = meta.downcast_ref::<ReferenceTimestampMeta>().is_some_and(|meta| self.is_own(meta));
+            ControlFlow::Continue(if own { BufferMetaForeachAction::Remove } else { BufferMetaForeachAction::Keep })
+        });
+        changed.set_pts(original.pts());
+        changed.set_dts(original.dts());
+        changed.set_duration(original.duration());
+        buffer
+    }
 }

@@ -13,6 +13,7 @@ use super::CAT;
 use super::branch::{Branch, Command};
 use super::chain::{self, Blueprint, Recipe};
 use super::core::Core;
+use super::element;
 use super::pads;
 use super::properties::{SPECS, Settings, ShownMode, stats};
 use crate::gstutil::{lock, pad_templates};
@@ -65,14 +66,17 @@ impl Watchdog {
         self.parent_add_element(bin.upcast_ref()).map_err(|error| format!("The chain does not fit in: {error}"))
     }
 
-    /// Takes a chain out of the bin; it will be ended.
-    pub fn remove_chain(&self, bin: &gst::Bin) {
-        {
-            let mut home = lock(&self.home);
-            if home.as_ref() == Some(bin) {
-                *home = None;
-            }
+    /// Does not use these elements again, if they are the application's own.
+    pub fn forget(&self, bin: &gst::Bin) {
+        let mut home = lock(&self.home);
+        if home.as_ref() == Some(bin) {
+            *home = None;
         }
+    }
+
+    /// Takes a chain out of the bin. Takes locks of its elements, so that this hangs where one of them does.
+    pub fn remove_chain(&self, bin: &gst::Bin) {
+        self.forget(bin);
         if bin.parent().as_ref() == Some(self.obj().upcast_ref()) {
             let _ = self.parent_remove_element(bin.upcast_ref());
         }
@@ -177,6 +181,14 @@ impl Watchdog {
         branch
     }
 
+    /// Passes something on to the chain's keeper.
+    fn tell_chain(&self, command: Command) {
+        let branch = self.core().lock().branch.clone();
+        if let Some(branch) = branch {
+            branch.command(command);
+        }
+    }
+
     /// Ends the chain. One that hangs is left to itself.
     fn shut(&self, branch: &Branch) {
         let limit = if branch.is_pushing() || branch.is_flushing() {
@@ -193,10 +205,8 @@ impl Watchdog {
             return;
         }
         gst::warning!(CAT, imp = self, "chain {} hangs, and is left to itself", branch.generation);
-        if let Some(bin) = bin {
-            self.remove_chain(&bin);
-        }
         self.core().left_hanging();
+        branch.let_go(&self.obj());
     }
 
     /// A fatal answer of downstream after the last frame finds no frame to travel back with.
@@ -337,7 +347,13 @@ impl ElementImpl for Watchdog {
 
     fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
         self.core().set_clock(clock.cloned());
-        self.parent_set_clock(clock)
+        self.tell_chain(Command::Clock(clock.cloned()));
+        true
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        element::set_context(self.obj().upcast_ref(), context);
+        self.tell_chain(Command::Context(context.clone()));
     }
 
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
@@ -356,30 +372,24 @@ impl ElementImpl for Watchdog {
                     stop();
                     return Err(failed(text));
                 }
-                self.parent_change_state(transition).inspect_err(|_| stop())
+                element::change_state(self.obj().upcast_ref(), transition).inspect_err(|_| stop())
             }
             gst::StateChange::PausedToReady => {
                 let branch = self.close();
-                let success = self.parent_change_state(transition);
+                let success = element::change_state(self.obj().upcast_ref(), transition);
                 if let Some(branch) = branch {
                     self.shut(&branch);
                 }
                 success
             }
             gst::StateChange::PausedToPlaying | gst::StateChange::PlayingToPaused => {
-                let success = self.parent_change_state(transition)?;
+                let success = element::change_state(self.obj().upcast_ref(), transition)?;
                 let playing = transition == gst::StateChange::PausedToPlaying;
-                let branch = {
-                    let mut state = self.core().lock();
-                    state.playing = playing;
-                    state.branch.clone().filter(|b| b.is_ready())
-                };
-                if let Some(branch) = branch {
-                    branch.command(Command::Play(playing));
-                }
+                self.core().lock().playing = playing;
+                self.tell_chain(Command::Play(playing));
                 Ok(success)
             }
-            _ => self.parent_change_state(transition),
+            _ => element::change_state(self.obj().upcast_ref(), transition),
         }
     }
 }

@@ -85,6 +85,7 @@
 mod branch;
 mod chain;
 mod core;
+mod element;
 mod exit;
 mod flow;
 mod frames;
