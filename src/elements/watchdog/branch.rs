@@ -16,6 +16,7 @@ use gst::subclass::prelude::*;
 use super::CAT;
 use super::core::{Core, Feed};
 use super::exit::{self, Fed};
+use super::shell;
 use crate::gstutil::lock;
 use crate::watchdog::Cause;
 
@@ -167,7 +168,7 @@ impl Keeper {
                 Command::Play(playing) => self.play(playing),
                 Command::Clock(clock) => {
                     if let Some(bin) = self.branch.bin() {
-                        let _ = bin.set_clock(clock.as_ref());
+                        shell::set_clock(&bin, clock.as_ref());
                     }
                 }
                 Command::Context(context) => {
@@ -249,7 +250,7 @@ impl Keeper {
             // The bin leaves the state of its chains alone, and with it their times.
             bin.set_base_time(element.base_time().unwrap_or_default());
             bin.set_start_time(element.start_time());
-            let _ = bin.set_clock(element.clock().as_ref());
+            shell::set_clock(&bin, element.clock().as_ref());
         }
         let state = if playing { gst::State::Playing } else { gst::State::Paused };
         if bin.set_state(state).is_err() {
