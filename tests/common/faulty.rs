@@ -409,7 +409,14 @@ mod imp {
         }
 
         fn sleep(&self, time: gst::ClockTime) {
-            let Some(clock) = self.obj().clock() else { return };
+            // It comes with PLAYING.
+            let clock = loop {
+                match self.obj().clock() {
+                    Some(clock) => break clock,
+                    None if self.stream().stopped => return,
+                    None => std::thread::park_timeout(Duration::from_millis(1)),
+                }
+            };
             let id = clock.new_single_shot_id(clock.time() + time);
             let mut stream = self.stream();
             if stream.stopped {
