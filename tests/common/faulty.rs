@@ -15,7 +15,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 /// Far longer than anything here takes; what is waited for longer has not happened.
-pub const GUARD: Duration = Duration::from_secs(8);
+pub const GUARD: Duration = Duration::from_secs(60);
 
 /// Something that an element does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,7 +291,9 @@ mod imp {
         /// Caps were refused, so are frames.
         refused: bool,
         sleep: Option<gst::SingleShotClockId>,
+        /// Nobody may go to sleep.
         stopped: bool,
+        flushing: bool,
     }
 
     pub struct Faulty {
@@ -419,7 +421,7 @@ mod imp {
             };
             let id = clock.new_single_shot_id(clock.time() + time);
             let mut stream = self.stream();
-            if stream.stopped {
+            if stream.stopped || stream.flushing {
                 return;
             }
             stream.sleep = Some(id.clone());
@@ -450,10 +452,14 @@ mod imp {
                     if self.strike(Point::Flush, u64::MAX).is_some() {
                         self.control().unwrap().hang();
                     }
+                    self.stream().flushing = true;
                     self.wake();
                     return gst::Pad::event_default(&self.sink, Some(&*self.obj()), event);
                 }
-                gst::EventType::FlushStop => self.stream().held = None,
+                gst::EventType::FlushStop => {
+                    let mut stream = self.stream();
+                    (stream.held, stream.flushing) = (None, false);
+                }
                 gst::EventType::Caps => {
                     let refused = self.strike(Point::Caps, u64::MAX).is_some();
                     self.stream().refused = refused;

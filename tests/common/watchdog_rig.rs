@@ -575,8 +575,9 @@ impl Rig {
         assert_eq!(sent.len(), out.len(), "flushes\n{story}");
         let mut carried = Vec::new();
         for (at, (sent_part, out_part)) in sent.iter().zip(&out).enumerate() {
-            let out_part = without(out_part, &mut carried);
-            let [sent_keys, out_keys] = [sent_part, &out_part].map(|i| i.iter().map(Item::key).collect::<Vec<_>>());
+            let sent_keys = keys(sent_part);
+            let out_part = without(out_part, &sent_keys, &carried);
+            let out_keys = keys(&out_part);
             // A flush and a stop may cost what was on its way, and nothing else.
             let cut = at + 1 < sent.len();
             let expected = if cut { out_keys.len().min(sent_keys.len()) } else { sent_keys.len() };
@@ -586,7 +587,7 @@ impl Rig {
                     check_frame(sent, out);
                 }
             }
-            carried = sent_keys[expected..].iter().filter(|key| lasts(key)).cloned().collect();
+            carried = sent_keys.into_iter().filter(|key| lasts(key)).collect();
         }
     }
 }
@@ -596,21 +597,25 @@ fn lasts(key: &str) -> bool {
     ["StreamStart ", "Caps ", "Tag "].iter().any(|kind| key.starts_with(kind))
 }
 
-/// What came out without the events that were on their way when a flush came: what describes the stream is still told after
-/// it, before the first frame.
-fn without(out: &[Item], carried: &mut Vec<String>) -> Vec<Item> {
-    let mut kept = Vec::new();
+/// What came out without events of before the flush: what describes the stream and was on its way is still told after it, before
+/// the first frame. Where the flush met it on a pad, GStreamer may tell it a second time.
+fn without(out: &[Item], sent: &[String], carried: &[String]) -> Vec<Item> {
+    let mut kept: Vec<Item> = Vec::new();
     for (at, item) in out.iter().enumerate() {
         if let Item::Frame(_) = item {
             kept.extend_from_slice(&out[at..]);
             break;
         }
-        match carried.iter().position(|key| *key == item.key()) {
-            Some(at) => drop(carried.remove(at)),
-            None => kept.push(item.clone()),
+        let key = item.key();
+        if sent.get(kept.len()) == Some(&key) || !carried.contains(&key) {
+            kept.push(item.clone());
         }
     }
     kept
+}
+
+fn keys(items: &[Item]) -> Vec<String> {
+    items.iter().map(Item::key).collect()
 }
 
 /// A frame is as it was, or the chain has worked on it.
