@@ -6,9 +6,10 @@ export VIGIL_HOME
 export PATH := $(PATH):$(VIGIL_HOME)/tools/bin
 
 FUZZ_SECONDS ?= 20
+SOAK_SECONDS ?= 600
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo demo-faults test build setup reference parity lint docs-check bench fuzz clean
+.PHONY: help demo demo-faults test soak build setup reference parity lint docs-check bench fuzz clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,6 +22,9 @@ demo-faults: build ## The same while its engine is killed and hangs: out/faults.
 
 test: setup reference ## Install what is missing, run every test
 	cargo nextest run
+
+soak: setup ## Let four watchdogs' chains fail at random for SOAK_SECONDS, ten minutes
+	VIGIL_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --test watchdog_soak -- --nocapture
 
 build: setup ## Build the plugin and the command, optimised: target/release
 	cargo build --release --lib --bins

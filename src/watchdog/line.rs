@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 
 /// Frames that may overtake one before it is given up: one, so that a chain which swaps two neighbours loses nothing.
 const OVERTAKEN: u32 = 2;
+/// Frames whose times are kept after the chain has given them back, to know a second answer for one of them.
+const REMEMBERED: usize = 8;
 
 /// Why a frame leaves untouched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +114,13 @@ pub struct Line<B, E> {
     /// The chain's own events, for the next frame that it gives out.
     own: Vec<E>,
     next: u64,
+    /// Times of the last frames that the chain has given back.
+    delivered: VecDeque<Option<u64>>,
 }
 
 impl<B, E> Default for Line<B, E> {
     fn default() -> Self {
-        Self { items: VecDeque::new(), proofs: Vec::new(), own: Vec::new(), next: 0 }
+        Self { items: VecDeque::new(), proofs: Vec::new(), own: Vec::new(), next: 0, delivered: VecDeque::new() }
     }
 }
 
@@ -173,6 +177,7 @@ impl<B, E> Line<B, E> {
         let Some(number) = self.whose(mark, pts) else { return Arrival::Extra };
         if let Some(i) = self.proofs.iter().position(|p| p.number == number) {
             let proof = self.proofs.remove(i);
+            self.note_delivered(proof.pts);
             // What it has passed over, it has swallowed.
             self.proofs.retain(|p| p.number > number);
             return Arrival::Proof { took_ns: now.saturating_sub(proof.entered) };
@@ -182,6 +187,8 @@ impl<B, E> Line<B, E> {
         let Some(original) = frame.original.take() else { return Arrival::Extra };
         frame.state = State::Done { payload: finish(&original), before };
         let took_ns = now.saturating_sub(frame.entered);
+        let time = frame.pts;
+        self.note_delivered(time);
         for frame in self.frames_mut().take_while(|f| f.number < number) {
             if let State::Pending { overtaken, .. } = &mut frame.state {
                 *overtaken += 1;
@@ -193,6 +200,13 @@ impl<B, E> Line<B, E> {
         Arrival::InTime { took_ns }
     }
 
+    fn note_delivered(&mut self, pts: Option<u64>) {
+        if self.delivered.len() == REMEMBERED {
+            self.delivered.pop_front();
+        }
+        self.delivered.push_back(pts);
+    }
+
     fn whose(&self, mark: Option<u64>, pts: Option<u64>) -> Option<u64> {
         let pending = || self.frames().filter(|f| matches!(f.state, State::Pending { .. }));
         let mut waiting = self.proofs.iter().map(|p| (p.number, p.pts)).chain(pending().map(|f| (f.number, f.pts)));
@@ -201,7 +215,9 @@ impl<B, E> Line<B, E> {
             None => {
                 let all: Vec<_> = waiting.collect();
                 let by_time = all.iter().find(|(_, p)| p.is_some() && *p == pts);
-                by_time.or(all.first()).copied()
+                // Another one for a frame that is back is nothing for the frame after it, which has its own picture.
+                let again = pts.is_some() && self.delivered.contains(&pts);
+                by_time.or(all.first().filter(|_| !again)).copied()
             }
         }
         .map(|(number, _)| number)
@@ -239,6 +255,7 @@ impl<B, E> Line<B, E> {
         }
         self.proofs.clear();
         self.own.clear();
+        self.delivered.clear();
     }
 
     /// The time at which the next frame or proof passes its time.

@@ -84,6 +84,18 @@ fn frames_without_a_mark_are_known_by_their_time_and_then_by_their_order() {
 }
 
 #[test]
+fn a_second_answer_without_a_mark_is_not_taken_for_the_next_frame() {
+    let mut line = Strings::default();
+    for n in 0..2 {
+        entered(&mut line, n);
+    }
+    line.arrive(None, Some(0), 5, |_| "out0".into());
+    assert_eq!(line.arrive(None, Some(0), 5, |_| "out0 again".into()), Arrival::Extra);
+    line.arrive(None, Some(10), 5, |_| "out1".into());
+    assert_eq!(out(&mut line), ["out0", "out1"]);
+}
+
+#[test]
 fn a_failed_chain_leaves_all_its_frames_untouched_and_its_events_behind() {
     let mut line = Strings::default();
     entered(&mut line, 0);

@@ -16,6 +16,7 @@ use gst::subclass::prelude::*;
 use super::CAT;
 use super::core::{Core, Feed};
 use super::exit::{self, Fed};
+use super::shell;
 use crate::gstutil::lock;
 use crate::watchdog::Cause;
 
@@ -43,6 +44,8 @@ pub struct Branch {
     ready: AtomicBool,
     /// Flushes that have begun and are not over for the chain.
     flushes: AtomicUsize,
+    /// Flushes that have ever begun.
+    begun: AtomicUsize,
     /// The feeder is in an element.
     pushing: AtomicBool,
     /// What the chain was told about the stream.
@@ -67,6 +70,7 @@ impl Branch {
             bin: Mutex::default(),
             ready: AtomicBool::new(false),
             flushes: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             pushing: AtomicBool::new(false),
             fed: Mutex::default(),
             end: Mutex::default(),
@@ -99,6 +103,7 @@ impl Branch {
     pub fn command(&self, command: Command) {
         if matches!(command, Command::FlushStart(_)) {
             self.flushes.fetch_add(1, Ordering::SeqCst);
+            self.begun.fetch_add(1, Ordering::SeqCst);
         }
         // Without a keeper there is no chain.
         let _ = self.commands.send(command);
@@ -167,7 +172,7 @@ impl Keeper {
                 Command::Play(playing) => self.play(playing),
                 Command::Clock(clock) => {
                     if let Some(bin) = self.branch.bin() {
-                        let _ = bin.set_clock(clock.as_ref());
+                        shell::set_clock(&bin, clock.as_ref());
                     }
                 }
                 Command::Context(context) => {
@@ -249,7 +254,7 @@ impl Keeper {
             // The bin leaves the state of its chains alone, and with it their times.
             bin.set_base_time(element.base_time().unwrap_or_default());
             bin.set_start_time(element.start_time());
-            let _ = bin.set_clock(element.clock().as_ref());
+            shell::set_clock(&bin, element.clock().as_ref());
         }
         let state = if playing { gst::State::Playing } else { gst::State::Paused };
         if bin.set_state(state).is_err() {
@@ -311,11 +316,13 @@ impl Keeper {
 fn feed(core: &Core, branch: &Branch, entry: &gst::Pad) {
     while let Some(next) = core.next_feed(branch) {
         branch.pushing.store(true, Ordering::SeqCst);
+        let begun = branch.begun.load(Ordering::SeqCst);
+        // What a chain says in a flush, even in one that is over by now, says nothing about the chain.
+        let flushed = || core.lock().flushing || branch.is_flushing() || branch.begun.load(Ordering::SeqCst) != begun;
         match next {
             Feed::Frame(_, buffer) => {
                 if let Err(error) = entry.push(buffer)
-                    && !core.lock().flushing
-                    && !branch.is_flushing()
+                    && !flushed()
                     && !(error == gst::FlowError::Eos && lock(&branch.fed).eos)
                 {
                     core.failed(branch.generation, Cause::Flow, format!("it returned {error:?}"));
@@ -324,7 +331,7 @@ fn feed(core: &Core, branch: &Branch, entry: &gst::Pad) {
             Feed::Event(event) => {
                 lock(&branch.fed).note(&event);
                 let caps = event.type_() == gst::EventType::Caps;
-                if !entry.push_event(event) && caps && !core.lock().flushing {
+                if !entry.push_event(event) && caps && !flushed() {
                     core.failed(branch.generation, Cause::Caps, "the chain cannot take the stream's caps");
                 }
             }

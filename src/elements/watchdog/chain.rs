@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use gst::glib;
 use gst::prelude::*;
 
+use super::shell;
 use crate::gstutil::lock;
 
 /// What chains are made from.
@@ -25,10 +26,15 @@ impl Recipe {
         let bin = match self {
             Self::Description(text) => {
                 let flags = gst::ParseFlags::FATAL_ERRORS | gst::ParseFlags::PLACE_IN_BIN;
-                let made = gst::parse::bin_from_description_with_name_full(text, false, name, None, flags);
-                made.map_err(|error| format!("The chain \"{text}\" cannot be made: {error}"))?
+                let made = gst::parse::bin_from_description_with_name_full(text, false, "elements", None, flags);
+                let elements = made
+                    .map_err(|error| format!("The chain \"{text}\" cannot be made: {error}"))?
                     .downcast::<gst::Bin>()
-                    .map_err(|_| format!("The chain \"{text}\" is no bin"))?
+                    .map_err(|_| format!("The chain \"{text}\" is no bin"))?;
+                add_ends(&elements)?;
+                let bin = shell::new(name);
+                bin.add(&elements).map_err(|error| format!("The chain \"{text}\" cannot be made: {error}"))?;
+                bin
             }
             Self::Elements(blueprint) => blueprint.make(name)?,
         };
@@ -154,7 +160,7 @@ impl Blueprint {
     }
 
     fn make(&self, name: &str) -> Result<gst::Bin, String> {
-        let bin = gst::Bin::with_name(name);
+        let bin = shell::new(name);
         let fail = |what: &dyn std::fmt::Display| format!("The chain cannot be made again: {what}");
         let mut elements = Vec::new();
         for part in &self.parts {

@@ -29,6 +29,15 @@ pub fn change_state(
     }
 }
 
+/// Gives the element alone a clock.
+pub fn set_clock(element: &gst::Element, clock: Option<&gst::Clock>) -> bool {
+    // SAFETY: as above; the clock is borrowed for the call.
+    unsafe {
+        let set = class().as_ref().and_then(|class| class.set_clock);
+        set.is_some_and(|set| set(element.to_glib_none().0, clock.to_glib_none().0) != glib::ffi::GFALSE)
+    }
+}
+
 /// Keeps a context for the element alone.
 pub fn set_context(element: &gst::Element, context: &gst::Context) {
     // SAFETY: as above; the context is borrowed for the call.

@@ -16,6 +16,7 @@ use super::core::Core;
 use super::element;
 use super::pads;
 use super::properties::{SPECS, Settings, ShownMode, stats};
+use super::shell;
 use crate::gstutil::{lock, pad_templates};
 use crate::watchdog::Cause;
 
@@ -348,7 +349,7 @@ impl ElementImpl for Watchdog {
     fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
         self.core().set_clock(clock.cloned());
         self.tell_chain(Command::Clock(clock.cloned()));
-        true
+        element::set_clock(self.obj().upcast_ref(), clock)
     }
 
     fn set_context(&self, context: &gst::Context) {
@@ -400,7 +401,7 @@ impl BinImpl for Watchdog {
         let home = match home {
             Some(home) => home,
             None => {
-                let home = gst::Bin::with_name("chain-0");
+                let home = shell::new("chain-0");
                 self.adopt(&home).map_err(|text| gst::loggable_error!(CAT, "{text}"))?;
                 *lock(&self.home) = Some(home.clone());
                 home

@@ -93,6 +93,7 @@ mod imp;
 mod message;
 mod pads;
 mod properties;
+mod shell;
 mod sticky;
 
 use std::sync::{Arc, LazyLock};

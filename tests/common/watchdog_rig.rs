@@ -1,0 +1,677 @@
+//! A watchdog between two pads under a test clock, with what went in and what came out, and the rules that hold for them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gst_check::TestClock;
+use gst_video::VideoFormat;
+use gstvigil::result::{AbsentReason, Freshness};
+
+use crate::common::{caps, init};
+use crate::faulty::GUARD;
+
+/// A frame on its way in or out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub number: u64,
+    pub times: (Option<gst::ClockTime>, Option<gst::ClockTime>, Option<gst::ClockTime>),
+    /// Where its first memory lies.
+    memory: usize,
+    /// Nobody has written on it.
+    pristine: bool,
+    /// It is its own picture, with what `vigilfaulty` does to it or without.
+    own: bool,
+    /// Whether it has a result, and why there is no analysis if that says so.
+    pub absent: Option<AbsentReason>,
+}
+
+impl Frame {
+    fn read(buffer: &gst::Buffer) -> Self {
+        let map = buffer.map_readable().unwrap();
+        // Its offset is lost where the chain makes a new buffer.
+        let number = buffer.pts().map_or(u64::MAX, |time| time.mseconds() / PERIOD);
+        let (value, rest) = (number as u8, &map[1..]);
+        let whole = map.len() == SIZE && rest.iter().all(|byte| *byte == value);
+        let result = gstvigil::meta::get(buffer);
+        Self {
+            number,
+            times: (buffer.pts(), buffer.dts(), buffer.duration()),
+            memory: buffer.peek_memory(0).as_ptr() as usize,
+            pristine: whole && map[0] == value,
+            own: whole && (map[0] == value || map[0] == !value),
+            absent: result.and_then(|r| if let Freshness::Absent(why) = r.freshness { Some(why) } else { None }),
+        }
+    }
+
+    /// Whether the chain has worked on it.
+    pub fn analysed(&self) -> bool {
+        !self.pristine
+    }
+}
+
+/// What went in or came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    Frame(Frame),
+    /// A serialised event, as text.
+    Event(String),
+    /// The end of a flush.
+    Flush,
+}
+
+impl Item {
+    fn event(event: &gst::Event) -> Self {
+        let about = event.structure().map(|s| s.to_string()).unwrap_or_default();
+        Self::Event(format!("{:?} {about}", event.type_()))
+    }
+
+    /// What has to be the same on both sides.
+    fn key(&self) -> String {
+        match self {
+            Self::Frame(frame) => format!("frame {}", frame.number),
+            Self::Event(text) => text.clone(),
+            Self::Flush => "flush".to_owned(),
+        }
+    }
+}
+
+enum Feed {
+    Buffer(gst::Buffer),
+    Event(gst::Event),
+}
+
+#[derive(Default)]
+struct Traffic {
+    /// What waits for the thread that pushes.
+    feed: VecDeque<Feed>,
+    feeding: bool,
+    stop: bool,
+    sent: Vec<Item>,
+    out: Vec<Item>,
+    /// What upstream was told, other than that all is well.
+    answers: Vec<gst::FlowError>,
+    /// Upstream events that reached the source.
+    upstream: Vec<gst::EventType>,
+}
+
+#[derive(Default)]
+struct Shared {
+    traffic: Mutex<Traffic>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Traffic)) {
+        change(&mut self.traffic());
+        self.changed.notify_all();
+    }
+}
+
+/// One change of mode, as the bus tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub from: String,
+    pub to: String,
+    pub cause: String,
+    pub detail: String,
+}
+
+/// Milliseconds of a frame.
+const PERIOD: u64 = 40;
+/// Pixels of a side, RGB.
+const SIDE: u32 = 4;
+/// Bytes of a frame.
+const SIZE: usize = (SIDE * SIDE * 3) as usize;
+/// Where the clock starts, so that nobody takes a time of the clock for a running time.
+const START: gst::ClockTime = gst::ClockTime::from_seconds(3600);
+/// How long (of the machine's time) the clock stands still for threads to do what they can do now.
+const BREATH: Duration = Duration::from_millis(1);
+
+/// How long nothing has to happen for the clock to move on.
+const QUIET: Duration = Duration::from_millis(10);
+
+/// A playing watchdog; back in NULL when dropped.
+pub struct Rig {
+    pub bin: gst::Element,
+    pub bus: gst::Bus,
+    pub clock: TestClock,
+    /// Taken by who works for the clock.
+    turn: Arc<Mutex<()>>,
+    src: gst::Pad,
+    sink: gst::Pad,
+    shared: Arc<Shared>,
+    feeder: Option<JoinHandle<()>>,
+    pump: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
+    next: AtomicU64,
+    /// Every change of mode so far.
+    changes: Mutex<Vec<Change>>,
+    /// The texts of ERROR messages.
+    errors: Mutex<Vec<String>>,
+}
+
+fn pad(name: &str, way: gst::PadDirection) -> gst::PadTemplate {
+    gst::PadTemplate::new(name, way, gst::PadPresence::Always, &gst::Caps::new_any()).unwrap()
+}
+
+fn source(shared: &Arc<Shared>) -> gst::Pad {
+    let shared = Arc::clone(shared);
+    gst::Pad::builder_from_template(&pad("src", gst::PadDirection::Src))
+        .event_function(move |_, _, event| {
+            shared.change(|traffic| traffic.upstream.push(event.type_()));
+            true
+        })
+        .build()
+}
+
+fn sink(shared: &Arc<Shared>) -> gst::Pad {
+    let (for_buffers, for_events) = (Arc::clone(shared), Arc::clone(shared));
+    gst::Pad::builder_from_template(&pad("sink", gst::PadDirection::Sink))
+        .chain_function(move |_, _, buffer| {
+            let frame = Item::Frame(Frame::read(&buffer));
+            for_buffers.change(|traffic| traffic.out.push(frame));
+            Ok(gst::FlowSuccess::Ok)
+        })
+        .event_function(move |_, _, event| {
+            if event.type_() == gst::EventType::FlushStop {
+                for_events.change(|traffic| traffic.out.push(Item::Flush));
+            } else if event.is_serialized() {
+                for_events.change(|traffic| traffic.out.push(Item::event(&event)));
+            }
+            true
+        })
+        .build()
+}
+
+/// Pushes what is to be fed, until it is told to stop.
+fn feed(shared: &Shared, src: &gst::Pad) {
+    loop {
+        let mut traffic = shared.traffic();
+        traffic.feeding = false;
+        shared.changed.notify_all();
+        while traffic.feed.is_empty() && !traffic.stop {
+            traffic = shared.changed.wait(traffic).unwrap_or_else(PoisonError::into_inner);
+        }
+        if traffic.stop {
+            return;
+        }
+        traffic.feeding = true;
+        let Some(item) = traffic.feed.pop_front() else { continue };
+        // Before it is pushed, so that it never comes out before it went in.
+        traffic.sent.push(match &item {
+            Feed::Buffer(buffer) => Item::Frame(Frame::read(buffer)),
+            Feed::Event(event) => Item::event(event),
+        });
+        drop(traffic);
+        let answer = match item {
+            Feed::Buffer(buffer) => src.push(buffer).err(),
+            Feed::Event(event) => {
+                src.push_event(event);
+                None
+            }
+        };
+        if let Some(error) = answer {
+            shared.change(|traffic| traffic.answers.push(error));
+        }
+    }
+}
+
+/// Lets go of whoever waits for a time that has come: one thread at a time, since the clock calls what is to be called before
+/// it crosses it out.
+fn let_go(clock: &TestClock, turn: &Mutex<()>) {
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    while clock.process_next_clock_id().is_some() {}
+}
+
+/// A thread that lets go of whoever waits for a time that has come: GStreamer's test clock does not do it by itself.
+fn pump(clock: &TestClock, turn: &Arc<Mutex<()>>) -> (JoinHandle<()>, Arc<AtomicBool>) {
+    let (clock, stop) = (clock.clone(), Arc::new(AtomicBool::new(false)));
+    let (for_thread, turn) = (Arc::clone(&stop), Arc::clone(turn));
+    let thread = std::thread::spawn(move || {
+        while !for_thread.load(Ordering::SeqCst) {
+            let_go(&clock, &turn);
+            std::thread::park_timeout(BREATH);
+        }
+    });
+    (thread, stop)
+}
+
+/// Waits for something that other threads do.
+#[track_caller]
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + GUARD;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::park_timeout(BREATH);
+    }
+}
+
+/// Runs what must end, whatever hangs.
+#[track_caller]
+fn guarded<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        let _ = done.send(work());
+    });
+    ended.recv_timeout(GUARD).unwrap_or_else(|_| panic!("{what} does not end"))
+}
+
+impl Rig {
+    /// A watchdog around `chain` (a launch description), in NULL.
+    pub fn new(chain: &str) -> Self {
+        init();
+        Self::with(gst::ElementFactory::make("vigilwatchdog").property("chain", chain).build().unwrap())
+    }
+
+    /// Takes an element with always pads `sink` and `src`, in NULL.
+    pub fn with(bin: gst::Element) -> Self {
+        init();
+        let shared = Arc::new(Shared::default());
+        let (src, sink) = (source(&shared), sink(&shared));
+        let (bus, clock) = (gst::Bus::new(), TestClock::with_start_time(START));
+        bin.set_bus(Some(&bus));
+        src.link(&bin.static_pad("sink").unwrap()).unwrap();
+        bin.static_pad("src").unwrap().link(&sink).unwrap();
+        let (for_feeder, pad) = (Arc::clone(&shared), src.clone());
+        let feeder = std::thread::spawn(move || feed(&for_feeder, &pad));
+        let turn = Arc::default();
+        let pump = pump(&clock, &turn);
+        let (next, changes, errors) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        Self { bin, bus, clock, turn, src, sink, shared, feeder: Some(feeder), pump: Some(pump), next, changes, errors }
+    }
+
+    /// Starts the element, and a stream.
+    #[track_caller]
+    pub fn play(&self) {
+        self.bin.set_clock(Some(&self.clock)).unwrap();
+        self.bin.set_base_time(self.clock.time());
+        self.sink.set_active(true).unwrap();
+        let bin = self.bin.clone();
+        guarded("going to PLAYING", move || bin.set_state(gst::State::Playing)).unwrap();
+        self.src.set_active(true).unwrap();
+        self.event(gst::event::StreamStart::new("rig"));
+        self.caps(SIDE);
+        self.segment();
+    }
+
+    /// Stops the element; what was on its way is gone.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.shared.change(|traffic| traffic.feed.clear());
+        let bin = self.bin.clone();
+        guarded("going to NULL", move || bin.set_state(gst::State::Null)).unwrap();
+        self.src.set_active(false).unwrap();
+        self.sink.set_active(false).unwrap();
+        self.idle();
+        let cut = |items: &mut Vec<Item>| items.push(Item::Flush);
+        self.shared.change(|traffic| {
+            cut(&mut traffic.sent);
+            cut(&mut traffic.out);
+            // What a source is told whose pads are taken down.
+            traffic.answers.retain(|answer| *answer != gst::FlowError::Flushing);
+        });
+    }
+
+    /// Waits until the thread that pushes has nothing to do.
+    #[track_caller]
+    fn idle(&self) {
+        self.wait("the source's thread", || {
+            let traffic = self.shared.traffic();
+            traffic.feed.is_empty() && !traffic.feeding
+        });
+    }
+
+    /// Sends `event` after what was sent before.
+    pub fn event(&self, event: gst::Event) {
+        self.shared.change(|traffic| traffic.feed.push_back(Feed::Event(event)));
+    }
+
+    /// Frames are `width` pixels wide from here on, and twice as many rows fewer: their size stays.
+    pub fn caps(&self, width: u32) {
+        self.event(gst::event::Caps::new(&caps(VideoFormat::Rgb, width, SIDE * SIDE / width)));
+    }
+
+    pub fn segment(&self) {
+        self.event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+    }
+
+    /// The number of the next frame.
+    pub fn next(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+
+    /// Sends frames, with a gap, a tag or an event of one's own after each.
+    pub fn frames(&self, count: u64) {
+        for _ in 0..count {
+            let number = self.next.fetch_add(1, Ordering::SeqCst);
+            let time = gst::ClockTime::from_mseconds(PERIOD * number);
+            let mut buffer = gst::Buffer::from_mut_slice(vec![number as u8; SIZE]);
+            let new = buffer.get_mut().unwrap();
+            new.set_offset(number);
+            new.set_pts(time);
+            new.set_dts(time);
+            new.set_duration(gst::ClockTime::from_mseconds(PERIOD));
+            self.shared.change(|traffic| traffic.feed.push_back(Feed::Buffer(buffer)));
+            match number % 4 {
+                0 => self.event(gst::event::Gap::new(time, None)),
+                1 => self.event(gst::event::Tag::new(tags(number))),
+                2 => {
+                    let own = gst::Structure::builder("rig").field("after", number).build();
+                    self.event(gst::event::CustomDownstream::new(own));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Flushes as a source does that seeks, and starts anew.
+    #[track_caller]
+    pub fn flush(&self) {
+        self.shared.change(|traffic| traffic.feed.clear());
+        let src = self.src.clone();
+        guarded("FLUSH_START", move || src.push_event(gst::event::FlushStart::new()));
+        self.idle();
+        let src = self.src.clone();
+        guarded("FLUSH_STOP", move || src.push_event(gst::event::FlushStop::new(true)));
+        self.shared.change(|traffic| {
+            traffic.sent.push(Item::Flush);
+            traffic.answers.retain(|answer| *answer != gst::FlowError::Flushing);
+        });
+        self.segment();
+    }
+
+    /// Seeks as a sink does: the seek goes up through the element, the source flushes.
+    #[track_caller]
+    pub fn seek(&self) {
+        let flags = gst::SeekFlags::FLUSH;
+        let seek = gst::event::Seek::new(
+            1.0,
+            flags,
+            gst::SeekType::Set,
+            gst::ClockTime::ZERO,
+            gst::SeekType::None,
+            gst::ClockTime::NONE,
+        );
+        let sink = self.sink.clone();
+        assert!(guarded("a seek", move || sink.push_event(seek)), "the seek is taken");
+        assert!(self.shared.traffic().upstream.contains(&gst::EventType::Seek), "the seek reaches the source");
+        self.flush();
+    }
+
+    /// Lets threads run until `done`, without moving the clock.
+    #[track_caller]
+    pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let end = Instant::now() + GUARD;
+        while !done() {
+            assert!(Instant::now() < end, "waited in vain for {what}\n{}", self.story());
+            self.breathe();
+        }
+    }
+
+    /// Lets threads run for a moment, or until something has come out.
+    fn breathe(&self) {
+        let traffic = self.shared.traffic();
+        drop(self.shared.changed.wait_timeout(traffic, BREATH).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Moves the clock to the next time that somebody waits for, or by a little if nobody does.
+    pub fn tick(&self) {
+        let now = self.clock.time();
+        let next = self.clock.peek_next_pending_id().map(|id| id.time());
+        self.clock.set_time(next.unwrap_or(now + gst::ClockTime::from_mseconds(50)).max(now));
+        let_go(&self.clock, &self.turn);
+    }
+
+    /// Moves the clock, from one time that somebody waits for to the next, until `done`. Whatever can go on does so before the
+    /// clock moves, as far as a glance can tell.
+    #[track_caller]
+    pub fn advance(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let (mut before, mut since) = ((0, 0), Instant::now());
+        self.wait(what, || {
+            if done() {
+                return true;
+            }
+            let traffic = self.shared.traffic();
+            let now = (traffic.sent.len(), traffic.out.len());
+            drop(traffic);
+            if now != before {
+                (before, since) = (now, Instant::now());
+            } else if since.elapsed() >= QUIET {
+                self.tick();
+                since = Instant::now();
+            }
+            false
+        });
+    }
+
+    /// Whether all is out that went in since the last flush: the last of it is.
+    pub fn all_out(&self) -> bool {
+        let traffic = self.shared.traffic();
+        let last = |items: &[Item]| items.last().map(Item::key);
+        traffic.feed.is_empty() && !traffic.feeding && last(&traffic.out) == last(&traffic.sent)
+    }
+
+    /// The watchdog's mode, by its nick.
+    pub fn mode(&self) -> String {
+        text(&self.bin.property_value("mode"))
+    }
+
+    pub fn stats(&self) -> gst::Structure {
+        self.bin.property("stats")
+    }
+
+    /// A number of `stats`.
+    #[track_caller]
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats = self.stats();
+        let value = stats.value(name).unwrap_or_else(|_| panic!("{name} is not in {stats}"));
+        value.get::<u64>().or_else(|_| value.get::<u32>().map(u64::from)).unwrap()
+    }
+
+    /// Lets the analysis come back: the clock moves while the watchdog waits, and frames flow while it tries.
+    #[track_caller]
+    pub fn recover(&self) {
+        let mut idle = Instant::now();
+        let mut before = String::new();
+        self.wait("the analysis to be back", || {
+            let mode = self.mode();
+            if mode != before {
+                idle = Instant::now();
+            }
+            before.clone_from(&mode);
+            match mode.as_str() {
+                "analysing" => return true,
+                "bypassing" => self.tick(),
+                _ if self.all_out() => {
+                    self.frames(1);
+                }
+                // Nothing moves: it may be waiting for a time.
+                _ if idle.elapsed() > Duration::from_millis(250) => self.tick(),
+                _ => {}
+            }
+            false
+        });
+    }
+
+    /// Sends frames to a healthy chain, and waits for them: each must be analysed.
+    #[track_caller]
+    pub fn healthy(&self, count: u64) {
+        let first = self.next();
+        self.frames(count);
+        self.wait("frames of a healthy chain", || self.all_out());
+        let out = self.out();
+        let untouched: Vec<_> = out.iter().filter(|f| f.number >= first && !f.analysed()).collect();
+        assert!(untouched.is_empty(), "not analysed: {untouched:?}\n{}", self.story());
+    }
+
+    /// Frames that came out.
+    pub fn out(&self) -> Vec<Frame> {
+        let traffic = self.shared.traffic();
+        traffic.out.iter().filter_map(|i| if let Item::Frame(f) = i { Some(f.clone()) } else { None }).collect()
+    }
+
+    /// Changes of mode so far.
+    pub fn changes(&self) -> Vec<Change> {
+        self.read_bus();
+        self.changes.lock().unwrap().clone()
+    }
+
+    fn read_bus(&self) {
+        let mut changes = self.changes.lock().unwrap();
+        for message in std::iter::from_fn(|| self.bus.pop()) {
+            match message.view() {
+                gst::MessageView::Error(e) => {
+                    self.errors.lock().unwrap().push(format!("{} ({:?})", e.error(), e.debug()))
+                }
+                gst::MessageView::Element(e) => {
+                    let Some(s) = e.structure().filter(|s| s.name() == "vigil-watchdog") else { continue };
+                    let field = |name: &str| s.value(name).map(|v| text(v)).unwrap_or_default();
+                    let [from, to, cause, detail] = ["from", "to", "cause", "detail"].map(field);
+                    changes.push(Change { from, to, cause, detail });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What a failed test prints.
+    pub fn story(&self) -> String {
+        let changes: Vec<_> =
+            self.changes().iter().map(|c| format!("{}→{} ({}: {})", c.from, c.to, c.cause, c.detail)).collect();
+        let traffic = self.shared.traffic();
+        let tail = |items: &[Item]| items.iter().rev().take(12).rev().map(Item::key).collect::<Vec<_>>().join(", ");
+        format!(
+            "mode {}, {} items sent, {} out\nsent: …{}\nout: …{}\nchanges: {}\nstats: {}\nwaiting to be sent: {}, being sent: {}",
+            self.mode(),
+            traffic.sent.len(),
+            traffic.out.len(),
+            tail(&traffic.sent),
+            tail(&traffic.out),
+            changes.join(", "),
+            self.stats(),
+            traffic.feed.len(),
+            traffic.feeding,
+        )
+    }
+
+    /// The rules that hold whatever the chain does. Call it when all is out.
+    #[track_caller]
+    pub fn check(&self) {
+        self.read_bus();
+        let errors = self.errors.lock().unwrap().clone();
+        assert!(errors.is_empty(), "errors on the bus: {errors:?}");
+        let story = self.story();
+        let traffic = self.shared.traffic();
+        assert!(traffic.answers.is_empty(), "upstream was told {:?}\n{story}", traffic.answers);
+        let parts = |items: &[Item]| items.split(|i| *i == Item::Flush).map(<[Item]>::to_vec).collect::<Vec<_>>();
+        let (sent, out) = (parts(&traffic.sent), parts(&traffic.out));
+        assert_eq!(sent.len(), out.len(), "flushes\n{story}");
+        let mut carried = Vec::new();
+        for (at, (sent_part, out_part)) in sent.iter().zip(&out).enumerate() {
+            let sent_keys = keys(sent_part);
+            let out_part = without(out_part, &sent_keys, &carried);
+            let out_keys = keys(&out_part);
+            // A flush and a stop may cost what was on its way, and nothing else.
+            let cut = at + 1 < sent.len();
+            let expected = if cut { out_keys.len().min(sent_keys.len()) } else { sent_keys.len() };
+            assert_eq!(out_keys, sent_keys[..expected], "part {at} of what came out and went in\n{story}");
+            for pair in sent_part.iter().zip(&out_part) {
+                if let (Item::Frame(sent), Item::Frame(out)) = pair {
+                    check_frame(sent, out);
+                }
+            }
+            carried = sent_keys.into_iter().filter(|key| lasts(key)).collect();
+        }
+    }
+}
+
+/// Whether an event holds on after a flush.
+fn lasts(key: &str) -> bool {
+    ["StreamStart ", "Caps ", "Tag "].iter().any(|kind| key.starts_with(kind))
+}
+
+/// What came out without events of before the flush: what describes the stream and was on its way is still told after it, before
+/// the first frame. Where the flush met it on a pad, GStreamer may tell it a second time.
+fn without(out: &[Item], sent: &[String], carried: &[String]) -> Vec<Item> {
+    let mut kept: Vec<Item> = Vec::new();
+    for (at, item) in out.iter().enumerate() {
+        if let Item::Frame(_) = item {
+            kept.extend_from_slice(&out[at..]);
+            break;
+        }
+        let key = item.key();
+        if sent.get(kept.len()) == Some(&key) || !carried.contains(&key) {
+            kept.push(item.clone());
+        }
+    }
+    kept
+}
+
+fn keys(items: &[Item]) -> Vec<String> {
+    items.iter().map(Item::key).collect()
+}
+
+/// A frame is as it was, or the chain has worked on it.
+#[track_caller]
+fn check_frame(sent: &Frame, out: &Frame) {
+    assert_eq!(sent.times, out.times, "times of {out:?}");
+    assert!(out.own, "another picture, or half of one: {out:?}");
+    if out.pristine {
+        assert_eq!(sent.memory, out.memory, "an untouched frame was copied: {out:?}");
+    }
+    assert_eq!(
+        out.pristine,
+        out.absent.is_some(),
+        "a frame says that it is absent exactly if it is untouched: {out:?}"
+    );
+}
+
+/// An enum's nick, or the text.
+fn text(value: &glib::Value) -> String {
+    if let Some((_, value)) = glib::EnumValue::from_value(value) {
+        return value.nick().to_owned();
+    }
+    value.get::<Option<String>>().ok().flatten().unwrap_or_else(|| format!("{value:?}"))
+}
+
+fn tags(number: u64) -> gst::TagList {
+    let mut tags = gst::TagList::new();
+    tags.get_mut().unwrap().add::<gst::tags::TrackNumber>(&(number as u32 + 1), gst::TagMergeMode::Append);
+    tags
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let bin = self.bin.clone();
+        // While a test fails, it has something else to say.
+        let failing = std::thread::panicking();
+        if !failing {
+            guarded("going to NULL", move || bin.set_state(gst::State::Null)).unwrap();
+        }
+        self.shared.change(|traffic| traffic.stop = true);
+        let _ = self.src.set_active(false);
+        let _ = self.sink.set_active(false);
+        if let Some((thread, stop)) = self.pump.take() {
+            stop.store(true, Ordering::SeqCst);
+            let _ = thread.join();
+        }
+        if failing {
+            // Nothing is waited for: the process ends with the test.
+            std::mem::forget(self.bin.clone());
+            return;
+        }
+        if let Some(feeder) = self.feeder.take() {
+            let _ = feeder.join();
+        }
+        self.bin.set_bus(None);
+        let _ = self.src.unlink(&self.bin.static_pad("sink").unwrap());
+        let _ = self.bin.static_pad("src").unwrap().unlink(&self.sink);
+    }
+}

@@ -1,0 +1,290 @@
+//! Four cameras in one process, each with a watchdog whose chain fails all the time, at random and on the machine's clock.
+//!
+//! `make soak` runs it for ten minutes; `VIGIL_SOAK_SECONDS` and `VIGIL_SOAK_SEED` choose another time and the same faults again.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+mod common;
+#[path = "common/faulty.rs"]
+#[allow(dead_code, reason = "each test binary uses a part")]
+mod faulty;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use faulty::{Control, Fault, GUARD};
+use gst::prelude::*;
+use gst_app::{AppSink, AppSinkCallbacks, AppSrc};
+use gst_video::VideoFormat;
+
+const CAMERAS: u64 = 4;
+/// Between two frames of a camera.
+const PERIOD: Duration = Duration::from_millis(10);
+/// Bytes of a frame of either of the two sizes.
+const SIZE: usize = 48;
+/// By how much the process may be larger at the end than after the first third.
+const GROWTH: u64 = 16 << 20;
+/// Chains of a camera that may hang at once.
+const ABANDONED: u32 = 4;
+/// Threads that a chain has at most: keeper, feeder, and the other side of a deadlock.
+const THREADS_OF_A_CHAIN: u64 = 3;
+
+/// Numbers at random, the same for the same seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let a = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let b = (a ^ (a >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        b ^ (b >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// What may go wrong, and whether a refused frame has to bring it about.
+const FAULTS: &[(Fault, bool)] = &[
+    (Fault::Sleep(gst::ClockTime::from_mseconds(200)), false),
+    (Fault::Hang, false),
+    (Fault::Hang, false),
+    (Fault::Panic, false),
+    (Fault::Deadlock, false),
+    (Fault::LockedObject, false),
+    (Fault::ErrorMessage, false),
+    (Fault::Flow(gst::FlowError::Flushing), false),
+    (Fault::Flow(gst::FlowError::Eos), false),
+    (Fault::Flow(gst::FlowError::NotLinked), false),
+    (Fault::Flow(gst::FlowError::NotNegotiated), false),
+    (Fault::Flow(gst::FlowError::Error), false),
+    (Fault::Flow(gst::FlowError::NotSupported), false),
+    (Fault::Flow(gst::FlowError::CustomError), false),
+    (Fault::Swallow, false),
+    (Fault::Duplicate, false),
+    (Fault::Swap, false),
+    (Fault::ShiftTime, false),
+    (Fault::ClearTime, false),
+    (Fault::ConstantTime, false),
+    (Fault::Rebuild, false),
+    (Fault::RebuildTwice, false),
+    (Fault::Eos, false),
+    (Fault::ChangeCaps, false),
+    (Fault::RefuseCaps, true),
+    (Fault::RefuseReady, true),
+    (Fault::RefusePaused, true),
+    (Fault::HangStarting, true),
+    (Fault::HangStopping, true),
+];
+
+/// What came out of a camera.
+#[derive(Default)]
+struct Seen {
+    frames: AtomicU64,
+    analysed: AtomicU64,
+    /// The first thing that must not be.
+    wrong: Mutex<Option<String>>,
+}
+
+impl Seen {
+    fn take(&self, buffer: &gst::BufferRef) {
+        let number = self.frames.fetch_add(1, Ordering::SeqCst);
+        let map = buffer.map_readable().unwrap();
+        let analysed = map[0] != number as u8;
+        self.analysed.fetch_add(u64::from(analysed), Ordering::SeqCst);
+        let own = map.len() == SIZE && (map[0] == number as u8 || map[0] == !(number as u8));
+        let in_order = buffer.offset() == number || buffer.offset() == u64::MAX;
+        let told = gstvigil::meta::get(buffer).is_some() != analysed;
+        let wrong = buffer.pts() != Some(time(number)) || !own || !in_order || !told;
+        if wrong || map[1..].iter().any(|byte| *byte != number as u8) {
+            let text = format!("frame {number}: {buffer:?}, offset {}, bytes {:?}", buffer.offset(), &map[..2]);
+            self.wrong.lock().unwrap().get_or_insert(text);
+        }
+    }
+}
+
+fn time(number: u64) -> gst::ClockTime {
+    gst::ClockTime::from_mseconds(10 * number)
+}
+
+fn frame(number: u64) -> gst::Buffer {
+    let mut buffer = gst::Buffer::from_mut_slice(vec![number as u8; SIZE]);
+    let new = buffer.get_mut().unwrap();
+    new.set_offset(number);
+    new.set_pts(time(number));
+    new.set_duration(gst::ClockTime::from_mseconds(10));
+    buffer
+}
+
+struct Camera {
+    pipeline: gst::Pipeline,
+    watchdog: gst::Element,
+    control: Arc<Control>,
+    sent: AtomicU64,
+    faults: AtomicU64,
+    seen: Arc<Seen>,
+}
+
+impl Camera {
+    fn new() -> Self {
+        common::init();
+        let control = Control::new();
+        let line = format!(
+            "appsrc name=in format=time block=true max-buffers=4 ! vigilwatchdog name=watchdog chain=\"{}\" \
+             deadline=50000000 max-misses=2 backoff=20000000 backoff-max=100000000 recover-frames=3 \
+             stable-time=100000000 start-timeout=500000000 max-abandoned={ABANDONED} ! appsink name=out sync=false",
+            control.line()
+        );
+        let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let seen = Arc::new(Seen::default());
+        let for_sink = Arc::clone(&seen);
+        let sink: AppSink = pipeline.by_name("out").unwrap().downcast().unwrap();
+        let take = move |sink: &AppSink| {
+            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+            for_sink.take(sample.buffer().unwrap());
+            Ok(gst::FlowSuccess::Ok)
+        };
+        sink.set_callbacks(AppSinkCallbacks::builder().new_sample(take).build());
+        let watchdog = pipeline.by_name("watchdog").unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        Self { pipeline, watchdog, control, sent: AtomicU64::new(0), faults: AtomicU64::new(0), seen }
+    }
+
+    fn is_analysing(&self) -> bool {
+        let mode = self.watchdog.property_value("mode");
+        glib::EnumValue::from_value(&mode).unwrap().1.nick() == "analysing"
+    }
+
+    /// Sends frames until it is told to stop, with other caps now and then, and ends the stream.
+    fn film(&self, stop: &AtomicBool, mut random: Random) {
+        let source: AppSrc = self.pipeline.by_name("in").unwrap().downcast().unwrap();
+        let sizes = [(4, 4), (8, 2)].map(|(w, h)| common::caps(VideoFormat::Rgb, w, h));
+        let mut size = 0;
+        for number in 0.. {
+            if stop.load(Ordering::SeqCst) {
+                break;
+            }
+            size = (size + usize::from(random.below(200) == 0)) % sizes.len();
+            source.push_sample(&gst::Sample::builder().caps(&sizes[size]).buffer(&frame(number)).build()).unwrap();
+            self.sent.store(number + 1, Ordering::SeqCst);
+            thread::park_timeout(PERIOD);
+        }
+        source.end_of_stream().unwrap();
+    }
+
+    /// One fault after the other, each over before the next.
+    fn harm(&self, stop: &AtomicBool, mut random: Random) {
+        while !stop.load(Ordering::SeqCst) {
+            until("the analysis is back", || self.is_analysing() || stop.load(Ordering::SeqCst), || self.story());
+            thread::park_timeout(Duration::from_millis(20 + random.below(150)));
+            let (fault, brought_about) = FAULTS[random.below(FAULTS.len() as u64) as usize];
+            let before = self.control.hits();
+            if brought_about {
+                self.control.inject(Fault::Flow(gst::FlowError::Error), 0, Some(1));
+            }
+            let times = if random.below(2) == 0 { Some(1) } else { None };
+            self.control.inject(fault, 0, times);
+            // At the end of the stream there may be no frame to hit.
+            let hit = || self.control.hits() > before || stop.load(Ordering::SeqCst);
+            until("the fault happens", hit, || format!("{fault:?}\n{}", self.story()));
+            thread::park_timeout(Duration::from_millis(random.below(300)));
+            self.control.clear();
+            thread::park_timeout(Duration::from_millis(random.below(100)));
+            self.control.release();
+            self.faults.fetch_add(1, Ordering::SeqCst);
+        }
+        self.control.clear();
+        self.control.release();
+    }
+
+    fn story(&self) -> String {
+        format!("{}", self.watchdog.property::<gst::Structure>("stats"))
+    }
+
+    /// All frames are out, then EOS, and nothing was an error.
+    fn check(&self) {
+        let bus = self.pipeline.bus().unwrap();
+        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+        let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends);
+        let end = end.unwrap_or_else(|| panic!("the stream does not end\n{}", self.story()));
+        assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+        assert_eq!(*self.seen.wrong.lock().unwrap(), None, "{}", self.story());
+        let (sent, seen) = (self.sent.load(Ordering::SeqCst), self.seen.frames.load(Ordering::SeqCst));
+        assert_eq!(sent, seen, "frames in and out\n{}", self.story());
+    }
+}
+
+/// Waits for something that other threads do.
+#[track_caller]
+fn until(what: &str, mut done: impl FnMut() -> bool, story: impl Fn() -> String) {
+    let end = Instant::now() + GUARD;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain: {what}\n{}", story());
+        thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// Bytes of this process in memory.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
+}
+
+#[test]
+fn four_cameras_lose_no_frame_whatever_their_chains_do() {
+    let time = Duration::from_secs(number("VIGIL_SOAK_SECONDS").unwrap_or(20));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed = number("VIGIL_SOAK_SEED").unwrap_or(now.as_nanos() as u64);
+    println!("VIGIL_SOAK_SECONDS={} VIGIL_SOAK_SEED={seed}", time.as_secs());
+    let cameras: Vec<_> = (0..CAMERAS).map(|_| Camera::new()).collect();
+    let threads = || common::threads().len() as u64;
+    let (stop, start) = (AtomicBool::new(false), Instant::now());
+    let (mut most, mut calm, mut warm) = (0, 0, None);
+    thread::scope(|scope| {
+        let (stop, mut seeds) = (&stop, Random(seed));
+        for camera in &cameras {
+            let (film, harm) = (Random(seeds.next()), Random(seeds.next()));
+            scope.spawn(move || camera.film(stop, film));
+            until("the first analysis", || camera.is_analysing(), || camera.story());
+            scope.spawn(move || camera.harm(stop, harm));
+        }
+        calm = threads();
+        while start.elapsed() < time {
+            thread::park_timeout(Duration::from_millis(100));
+            most = most.max(threads());
+            if warm.is_none() && start.elapsed() > time / 3 {
+                warm = Some(resident());
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+    cameras.iter().for_each(Camera::check);
+    let sum = |of: fn(&Camera) -> &AtomicU64| cameras.iter().map(|c| of(c).load(Ordering::SeqCst)).sum::<u64>();
+    let (sent, faults, analysed) = (sum(|c| &c.sent), sum(|c| &c.faults), sum(|c| &c.seen.analysed));
+    let (warm, end) = (warm.unwrap(), resident());
+    let controls: Vec<_> = cameras.iter().map(|c| Arc::clone(&c.control)).collect();
+    for camera in cameras {
+        camera.pipeline.set_state(gst::State::Null).unwrap();
+    }
+    let left = || controls.iter().map(|c| c.instances()).sum::<usize>();
+    until("no element is left", || left() == 0, || format!("{} are", left()));
+    println!(
+        "{CAMERAS} cameras, {} s: {faults} faults; {sent} frames in and out, {analysed} analysed; resident {:.1} MiB after a \
+         third, {:.1} MiB at the end; threads: {calm} at the start, {most} at most",
+        time.as_secs(),
+        warm as f64 / f64::from(1 << 20),
+        end as f64 / f64::from(1 << 20),
+    );
+    assert!(faults >= CAMERAS, "there were faults");
+    assert!(end < warm + GROWTH, "memory grows");
+    // One chain of each camera is in charge, and counted in `calm`.
+    let bound = calm + CAMERAS * u64::from(ABANDONED + 1) * THREADS_OF_A_CHAIN;
+    assert!(most <= bound, "{most} threads, not {bound}");
+}
