@@ -380,9 +380,9 @@ fn restarts_begin_at_once_and_take_longer_while_there_is_no_hope() {
     let hopeless = millis(&[false; 12]);
     assert_eq!(hopeless[..5], [0, 100, 200, 400, 800]);
     assert_eq!(hopeless[9..], [25_600, 30_000, 30_000]);
-    assert_eq!(millis(&[true; 6]), [0, 100, 200, 400, 500, 500]);
+    assert_eq!(millis(&[true; 6]), [0, 100, 200, 250, 250, 250]);
     // Work after a long time without hope makes it short again.
-    assert_eq!(millis(&[false, false, false, false, false, false, true, false])[5..], [1600, 500, 1000]);
+    assert_eq!(millis(&[false, false, false, false, false, false, true, false])[5..], [1600, 250, 500]);
     let mut backoff = Backoff::default();
     backoff.next(false);
     backoff.reset();
