@@ -210,7 +210,13 @@ fn an_engine_that_hangs_past_its_time_is_killed_and_replaced() {
     engine.run(&mut io, Some(Instant::now() + LONG)).unwrap();
     let pid = engine.worker().unwrap().pid.unwrap() as i32;
     stop(pid);
-    let error = engine.run(&mut io, Some(Instant::now() + Duration::from_millis(50)));
+    // A busy machine may let the time pass before the run begins, which costs the engine nothing.
+    let error = loop {
+        match engine.run(&mut io, Some(Instant::now() + Duration::from_millis(50))) {
+            Err(EngineError::Deadline(Duration::ZERO)) => {}
+            other => break other,
+        }
+    };
     assert!(matches!(error, Err(EngineError::Deadline(_))), "{error:?}");
     wait_until("it is back", || match engine.run(&mut io, None) {
         Ok(()) => true,
@@ -410,6 +416,8 @@ fn restarts_leave_no_memory_threads_or_descriptors_behind() {
             let pid = camera.pid().unwrap();
             kill(pid, libc::SIGKILL);
             wait_until("the engine's end is noticed", || camera.pid() != Some(pid));
+            // Messages that nobody reads would be this test's memory.
+            while camera.bus.pop().is_some() {}
         }
         camera.back();
         (resident(), threads(), descriptors().len())
@@ -422,4 +430,14 @@ fn restarts_leave_no_memory_threads_or_descriptors_behind() {
     assert!(memory_now < memory + 4096, "{memory} KiB before, {memory_now} KiB after {count} restarts");
     drop(camera);
     wait_until("its threads end", || !threads().iter().any(|name| name.starts_with("vigil-")));
+}
+
+#[test]
+fn the_command_says_that_it_is_not_for_people() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vigil"));
+    let answer = command.arg("worker").stdin(std::process::Stdio::null()).output().unwrap();
+    let text = String::from_utf8(answer.stderr).unwrap();
+    assert!(!answer.status.success() && text.contains("vigilinfer starts this with isolation=process"), "{text}");
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_vigil")).arg("--help").output().unwrap();
+    assert!(!String::from_utf8(help.stdout).unwrap().contains("worker"));
 }
