@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::BufRead;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{again, caps, descriptors, frame, init, is_child, messages, model, output, result, threads};
@@ -52,8 +53,11 @@ impl Camera {
         Ok(Self { harness, bus, caps, frames: 0 })
     }
 
+    /// One with an engine that no other test shares: no two have the same limit.
     fn isolated(name: &str) -> Self {
-        Self::start(name, "isolation=process threads=2")
+        static LIMIT: AtomicU64 = AtomicU64::new(1 << 40);
+        let limit = LIMIT.fetch_add(1, Ordering::Relaxed);
+        Self::start(name, &format!("isolation=process threads=2 engine-memory-max={limit}"))
     }
 
     fn stats(&self) -> gst::Structure {
@@ -206,7 +210,13 @@ fn an_engine_that_hangs_past_its_time_is_killed_and_replaced() {
     engine.run(&mut io, Some(Instant::now() + LONG)).unwrap();
     let pid = engine.worker().unwrap().pid.unwrap() as i32;
     stop(pid);
-    let error = engine.run(&mut io, Some(Instant::now() + Duration::from_millis(50)));
+    // A busy machine may let the time pass before the run begins, which costs the engine nothing.
+    let error = loop {
+        match engine.run(&mut io, Some(Instant::now() + Duration::from_millis(50))) {
+            Err(EngineError::Deadline(Duration::ZERO)) => {}
+            other => break other,
+        }
+    };
     assert!(matches!(error, Err(EngineError::Deadline(_))), "{error:?}");
     wait_until("it is back", || match engine.run(&mut io, None) {
         Ok(()) => true,
@@ -231,14 +241,15 @@ fn an_engine_that_wants_too_much_memory_harms_nobody() {
 
 #[test]
 fn elements_with_the_same_model_share_a_process() {
-    let (mut one, mut two) = (Camera::isolated("red"), Camera::isolated("red"));
+    let same = || Camera::start("red", "isolation=process threads=2 engine-niceness=2");
+    let (mut one, mut two) = (same(), same());
     let other = Camera::start("red", "isolation=process threads=2 engine-niceness=1");
     let pid = one.pid().unwrap();
     assert_eq!(two.pid(), Some(pid));
     assert_ne!(other.pid(), Some(pid));
     drop(one);
     assert_eq!(two.look(RED).freshness, Freshness::Fresh);
-    one = Camera::isolated("red");
+    one = same();
     assert_eq!(one.pid(), Some(pid));
     drop((one, two));
     wait_until("the process ends with its last user", || !exists(pid));
@@ -395,7 +406,7 @@ fn restarts_leave_no_memory_threads_or_descriptors_behind() {
     if !is_child(NAME) {
         // In a process of its own: others must not make threads meanwhile.
         let (said, _) = output(&mut again(NAME));
-        return said.lines().filter(|line| line.contains("restarts")).for_each(|line| println!("{line}"));
+        return said.lines().filter(|line| line.contains("KiB")).for_each(|line| println!("{line}"));
     }
     let count = std::env::var("VIGIL_TEST_RESTARTS").map_or(15, |text| text.parse().unwrap());
     let mut camera = Camera::isolated("dynamic");
@@ -405,6 +416,8 @@ fn restarts_leave_no_memory_threads_or_descriptors_behind() {
             let pid = camera.pid().unwrap();
             kill(pid, libc::SIGKILL);
             wait_until("the engine's end is noticed", || camera.pid() != Some(pid));
+            // Messages that nobody reads would be this test's memory.
+            while camera.bus.pop().is_some() {}
         }
         camera.back();
         (resident(), threads(), descriptors().len())
@@ -417,4 +430,14 @@ fn restarts_leave_no_memory_threads_or_descriptors_behind() {
     assert!(memory_now < memory + 4096, "{memory} KiB before, {memory_now} KiB after {count} restarts");
     drop(camera);
     wait_until("its threads end", || !threads().iter().any(|name| name.starts_with("vigil-")));
+}
+
+#[test]
+fn the_command_says_that_it_is_not_for_people() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vigil"));
+    let answer = command.arg("worker").stdin(std::process::Stdio::null()).output().unwrap();
+    let text = String::from_utf8(answer.stderr).unwrap();
+    assert!(!answer.status.success() && text.contains("vigilinfer starts this with isolation=process"), "{text}");
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_vigil")).arg("--help").output().unwrap();
+    assert!(!String::from_utf8(help.stdout).unwrap().contains("worker"));
 }

@@ -154,7 +154,8 @@ fn onnx_runtime(explicit: Option<&Path>) -> Vec<Finding> {
 /// The command that `isolation=process` starts: the plugin looks around its own file.
 fn worker() -> Finding {
     let plugin = gst::init().ok().and_then(|()| gst::Registry::get().find_plugin("vigil")).and_then(|p| p.filename());
-    let tried = paths::worker_candidates(plugin.and_then(|file| file.canonicalize().ok()).as_deref());
+    let file = plugin.and_then(|file| file.canonicalize().ok()).or_else(runtime::own_file);
+    let tried = paths::worker_candidates(file.as_deref());
     // This command is not what another application would find.
     let tried: Vec<_> = tried.into_iter().filter(|path| !path.starts_with("/proc")).collect();
     match tried.iter().find(|path| paths::is_program(path)) {

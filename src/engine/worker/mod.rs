@@ -17,7 +17,7 @@
 //! signal, a message that is none, a run that takes too long, three failed runs in a row. The run under way fails at once,
 //! later ones fail at once with [`EngineError::Restarting`] until the next worker has loaded the model and has run it on
 //! the inputs of the first run that ever succeeded. The first restart begins at once, the next ones after 0.1 s, 0.2 s,
-//! … 30 s (at most 0.5 s where the last worker has answered a frame); from the start again after one was well for 10 s. A first start that fails is the caller's error.
+//! … 30 s (at most 0.25 s where the last worker has answered a frame); from the start again after one was well for 10 s. A first start that fails is the caller's error.
 
 mod arena;
 pub mod child;

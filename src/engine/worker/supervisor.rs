@@ -36,7 +36,7 @@ impl Backoff {
     /// After starts that failed, or workers that ended before they answered: there is little to hope for.
     const MOST: Duration = Duration::from_secs(30);
     /// After a worker that did its work: analysis is soon back, however often it dies.
-    const MOST_USEFUL: Duration = Duration::from_millis(500);
+    const MOST_USEFUL: Duration = Duration::from_millis(250);
 
     /// The next wait; `useful`: the last worker answered frames.
     pub(super) fn next(&mut self, useful: bool) -> Duration {

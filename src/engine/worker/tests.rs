@@ -302,6 +302,16 @@ fn a_worker_cannot_take_shared_memory_away() {
     assert_eq!(back(&remote), 0);
 }
 
+/// Runs until a run has begun before its time was over: a busy machine may be later than that.
+fn late(mut run: impl FnMut() -> Option<EngineError>) -> Option<EngineError> {
+    loop {
+        match run() {
+            Some(EngineError::Deadline(Duration::ZERO)) => {}
+            other => return other,
+        }
+    }
+}
+
 #[test]
 fn a_run_that_hangs_is_cut_by_its_own_limit_or_by_the_watch() {
     for by_watch in [false, true] {
@@ -311,12 +321,12 @@ fn a_run_that_hangs_is_cut_by_its_own_limit_or_by_the_watch() {
         let limit = if by_watch { 10 * LONG } else { Duration::from_millis(50) };
         let runner = {
             let remote = Arc::clone(&remote);
-            std::thread::spawn(move || run(&remote, 1.0, Some(begun + limit)).err())
+            std::thread::spawn(move || late(|| run(&remote, 1.0, Some(Instant::now() + limit)).err()))
         };
         if by_watch {
             remote.cut(begun);
             while !runner.is_finished() {
-                remote.cut(begun + limit);
+                remote.cut(Instant::now() + limit);
                 assert!(begun.elapsed() < LONG);
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -380,11 +390,28 @@ fn restarts_begin_at_once_and_take_longer_while_there_is_no_hope() {
     let hopeless = millis(&[false; 12]);
     assert_eq!(hopeless[..5], [0, 100, 200, 400, 800]);
     assert_eq!(hopeless[9..], [25_600, 30_000, 30_000]);
-    assert_eq!(millis(&[true; 6]), [0, 100, 200, 400, 500, 500]);
+    assert_eq!(millis(&[true; 6]), [0, 100, 200, 250, 250, 250]);
     // Work after a long time without hope makes it short again.
-    assert_eq!(millis(&[false, false, false, false, false, false, true, false])[5..], [1600, 500, 1000]);
+    assert_eq!(millis(&[false, false, false, false, false, false, true, false])[5..], [1600, 250, 500]);
     let mut backoff = Backoff::default();
     backoff.next(false);
     backoff.reset();
     assert_eq!(backoff.next(false), Duration::ZERO);
+}
+
+#[test]
+fn an_output_outside_of_shared_memory_is_told() {
+    let (_file, mapping) = memory::Mapping::create(&[16]).unwrap();
+    let mut tensor = crate::engine::Tensor::from_f32("masks", &[0], Vec::new());
+    tensor.data = TensorData::shared(DataType::F32, &mapping, 0, 0).unwrap();
+    // As the runtime's answer is copied out.
+    let mut fill = |len: usize| {
+        tensor.data.resize(0);
+        tensor.data.resize(len);
+        tensor.shape = vec![len];
+        child::at_home(&mut tensor)
+    };
+    assert_eq!(fill(4), Ok(vec![4]));
+    let error = fill(5).unwrap_err();
+    assert!(error.contains("masks") && error.contains("20 bytes") && error.contains("isolation=none"), "{error}");
 }
