@@ -144,8 +144,10 @@ impl Cell {
     fn new(case: &'static Case, moment: Moment) -> Self {
         let control = Control::new();
         let rig = Rig::new(&control.line());
-        // The first chain is waited for by the machine's clock.
-        rig.bin.set_property("start-timeout", 300_000_000u64);
+        if case.fault == Fault::HangStarting {
+            // The first chain is waited for by the machine's clock.
+            rig.bin.set_property("start-timeout", 300_000_000u64);
+        }
         Self { control, rig, case, moment, calm: 0 }
     }
 
@@ -185,7 +187,8 @@ impl Cell {
             let hits = self.arm(0);
             rig.play();
             rig.frames(5);
-            rig.advance("the fault", || self.control.hits() >= hits);
+            self.control.wait_for_hits(hits);
+            self.see_the_end();
             return;
         }
         rig.play();
@@ -197,10 +200,15 @@ impl Cell {
         if hits >= 1 {
             self.control.wait_for_hits(1);
         }
-        if self.fails_at_once() {
-            rig.wait("the end of analysis", || rig.mode() != "analysing");
-        }
+        self.see_the_end();
         rig.advance("the fault", || self.control.hits() >= hits);
+    }
+
+    /// What fails at once is told before anything else happens.
+    fn see_the_end(&self) {
+        if self.fails_at_once() {
+            self.rig.wait("the end of analysis", || self.end_of_analysis().is_some());
+        }
     }
 
     /// Whether the chain is given up as soon as it goes wrong, or is refused a frame before that.
@@ -263,11 +271,10 @@ impl Cell {
         assert!(rig.stat("abandoned") <= 4, "{stats}");
     }
 
-    /// What the table says: why analysis ended, if it did.
-    fn outcome(&self) -> String {
+    /// Why analysis ended, if it did: what the table says.
+    fn end_of_analysis(&self) -> Option<String> {
         let changes = self.rig.changes();
-        let end = changes[self.calm..].iter().find(|c| c.to == "bypassing").map(|c| c.cause.clone());
-        end.unwrap_or_else(|| "–".to_owned())
+        changes[self.calm..].iter().find(|c| c.to == "bypassing").map(|c| c.cause.clone())
     }
 
     /// The element goes to NULL while what hangs hangs; then that ends as well, and nothing is left.
@@ -292,7 +299,7 @@ fn row(test: &str) {
         cell.strike();
         cell.moment();
         cell.come_back();
-        cells.push(cell.outcome());
+        cells.push(cell.end_of_analysis().unwrap_or_else(|| "–".to_owned()));
         cell.end();
     }
     let line = format!("| {} | {} |", case.text, cells.join(" | "));

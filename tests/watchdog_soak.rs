@@ -148,6 +148,11 @@ impl Camera {
             Ok(gst::FlowSuccess::Ok)
         };
         sink.set_callbacks(AppSinkCallbacks::builder().new_sample(take).build());
+        // Nobody reads the rest, and a bus keeps what nobody reads.
+        pipeline.bus().unwrap().set_sync_handler(|_, message| match message.type_() {
+            gst::MessageType::Eos | gst::MessageType::Error => gst::BusSyncReply::Pass,
+            _ => gst::BusSyncReply::Drop,
+        });
         let watchdog = pipeline.by_name("watchdog").unwrap();
         pipeline.set_state(gst::State::Playing).unwrap();
         Self { pipeline, watchdog, control, sent: AtomicU64::new(0), faults: AtomicU64::new(0), seen }

@@ -44,8 +44,6 @@ pub struct Branch {
     ready: AtomicBool,
     /// Flushes that have begun and are not over for the chain.
     flushes: AtomicUsize,
-    /// Flushes that have ever begun.
-    begun: AtomicUsize,
     /// The feeder is in an element.
     pushing: AtomicBool,
     /// What the chain was told about the stream.
@@ -70,7 +68,6 @@ impl Branch {
             bin: Mutex::default(),
             ready: AtomicBool::new(false),
             flushes: AtomicUsize::new(0),
-            begun: AtomicUsize::new(0),
             pushing: AtomicBool::new(false),
             fed: Mutex::default(),
             end: Mutex::default(),
@@ -94,6 +91,11 @@ impl Branch {
         self.pushing.load(Ordering::SeqCst)
     }
 
+    /// Notes it; under the core's lock.
+    pub fn set_pushing(&self, pushing: bool) {
+        self.pushing.store(pushing, Ordering::SeqCst);
+    }
+
     /// Its elements, once they are made.
     pub fn bin(&self) -> Option<gst::Bin> {
         lock(&self.bin).clone()
@@ -103,7 +105,6 @@ impl Branch {
     pub fn command(&self, command: Command) {
         if matches!(command, Command::FlushStart(_)) {
             self.flushes.fetch_add(1, Ordering::SeqCst);
-            self.begun.fetch_add(1, Ordering::SeqCst);
         }
         // Without a keeper there is no chain.
         let _ = self.commands.send(command);
@@ -184,8 +185,10 @@ impl Keeper {
                     self.send(event);
                 }
                 Command::FlushStop(event) => {
-                    self.send(event);
-                    self.flushed();
+                    if self.feeder_is_back() {
+                        self.send(event);
+                        self.flushed();
+                    }
                 }
                 Command::Stop => break,
             }
@@ -268,6 +271,16 @@ impl Keeper {
         }
     }
 
+    /// Waits for the feeder: what it took before the flush must not get into the chain after it. `false` if the chain is let
+    /// go of before.
+    fn feeder_is_back(&self) -> bool {
+        let mut state = self.core.lock();
+        while self.branch.is_pushing() && state.is_current(self.branch.generation) {
+            state = Core::wait(&self.core.feed, state);
+        }
+        state.is_current(self.branch.generation)
+    }
+
     fn flushed(&self) {
         {
             // Under the lock, so that the feeder cannot miss it between its look and its wait.
@@ -315,10 +328,8 @@ impl Keeper {
 /// Pushes into the chain until it is not in charge any more.
 fn feed(core: &Core, branch: &Branch, entry: &gst::Pad) {
     while let Some(next) = core.next_feed(branch) {
-        branch.pushing.store(true, Ordering::SeqCst);
-        let begun = branch.begun.load(Ordering::SeqCst);
-        // What a chain says in a flush, even in one that is over by now, says nothing about the chain.
-        let flushed = || core.lock().flushing || branch.is_flushing() || branch.begun.load(Ordering::SeqCst) != begun;
+        // What a chain says in a flush says nothing about it. The chain's flush is not over before this is.
+        let flushed = || core.lock().flushing || branch.is_flushing();
         match next {
             Feed::Frame(_, buffer) => {
                 if let Err(error) = entry.push(buffer)
@@ -336,6 +347,10 @@ fn feed(core: &Core, branch: &Branch, entry: &gst::Pad) {
                 }
             }
         }
-        branch.pushing.store(false, Ordering::SeqCst);
+        {
+            let _state = core.lock();
+            branch.set_pushing(false);
+        }
+        core.feed.notify_all();
     }
 }

@@ -102,7 +102,9 @@ impl Core {
             meta::get(&buffer).is_some_and(|r| matches!(r.freshness, Freshness::Absent(AbsentReason::EngineError)));
         let mut given = Some(buffer);
         let mut state = self.lock();
-        if !state.is_current(generation) || state.flushing || state.stopped {
+        // What comes out while the chain's flush is still under way is of before it.
+        let flushing = state.flushing || state.branch.as_ref().is_some_and(|branch| branch.is_flushing());
+        if !state.is_current(generation) || flushing || state.stopped {
             drop(state);
             return Err(gst::FlowError::Flushing);
         }
@@ -256,6 +258,8 @@ impl Core {
                         continue;
                     }
                     Some(feed) => {
+                        // Under the lock: a flush that begins now waits for it.
+                        branch.set_pushing(true);
                         drop(state);
                         self.room.notify_all();
                         return Some(feed);
