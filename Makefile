@@ -8,13 +8,16 @@ export PATH := $(PATH):$(VIGIL_HOME)/tools/bin
 FUZZ_SECONDS ?= 20
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo test build setup reference parity lint docs-check bench fuzz clean
+.PHONY: help demo demo-faults test build setup reference parity lint docs-check bench fuzz clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: build ## Install what is missing, build, run the demo: out/demo.mp4, out/demo.jsonl
 	@scripts/demo
+
+demo-faults: build ## The same while its engine is killed and hangs: out/faults.mp4, out/faults.jsonl
+	@scripts/demo-faults
 
 test: setup reference ## Install what is missing, run every test
 	cargo nextest run

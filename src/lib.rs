@@ -18,6 +18,7 @@ pub mod pre;
 pub mod result;
 pub mod telemetry;
 pub mod tracking;
+pub mod watchdog;
 
 /// The version of the plugin and the command: the crate's, and the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID"));

@@ -238,6 +238,12 @@ impl Model {
     /// A model on a fake engine, whose one class is `thing`.
     #[cfg(test)]
     pub fn fake(engine: crate::engine::fake::Fake) -> Self {
+        Self::fake_on(Arc::new(Lanes::start(Arc::new(engine)).unwrap()))
+    }
+
+    /// As [`fake`](Self::fake), on lanes of the test.
+    #[cfg(test)]
+    pub fn fake_on(lanes: Arc<Lanes>) -> Self {
         use crate::bundle::contract::{Align, Color, DecoderKind, Layout, OutputContract, Resize, Task};
         let input = InputContract {
             layout: Layout::Nchw,
@@ -256,8 +262,7 @@ impl Model {
         let output = OutputContract::new(DecoderKind::Yolov8);
         let path = std::path::Path::new("fake.onnx");
         let bundle = Bundle::bare(path, (String::new(), 0), Task::Detect, vec!["thing".into()], input, output);
-        let lanes = Lanes::start(Arc::new(engine)).unwrap();
-        Self::finish(bundle, "digest", Arc::new(lanes), "fake".into(), &Request::default()).unwrap()
+        Self::finish(bundle, "digest", lanes, "fake".into(), &Request::default()).unwrap()
     }
 
     /// The bundle.

@@ -195,43 +195,61 @@ pub struct ModelId {
     pub digest: String,
 }
 
-/// Why a frame carries no analysis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AbsentReason {
+/// Makes [`AbsentReason`] from one list of variants, their words and their texts, so that `ALL` cannot lack one.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $reason:ident = $word:literal, $text:literal;)+) => {
+        /// Why a frame carries no analysis.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum AbsentReason {
+            $($(#[doc = $doc])+ $reason,)+
+        }
+
+        impl AbsentReason {
+            /// Every reason that there is.
+            pub const ALL: &[Self] = &[$(Self::$reason),+];
+
+            /// The word that records and messages use.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $word,)+
+                }
+            }
+
+            /// A few words for people, to stand behind "analysis off:".
+            pub fn describe(self) -> &'static str {
+                match self {
+                    $(Self::$reason => $text,)+
+                }
+            }
+        }
+    };
+}
+
+reasons! {
     /// The element is set up to skip this frame and has no earlier result to hold.
-    Skipped,
+    Skipped = "skipped", "frame skipped";
     /// No model is loaded yet.
-    NoModel,
+    NoModel = "no-model", "no model";
     /// The engine failed on this frame.
-    EngineError,
+    EngineError = "engine-error", "engine failed";
     /// The engine died or hung and is being started anew.
-    EngineRestarting,
+    EngineRestarting = "engine-restarting", "engine restarting";
     /// The analysis did not answer in time.
-    Deadline,
+    Deadline = "deadline", "no answer in time";
     /// The frame could not be read or is of a size that cannot be analysed.
-    BadFrame,
+    BadFrame = "bad-frame", "frame unreadable";
     /// The supervised chain failed and is being replaced.
-    ChainError,
+    ChainError = "chain-error", "chain failed";
     /// The supervised chain has not delivered its first frames yet.
-    Starting,
+    Starting = "starting", "starting";
     /// Analysis was switched off by the operator.
-    Maintenance,
+    Maintenance = "maintenance", "maintenance";
 }
 
 impl AbsentReason {
-    /// The word that records and messages use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Skipped => "skipped",
-            Self::NoModel => "no-model",
-            Self::EngineError => "engine-error",
-            Self::EngineRestarting => "engine-restarting",
-            Self::Deadline => "deadline",
-            Self::BadFrame => "bad-frame",
-            Self::ChainError => "chain-error",
-            Self::Starting => "starting",
-            Self::Maintenance => "maintenance",
-        }
+    /// Whether analysis is out of order or switched off, as opposed to a frame that was skipped as planned.
+    pub fn is_outage(self) -> bool {
+        self != Self::Skipped
     }
 }
 

@@ -8,6 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use gstvigil::analysis::{Analysis, Input, Settings, Times};
 use gstvigil::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat, View};
@@ -68,7 +69,8 @@ fn cost(model: &Arc<Model>, format: PixelFormat, (width, height): (u32, u32)) ->
     let view = FrameView::new(info, &planes).unwrap();
     let analysis = Analysis::<usize>::new();
     analysis.slot().replace(Some(Arc::clone(model)));
-    analysis.set_settings(Settings { max_in_flight: 2, ..Settings::default() });
+    let run_limit = Some(Duration::from_secs(3600));
+    analysis.set_settings(Settings { max_in_flight: 2, run_limit, ..Settings::default() });
     let pair = |n: usize| {
         // Both are read before one is entered: each pair needs the buffers of two frames, from the first one on.
         let input = Input {

@@ -13,10 +13,14 @@ use gst::prelude::*;
 use gst_app::{AppSink, AppSrc};
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo};
+use gstvigil::engine::{EngineError, Io, TensorData};
 use gstvigil::gstutil::frame::{FORMATS, frame_info};
+use gstvigil::model::{Model, Request};
 use gstvigil::result::{AbsentReason, BBox, Freshness, Object};
 
 const RED: (u8, u8, u8) = (255, 0, 0);
+/// On which the model hang.onnx runs without end.
+const WHITE: (u8, u8, u8) = (255, 255, 255);
 /// Far longer than anything here takes; a test that waits for it fails.
 const LONG: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
@@ -509,5 +513,136 @@ fn a_stopped_element_lets_go_of_its_engine() {
         }
         element.set_state(gst::State::Null).unwrap();
         eventually("the engine is gone", || !threads().iter().any(|name| name.starts_with("vigil-lane")));
+    }
+}
+
+/// An element with the model that hangs, alone between two pads of the test, and its bus.
+fn hanging(timeout: Duration) -> (Harness, gst::Bus, gst::Caps) {
+    let caps = caps(VideoFormat::Rgb, 32, 32);
+    let element = gst::ElementFactory::make("vigilinfer").property("model", model("hang")).build().unwrap();
+    element.set_property("engine-timeout", timeout.as_nanos() as u64);
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.play();
+    harness.set_src_caps(caps.clone());
+    (harness, bus, caps)
+}
+
+#[test]
+fn runs_without_end_cost_their_frames_the_result_and_nothing_else() {
+    let (mut harness, bus, caps) = hanging(Duration::ZERO);
+    let element = harness.element().unwrap();
+    let mut number = 0;
+    let mut pass = |harness: &mut Harness, colour| {
+        harness.push(frame(&caps, colour, number)).unwrap();
+        let buffer = harness.pull().unwrap();
+        assert_eq!(buffer.pts(), frame(&caps, colour, number).pts());
+        number += 1;
+        result(&buffer)
+    };
+    assert_eq!(pass(&mut harness, RED).freshness, Freshness::Fresh);
+    let latency = harness.query_latency();
+    // Only the runs without end get a limit that a slow machine may exceed without a fault.
+    element.set_property("engine-timeout", 100_000_000u64);
+    let white: Vec<_> = (0..4).map(|_| pass(&mut harness, WHITE)).collect();
+    for result in &white {
+        assert_eq!(result.freshness, Freshness::Absent(AbsentReason::Deadline));
+        assert!(result.objects.is_empty());
+        assert_eq!(result.absent_since_ns, Some(white[0].utc_ns), "since the first of them");
+    }
+    assert_eq!(harness.query_latency(), latency, "frames without an answer delay no others");
+    element.set_property("engine-timeout", 0u64);
+    let red = pass(&mut harness, RED);
+    assert_eq!((red.freshness, red.absent_since_ns), (Freshness::Fresh, None));
+    assert_eq!(red.objects.len(), 1);
+    let told: Vec<_> = std::iter::from_fn(|| bus.pop())
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Error(e) => Some(format!("error: {}", e.error())),
+            gst::MessageView::Warning(w) => Some(w.error().message().to_owned()),
+            gst::MessageView::Element(e) => e.structure().map(|s| s.name().to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("frame 1: the run took longer than 100ms and was cut"), "{told:?}");
+    assert_eq!(told[1], "vigil-infer");
+    let stats = || element.property::<gst::Structure>("stats");
+    for (name, count) in [("frames", 6), ("fresh", 2), ("absent", 4), ("errors", 4), ("in-flight", 0)] {
+        assert_eq!(stats().get::<u64>(name), Ok(count), "{name}");
+    }
+    // The runtime heeds the cut: no thread is lost, even where one was given up too soon.
+    eventually("no run is abandoned", || stats().get::<u64>("abandoned") == Ok(0));
+}
+
+#[test]
+fn an_element_that_stops_while_its_model_hangs_leaves_nothing_to_the_next() {
+    const NAME: &str = "an_element_that_stops_while_its_model_hangs_leaves_nothing_to_the_next";
+    if !is_child(NAME) {
+        output(again(NAME).env("G_DEBUG", "fatal-criticals"));
+        return;
+    }
+    // Without a limit, and with one that has not come.
+    for timeout in [Duration::ZERO, Duration::from_secs(3600)] {
+        let (mut harness, bus, caps) = hanging(timeout);
+        let element = harness.element().unwrap();
+        harness.push(frame(&caps, WHITE, 0)).unwrap();
+        let stats = |name| element.property::<gst::Structure>("stats").get::<u64>(name);
+        eventually("the run begins", || stats("queue-max").is_ok_and(|waited| waited > 0));
+        assert_eq!(stats("in-flight"), Ok(1));
+        element.set_state(gst::State::Null).unwrap();
+        assert_eq!((stats("in-flight"), stats("frames")), (Ok(0), Ok(0)));
+        eventually("the engine is gone", || !threads().iter().any(|name| name.starts_with("vigil-")));
+        assert_eq!(stats("abandoned"), Ok(0));
+        assert_eq!(complaints(&bus), [""; 0]);
+        drop(harness);
+        let (mut harness, _, caps) = hanging(timeout);
+        harness.push(frame(&caps, RED, 0)).unwrap();
+        assert_eq!(result(&harness.pull().unwrap()).freshness, Freshness::Fresh);
+    }
+}
+
+#[test]
+fn the_runtime_cuts_the_runs_that_are_due_and_no_others() {
+    let request = Request { model: model("hang"), provider: "cpu".into(), threads: 2, lanes: 2, ..Request::default() };
+    let loaded = Model::load(&request).unwrap();
+    let engine = loaded.lanes().engine();
+    let picture = |io: &mut Io, value: f32| {
+        let TensorData::F32(values) = &mut io.inputs[0].data else { panic!("the model takes 32-bit floats") };
+        values.fill(value);
+    };
+    let mut io = loaded.io();
+    picture(&mut io, 0.5);
+    // Late before it begins: whoever cuts runs will not look for it again.
+    assert!(matches!(engine.run(&mut io, Some(Instant::now())), Err(EngineError::Deadline(_))));
+    engine.run(&mut io, None).unwrap();
+    let soon = Instant::now() + Duration::from_secs(3600);
+    let later = soon + Duration::from_secs(1);
+    let mut others = loaded.io();
+    for _ in 0..2 {
+        picture(&mut io, 1.0);
+        picture(&mut others, 1.0);
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| engine.run(&mut io, Some(soon)));
+            let second = scope.spawn(|| engine.run(&mut others, Some(later)));
+            eventually("the first run ends", || {
+                engine.cut(soon);
+                first.is_finished()
+            });
+            assert!(matches!(first.join().unwrap(), Err(EngineError::Deadline(_))));
+            assert!(!second.is_finished(), "it has time");
+            eventually("the second run ends", || {
+                engine.cut(later);
+                second.is_finished()
+            });
+            assert!(matches!(second.join().unwrap(), Err(EngineError::Deadline(_))));
+        });
+        // The same tensors are run again.
+        for io in [&mut io, &mut others] {
+            picture(io, 0.5);
+            engine.run(io, Some(soon)).unwrap();
+            let TensorData::F32(values) = &io.outputs[0].data else { panic!("and gives them") };
+            assert!((values[4 * 21] - 0.5).abs() < 1e-3, "red of box 0: {}", values[4 * 21]);
+        }
     }
 }

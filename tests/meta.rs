@@ -153,8 +153,22 @@ fn the_structure_has_the_documented_fields_and_types() {
 
     let held = of(Freshness::Held { age_ns: 40_000_000 });
     assert_eq!((held.get::<&str>("freshness"), held.get::<u64>("age")), (Ok("held"), Ok(40_000_000)));
-    let absent = of(Freshness::Absent(AbsentReason::EngineError));
-    assert_eq!((absent.get::<&str>("freshness"), absent.get::<&str>("reason")), (Ok("absent"), Ok("engine-error")));
+    let page = include_str!("../docs/metadata.md");
+    for &reason in AbsentReason::ALL {
+        let absent = of(Freshness::Absent(reason));
+        assert_eq!(
+            (absent.get::<&str>("freshness"), absent.get::<&str>("reason")),
+            (Ok("absent"), Ok(reason.as_str()))
+        );
+        assert!(!absent.has_field("since"), "unknown");
+        let row = format!("| `{}` |", reason.as_str());
+        assert!(page.contains(&row), "docs/metadata.md does not describe {}", reason.as_str());
+    }
+    let since_ns = 1_699_999_990_000_000_000;
+    let starting = Freshness::Absent(AbsentReason::Starting);
+    let known = FrameResult { absent_since_ns: Some(since_ns), ..sample(starting) };
+    let absent = meta::structure::from_result("vigil-result", &known);
+    assert_eq!((absent.get::<&str>("reason"), absent.get::<u64>("since")), (Ok("starting"), Ok(since_ns)));
 
     let objects = s.get::<gst::List>("objects").unwrap();
     let person = objects.first().unwrap().get::<gst::Structure>().unwrap();
@@ -168,7 +182,6 @@ fn the_structure_has_the_documented_fields_and_types() {
     assert_eq!((day.get::<&str>("label"), day.get::<u32>("class-id")), (Ok("day"), Ok(4)));
     assert_eq!(day.get::<f32>("confidence"), Ok(0.25));
 
-    let page = include_str!("../docs/metadata.md");
     for structure in [&s, &held, &absent, &person, &day] {
         for field in structure.fields() {
             assert!(page.contains(&format!("`{field}`")), "docs/metadata.md does not describe {field}");

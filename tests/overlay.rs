@@ -21,7 +21,7 @@ const GROUND: u8 = 7;
 fn overlay() -> gst::Element {
     init();
     let element = gst::ElementFactory::make("vigiloverlay").property("line-width", 2u32).build().unwrap();
-    for name in ["show-labels", "show-confidence", "show-tracks", "show-status"] {
+    for name in ["show-labels", "show-confidence", "show-tracks", "show-absent", "show-status"] {
         element.set_property(name, false);
     }
     element.set_property("tail-time", 0u64);
@@ -219,6 +219,34 @@ fn held_results_and_missing_analysis_are_seen() {
     assert_eq!(count(&draw(absent.clone())), 0);
     element.set_property("show-status", true);
     assert!(count(&draw(absent)) > 500, "a badge");
+}
+
+#[test]
+fn a_banner_says_that_analysis_is_off_in_every_format() {
+    // Wide enough for one line, high for two, and hardly enough for anything.
+    for (format, (width, height)) in
+        FORMATS.into_iter().flat_map(|f| [(640, 48), (240, 320), (31, 9), (1, 1)].map(|size| (f, size)))
+    {
+        let info = info(format, width, height);
+        let element = overlay();
+        let mut h = harness(&element, &info);
+        let mut draw = |reason, absent_since_ns| {
+            let r = FrameResult { absent_since_ns, ..FrameResult::absent(reason, (width, height)) };
+            bytes(&h.push_and_pull(frame(&info, 0, 0, Some(r))).unwrap())
+        };
+        let ground = draw(AbsentReason::EngineRestarting, None);
+        assert!(ground.iter().all(|v| *v == GROUND), "switched off");
+        element.set_property("show-absent", true);
+        assert_eq!(draw(AbsentReason::Skipped, None), ground, "planned");
+        let plain = draw(AbsentReason::EngineRestarting, None);
+        if width == 1 {
+            continue;
+        }
+        assert_ne!(plain, ground, "{format:?} {width}x{height}");
+        let dated = draw(AbsentReason::EngineRestarting, Some(5_000_000_000));
+        assert_eq!(dated != plain, width >= 240, "{format:?} {width}x{height}");
+        assert_eq!(draw(AbsentReason::EngineRestarting, None), plain, "the time is gone again");
+    }
 }
 
 #[test]

@@ -110,16 +110,53 @@ fn frames_that_were_not_analysed_are_predicted() {
 #[test]
 fn nothing_is_made_up() {
     let mut h = harness();
-    // Skipped before anything was analysed, and not analysed because of a failure.
-    for (i, reason) in (0u64..).zip([AbsentReason::Skipped, AbsentReason::EngineError]) {
-        let (_, result) = run(&mut h, Some(FRAME * i), result(Freshness::Absent(reason), Vec::new()));
-        assert_eq!(result.freshness, Freshness::Absent(reason));
+    let absent = |reason| FrameResult { absent_since_ns: Some(77), ..result(Freshness::Absent(reason), Vec::new()) };
+    // Skipped before anything was analysed, and not analysed for any other reason.
+    let every = || (0u32..).zip(AbsentReason::ALL);
+    for (i, &reason) in every() {
+        let (_, after) = run(&mut h, Some(FRAME * u64::from(i)), absent(reason));
+        assert_eq!(*after, absent(reason));
     }
-    fresh(&mut h, Some(FRAME * 2), &[0.1]);
-    let failed = result(Freshness::Absent(AbsentReason::EngineError), Vec::new());
-    let (_, after) = run(&mut h, Some(FRAME * 3), failed.clone());
-    assert_eq!(*after, failed);
-    assert_eq!(fresh(&mut h, Some(FRAME * 4), &[0.1]), [1]);
+    let start = FRAME * 20;
+    fresh(&mut h, Some(start), &[0.1]);
+    for (i, &reason) in every().filter(|(_, reason)| reason.is_outage()) {
+        let (out, after) = run(&mut h, Some(start + FRAME * u64::from(i)), absent(reason));
+        assert_eq!(*after, absent(reason), "freshness, reason and time are not the tracker's");
+        assert_eq!(out.iter_meta::<Roi>().count(), 0);
+    }
+    assert_eq!(fresh(&mut h, Some(start + FRAME * 12), &[0.1]), [1]);
+    // What the tracker does know about is held, and held results are not absent since any time.
+    let (_, held) = run(&mut h, Some(start + FRAME * 13), absent(AbsentReason::Skipped));
+    let age_ns = FRAME.nseconds();
+    assert_eq!((held.freshness, held.absent_since_ns), (Freshness::Held { age_ns }, None));
+}
+
+#[test]
+fn identities_outlast_a_short_outage_and_end_in_a_long_one() {
+    let restarting = || result(Freshness::Absent(AbsentReason::EngineRestarting), Vec::new());
+    // Frames of outage, of 40 ms; identities are kept for 2 s.
+    for (frames, ids_after) in [(40, vec![1, 2]), (60, vec![3, 4])] {
+        let mut h = harness();
+        let mut n = 0..;
+        let mut next = || Some(FRAME * n.next().unwrap());
+        for _ in 0..5 {
+            assert_eq!(fresh(&mut h, next(), &[0.1, 0.6]), [1, 2]);
+        }
+        for _ in 0..frames {
+            let (_, after) = run(&mut h, next(), restarting());
+            assert_eq!(*after, restarting(), "no prediction on a frame without analysis");
+        }
+        // Analysis is back, but skips this frame: predictions only of what may still be there.
+        let skipped = result(Freshness::Absent(AbsentReason::Skipped), Vec::new());
+        let (_, first) = run(&mut h, next(), skipped.clone());
+        if frames == 40 {
+            assert_eq!((ids(&first), first.freshness.as_str()), (vec![1, 2], "held"));
+        } else {
+            assert_eq!(*first, skipped, "held without objects would say that nobody is there");
+        }
+        assert_eq!(fresh(&mut h, next(), &[0.1, 0.6]), ids_after, "after {frames} frames");
+        assert_eq!(stat(&h, "untouched"), if frames == 40 { 40 } else { 61 });
+    }
 }
 
 #[test]

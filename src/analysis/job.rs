@@ -1,11 +1,12 @@
 //! The buffers of one frame's runs, and their steps.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Settings, Stats, nanos};
 use crate::cascade::{Findings, Pick};
-use crate::engine::{Engine, EngineError, Io};
+use crate::engine::lanes::Lane;
+use crate::engine::{EngineError, Io};
 use crate::frame::{FrameView, View};
 use crate::model::Model;
 use crate::post::{Scratch, Thresholds};
@@ -23,6 +24,8 @@ pub(super) struct Job {
     pictures: Vec<Picture>,
     own_thresholds: Thresholds,
     thresholds: Thresholds,
+    /// Longest that one run may take.
+    limit: Option<Duration>,
     scratch: Scratch,
     name: Arc<str>,
     /// What the model says about one object.
@@ -51,6 +54,7 @@ impl Job {
             pictures: Vec::new(),
             own_thresholds: thresholds.clone(),
             thresholds,
+            limit: None,
             scratch: Scratch::default(),
             name: model.id().name.as_str().into(),
             part: FrameResult::absent(AbsentReason::NoModel, (0, 0)),
@@ -80,6 +84,7 @@ impl Job {
         if let Some(max) = settings.max_objects {
             self.thresholds.max_objects = max;
         }
+        self.limit = settings.run_limit;
         self.pictures.clear();
         let count = picks.map_or(1, <[Pick]>::len);
         let batch = self.model.batch();
@@ -102,10 +107,11 @@ impl Job {
         Ok(())
     }
 
-    /// Runs the model and reads its answer: about the whole frame into `result`, about objects into `found`.
+    /// Runs the model on a lane, for the frame of that number, and reads its answer: about the whole frame into `result`,
+    /// about objects into `found`.
     pub(super) fn run(
         &mut self,
-        engine: &dyn Engine,
+        (lane, number): (&Lane<'_>, u64),
         stats: &Stats,
         result: &mut FrameResult,
         found: &mut Vec<(Pick, Findings)>,
@@ -114,7 +120,7 @@ impl Job {
         let task = self.model.bundle().task;
         for (run, pictures) in self.runs.iter_mut().zip(self.pictures.chunks(batch)) {
             let start = Instant::now();
-            engine.run(&mut run.io, None)?;
+            lane.run(&mut run.io, number, self.limit)?;
             stats.run.record(nanos(start));
             let start = Instant::now();
             let places = match run.io.inputs.get(image).map(|t| t.shape.as_slice()) {

@@ -142,8 +142,11 @@ impl<T: Send + 'static> Analysis<T> {
         queue.delivering = true;
         if matches!(entry.state, State::Hold) {
             hold(&mut entry.result, queue.last_fresh.as_deref());
-        } else if entry.picks.is_none() && entry.result.freshness == Freshness::Fresh {
-            queue.last_fresh = Some(Arc::new(entry.result.clone()));
+        } else if entry.picks.is_none() {
+            queue.date(&mut entry.result);
+            if entry.result.freshness == Freshness::Fresh {
+                queue.last_fresh = Some(Arc::new(entry.result.clone()));
+            }
         }
         drop(queue);
         self.shared.changed.notify_all();
@@ -229,26 +232,35 @@ impl<T: Send + 'static> Analysis<T> {
 
     /// Numbers frames from 0 again: for a new start.
     pub fn restart(&self) {
-        {
-            let mut queue = self.shared.lock();
-            queue.frames = 0;
-            queue.stopped = false;
-        }
+        self.shared.lock().restart();
         self.resume();
     }
 
     /// Lets go of the model and of the memory that jobs hold. Waits, within bounds, for the runs under way: an engine that
-    /// runs on while the process ends crashes it.
+    /// runs on while the process ends crashes it. Runs that are not over then are cut, and whoever loads the model next
+    /// gets another engine.
     pub fn release(&self) {
-        let queue = self.shared.lock();
-        let waited = self.shared.changed.wait_timeout_while(queue, RELEASE_LIMIT, |queue| queue.in_flight > 0);
-        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        self.settle(RELEASE_LIMIT);
+        let hanging = self.shared.lock().running_models();
+        hanging.iter().for_each(|model| model.lanes().give_up(&self.user));
+        if !hanging.is_empty() {
+            self.settle(RELEASE_LIMIT);
+        }
+        drop(hanging);
+        let mut queue = self.shared.lock();
         // A run that is later than that gives up its job by itself.
         queue.model = Weak::new();
         let free = std::mem::take(&mut queue.free);
         drop(queue);
         drop(free);
         drop(self.slot.replace(None));
+    }
+
+    /// Waits until nothing is in flight, for at most `limit`.
+    fn settle(&self, limit: Duration) {
+        let queue = self.shared.lock();
+        let waited = self.shared.changed.wait_timeout_while(queue, limit, |queue| queue.in_flight > 0);
+        drop(waited);
     }
 }
 
@@ -289,5 +301,7 @@ fn hold(result: &mut FrameResult, last: Option<&FrameResult>) {
     result.embedding.clone_from(&last.embedding);
 }
 
+#[cfg(test)]
+mod hang_tests;
 #[cfg(test)]
 mod tests;

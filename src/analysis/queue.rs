@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::job::Job;
 use super::{Stats, nanos};
 use crate::cascade::{Cascade, Findings, Pick};
-use crate::engine::lanes::User;
+use crate::engine::lanes::{Lane, User};
 use crate::engine::{Engine, EngineError};
 use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult, Freshness};
@@ -41,6 +41,34 @@ pub(super) struct Entry<T> {
     pub(super) own_ns: u64,
 }
 
+impl<T> Entry<T> {
+    /// The frame goes on without an answer: the entry's result is as it was before the run.
+    fn fail(&mut self, error: &EngineError) {
+        self.error = Some(error.to_string());
+        // What an earlier model found about the frame stays true.
+        if self.picks.is_none() {
+            self.result.freshness = Freshness::Absent(match error {
+                EngineError::Deadline(_) => AbsentReason::Deadline,
+                EngineError::Restarting(_) => AbsentReason::EngineRestarting,
+                _ => AbsentReason::EngineError,
+            });
+        }
+        self.ready();
+    }
+
+    fn ready(&mut self) {
+        self.state = State::Ready;
+        self.own_ns = nanos(self.begun);
+    }
+}
+
+/// A frame on a lane.
+struct Running {
+    /// The entry's, which may be dropped meanwhile.
+    number: u64,
+    model: Weak<Model>,
+}
+
 #[allow(clippy::vec_box, reason = "jobs are large and wander between entries, lanes and this list")]
 pub(super) type Jobs = Vec<Box<Job>>;
 
@@ -50,11 +78,16 @@ pub(super) struct Queue<T> {
     pub(super) first: u64,
     /// Frames seen since the start.
     pub(super) frames: u64,
-    /// Jobs that are queued or on a lane.
+    /// Jobs that are read, queued or on a lane.
     pub(super) in_flight: usize,
+    /// Those on a lane. Whoever takes one off the list decides what becomes of its frame: the lane that comes back, or
+    /// the one who says that it is overdue.
+    running: Vec<Running>,
     /// Jobs for the next frames, all of `model`.
     pub(super) free: Jobs,
     pub(super) last_fresh: Option<Arc<FrameResult>>,
+    /// When analysis began to fail, nanoseconds since 1970 UTC.
+    failing_since: Option<u64>,
     /// A frame was taken by `next` and is on its way out.
     pub(super) delivering: bool,
     /// Between flush and resume.
@@ -96,8 +129,10 @@ impl<T> Default for Queue<T> {
             first: 0,
             frames: 0,
             in_flight: 0,
+            running: Vec::new(),
             free: Vec::new(),
             last_fresh: None,
+            failing_since: None,
             delivering: false,
             flushing: false,
             failed: false,
@@ -130,6 +165,49 @@ impl<T> Queue<T> {
         None
     }
 
+    /// Takes a frame off the list of those on a lane; `false` if it is not there any more.
+    fn end_run(&mut self, number: u64) -> bool {
+        let at = self.running.iter().position(|run| run.number == number);
+        at.map(|at| self.running.swap_remove(at)).is_some()
+    }
+
+    /// The entry of that number, unless a flush has dropped it.
+    fn entry(&mut self, number: u64) -> Option<&mut Entry<T>> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(at)
+    }
+
+    /// The place of the first entry that waits for a lane of `engine`. Others wait for the engine of another model,
+    /// which was or will be the current one.
+    fn queued_for(&self, engine: &dyn Engine) -> Option<usize> {
+        let ours = |state: &State| matches!(state, State::Queued(job, _) if std::ptr::addr_eq(job.model().lanes().engine(), engine));
+        self.entries.iter().position(|entry| ours(&entry.state))
+    }
+
+    /// The models whose runs are under way.
+    pub(super) fn running_models(&self) -> Vec<Arc<Model>> {
+        self.running.iter().filter_map(|run| run.model.upgrade()).collect()
+    }
+
+    /// Says on the result of a frame that comes out since when analysis fails, if it does.
+    pub(super) fn date(&mut self, result: &mut FrameResult) {
+        use AbsentReason::{Deadline, EngineError, EngineRestarting};
+        match result.freshness {
+            Freshness::Fresh => self.failing_since = None,
+            Freshness::Absent(EngineError | Deadline | EngineRestarting) => {
+                result.absent_since_ns = Some(*self.failing_since.get_or_insert(result.utc_ns));
+            }
+            _ => {}
+        }
+    }
+
+    /// Analysis starts anew.
+    pub(super) fn restart(&mut self) {
+        self.frames = 0;
+        self.stopped = false;
+        self.failing_since = None;
+    }
+
     /// Makes `model` the one whose jobs are kept; returns those of another, to be dropped without the lock.
     pub(super) fn use_model(&mut self, model: &Arc<Model>) -> Jobs {
         if std::ptr::eq(self.model.as_ptr(), Arc::as_ptr(model)) {
@@ -141,34 +219,59 @@ impl<T> Queue<T> {
 }
 
 impl<T: Send> User for Shared<T> {
-    fn work(&self, engine: &dyn Engine) {
-        let Some((number, mut job, mut result)) = self.take_queued(engine) else {
+    fn work(&self, lane: &Lane<'_>) {
+        let Some((number, mut job, mut result)) = self.take_queued(lane.engine()) else {
             return;
         };
         let mut found = Vec::new();
-        let answer = catch_unwind(AssertUnwindSafe(|| job.run(engine, &self.stats, &mut result, &mut found)))
-            .unwrap_or_else(|_| Err(EngineError::Run("the engine panicked".into())));
+        let answer = catch_unwind(AssertUnwindSafe(|| job.run((lane, number), &self.stats, &mut result, &mut found)))
+            .unwrap_or_else(|_| Err(EngineError::Run("the decoder panicked".into())));
         let mut queue = self.lock();
+        if !queue.end_run(number) {
+            // The frame has gone on without the answer, and the job is nobody's any more.
+            drop(queue);
+            drop(job);
+            return;
+        }
         let stale = queue.take_back(job);
         // A flush may have dropped the frame meanwhile.
-        if let Some(entry) = number.checked_sub(queue.first).and_then(|i| queue.entries.get_mut(i as usize)) {
+        if let Some(entry) = queue.entry(number) {
             entry.looked = true;
             match answer {
-                Ok(()) => entry.found = found,
-                Err(error) => {
-                    entry.error = Some(error.to_string());
-                    // What an earlier model found about the frame stays true.
-                    if entry.picks.is_none() {
-                        result.objects.clear();
-                        result.classes.clear();
-                        result.freshness = Freshness::Absent(AbsentReason::EngineError);
-                    }
+                Ok(()) => {
+                    (entry.found, entry.result) = (found, result);
+                    entry.ready();
                 }
+                Err(error) => entry.fail(&error),
             }
-            entry.result = result;
-            entry.state = State::Ready;
-            entry.own_ns = nanos(entry.begun);
         }
+        drop(queue);
+        self.changed.notify_all();
+        drop(stale);
+    }
+
+    fn overdue(&self, number: u64, error: &EngineError) {
+        let mut queue = self.lock();
+        if queue.end_run(number) {
+            queue.in_flight -= 1;
+            if let Some(entry) = queue.entry(number) {
+                entry.looked = true;
+                entry.fail(error);
+            }
+        }
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    fn refused(&self, engine: &dyn Engine, error: &EngineError) {
+        let mut queue = self.lock();
+        let waits = queue.queued_for(engine).and_then(|at| queue.entries.get_mut(at));
+        let state = waits.map(|entry| {
+            let state = std::mem::replace(&mut entry.state, State::Ready);
+            entry.fail(error);
+            state
+        });
+        let stale = state.and_then(|state| queue.give_back(state));
         drop(queue);
         self.changed.notify_all();
         drop(stale);
@@ -176,18 +279,17 @@ impl<T: Send> User for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// The first entry that waits for a lane of `engine`: its number, its job, and its result to be filled in. Others
-    /// wait for the engine of another model, which was or will be the current one.
+    /// The first entry that waits for a lane of `engine`: its number, its job, and its result to be filled in.
     fn take_queued(&self, engine: &dyn Engine) -> Option<(u64, Box<Job>, FrameResult)> {
         let mut queue = self.lock();
-        let ours = |state: &State| matches!(state, State::Queued(job, _) if std::ptr::addr_eq(job.model().lanes().engine(), engine));
-        let at = queue.entries.iter().position(|e| ours(&e.state))?;
+        let at = queue.queued_for(engine)?;
         let number = queue.first + at as u64;
         let entry = queue.entries.get_mut(at)?;
         let State::Queued(job, since) = std::mem::replace(&mut entry.state, State::Running) else {
             return None;
         };
         let result = entry.result.clone();
+        queue.running.push(Running { number, model: Arc::downgrade(job.model()) });
         drop(queue);
         self.stats.queue.record(nanos(since));
         Some((number, job, result))

@@ -8,9 +8,9 @@ use crate::engine::fake::Fake;
 use crate::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, PixelFormat, View};
 use crate::model::Model;
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 
-fn view(bytes: &[u8]) -> FrameView<'_> {
+pub(super) fn view(bytes: &[u8]) -> FrameView<'_> {
     let info = FrameInfo {
         format: PixelFormat::Rgb,
         width: 4,
@@ -21,7 +21,7 @@ fn view(bytes: &[u8]) -> FrameView<'_> {
     FrameView::new(info, &[(bytes, 12)]).unwrap()
 }
 
-fn input<'a>(frame: Option<&'a FrameView<'a>>, n: u64) -> Input<'a> {
+pub(super) fn input<'a>(frame: Option<&'a FrameView<'a>>, n: u64) -> Input<'a> {
     Input { frame, view: View::default(), size: (4, 4), times: times(n), earlier: None }
 }
 
@@ -30,19 +30,23 @@ fn times(n: u64) -> Times {
 }
 
 /// A white frame; the fake engine finds one thing on it with a score of 1.
-fn enter(analysis: &Analysis<u64>, n: u64) -> Result<(), Flushing> {
+pub(super) fn enter(analysis: &Analysis<u64>, n: u64) -> Result<(), Flushing> {
     let ticket = analysis.read(&input(Some(&view(&[255; 48])), n))?;
     analysis.enter(ticket, n)
 }
 
-fn with(engine: Fake, settings: Settings) -> Analysis<u64> {
+pub(super) fn with(engine: Fake, settings: Settings) -> Analysis<u64> {
+    with_model(Model::fake(engine), settings)
+}
+
+pub(super) fn with_model(model: Model, settings: Settings) -> Analysis<u64> {
     let analysis = Analysis::new();
-    analysis.slot().replace(Some(Arc::new(Model::fake(engine))));
+    analysis.slot().replace(Some(Arc::new(model)));
     analysis.set_settings(settings);
     analysis
 }
 
-fn next(analysis: &Analysis<u64>) -> Outcome<u64> {
+pub(super) fn next(analysis: &Analysis<u64>) -> Outcome<u64> {
     let outcome = analysis.next().unwrap();
     analysis.delivered();
     outcome
@@ -222,7 +226,7 @@ fn overrides_replace_the_bundles_thresholds() {
 }
 
 /// Lets other threads go on until `true`.
-fn until(condition: impl Fn() -> bool) {
+pub(super) fn until(condition: impl Fn() -> bool) {
     while !condition() {
         thread::yield_now();
     }
@@ -320,7 +324,7 @@ fn after_a_failure_frames_are_refused_until_it_is_over_and_a_stop_is_for_good() 
 }
 
 /// A frame with objects on tracks 1, 2, … over its quarters, for a model that looks at them.
-fn with_objects(n: u64, count: u32) -> FrameResult {
+pub(super) fn with_objects(n: u64, count: u32) -> FrameResult {
     use crate::result::{BBox, Object, Track, TrackState};
     let track = |id| Track { id, state: TrackState::Confirmed, age_ns: 0, unseen_ns: 0, velocity: (0.0, 0.0) };
     let objects = (0..count).map(|i| {
@@ -336,13 +340,13 @@ fn with_objects(n: u64, count: u32) -> FrameResult {
     }
 }
 
-fn enter_objects(analysis: &Analysis<u64>, n: u64, earlier: &FrameResult) {
+pub(super) fn enter_objects(analysis: &Analysis<u64>, n: u64, earlier: &FrameResult) {
     let view = view(&[255; 48]);
     let ticket = analysis.read(&Input { earlier: Some(earlier), ..input(Some(&view), n) }).unwrap();
     analysis.enter(ticket, n).unwrap();
 }
 
-fn cascade(rules: crate::cascade::Rules) -> Settings {
+pub(super) fn cascade(rules: crate::cascade::Rules) -> Settings {
     let rules = crate::cascade::Rules { min_size: 0, ..rules };
     Settings { cascade: Some(Arc::new(rules)), max_in_flight: 4, ..Settings::default() }
 }

@@ -1,6 +1,7 @@
 //! What goes into the analysis, and what comes out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cascade::Rules;
 use crate::frame::{FrameView, View};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub max_objects: Option<usize>,
     /// The model looks at objects that were found before, by these rules; `None`: at whole frames.
     pub cascade: Option<Arc<Rules>>,
+    /// Longest that one run of the model may take; a frame whose run takes longer goes on as `absent`. `None`: no limit.
+    pub run_limit: Option<Duration>,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             iou: None,
             max_objects: None,
             cascade: None,
+            run_limit: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! without converting the frame.
 //!
 //! ```text
-//! painter  what is drawn and in which order; label: where labels go; tail: where tracks have been
+//! painter  what is drawn and in which order; label: where labels go; tail: where tracks have been; banner: no analysis
 //!    ↓
 //! shape, text   which pixels a shape covers, and how much
 //!    ↓
@@ -11,6 +11,7 @@
 //!
 //! [`FrameResult`]: crate::result::FrameResult
 
+mod banner;
 mod canvas;
 mod color;
 mod label;

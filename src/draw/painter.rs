@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::banner::{Banner, Notice};
 use super::canvas::{Canvas, Rect, Scratch};
 use super::color::{AMBER, DARK, LIGHT, RED, Rgb, class_color, track_color};
 use super::label;
@@ -43,6 +44,7 @@ pub struct Painter {
     labels: Vec<(Rect, usize)>,
     words: String,
     line: Line,
+    banner: Banner,
 }
 
 /// What one frame is drawn with.
@@ -70,6 +72,7 @@ impl Painter {
             labels: Vec::new(),
             words: String::new(),
             line: Line::default(),
+            banner: Banner::default(),
         })
     }
 
@@ -89,7 +92,9 @@ impl Painter {
     /// Never fails: what is not finite, inverted or outside the frame is left out or clipped.
     pub fn draw(&mut self, frame: &mut FrameMut<'_>, result: &FrameResult, now_ns: u64) {
         let metrics = Metrics::new(frame.info(), &self.style);
-        self.text.trim();
+        if self.text.trim() {
+            self.banner = Banner::default();
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut canvas = Canvas::new(frame, &mut scratch);
         let mut f = Frame { canvas: &mut canvas, result, metrics, now_ns };
@@ -196,6 +201,10 @@ impl Painter {
     fn draw_text(&mut self, f: &mut Frame<'_, '_, '_>) {
         self.taken.clear();
         let frame = f.canvas.bounds();
+        if let Some(reason) = self.style.outage(&f.result.freshness) {
+            let notice = Notice::new(reason, f.result, frame, f.metrics);
+            self.taken.push(self.banner.draw(f.canvas, &mut self.text, notice));
+        }
         if frame.y1 < 2 * f.metrics.row() || frame.x1 < 4 * i32::from(f.metrics.text) {
             return;
         }
@@ -243,7 +252,7 @@ impl Painter {
         let Metrics { text, pad, .. } = f.metrics;
         let (frame, size) = (f.canvas.bounds(), i32::from(text));
         let (margin, chip) = (2 * pad, pad.max(2));
-        // Below the status where both would not fit side by side.
+        // Below the banner, and below the status where both would not fit side by side.
         let status = self.taken.first().filter(|s| s.x0 < frame.x1 / 2).map_or(0, |s| s.y1);
         let top = status + margin;
         let rows = ((frame.y1 - top - margin - pad) / f.metrics.row()).clamp(0, MAX_CLASSES as i32) as usize;

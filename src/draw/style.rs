@@ -1,7 +1,7 @@
 //! What is drawn and how large.
 
 use crate::frame::FrameInfo;
-use crate::result::{FrameResult, Freshness, Object, TrackState};
+use crate::result::{AbsentReason, FrameResult, Freshness, Object, TrackState};
 
 /// What decides an object's colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,7 +30,9 @@ pub struct Style {
     pub masks: bool,
     /// Keypoints and skeletons.
     pub keypoints: bool,
-    /// A badge on frames whose result is absent or held.
+    /// A banner with the reason on frames without analysis, unless they were skipped as planned.
+    pub absent: bool,
+    /// A badge on frames whose result is held, or absent where no banner says so.
     pub status: bool,
     /// What decides an object's colour.
     pub color_by: ColorBy,
@@ -60,6 +62,7 @@ impl Default for Style {
             tail_ns: 2_000_000_000,
             masks: true,
             keypoints: true,
+            absent: true,
             status: true,
             color_by: ColorBy::Class,
             line_width: 0,
@@ -83,6 +86,7 @@ impl Style {
                     || (self.keypoints && !o.keypoints.is_empty()))
         };
         self.wants_status(&result.freshness)
+            || self.outage(&result.freshness).is_some()
             || (self.labels && result.classes.iter().any(|c| self.wants_confidence(c.confidence)))
             || result.objects.iter().any(object)
     }
@@ -95,12 +99,20 @@ impl Style {
         confidence >= self.min_confidence
     }
 
+    /// The reason that the banner gives, if it is to be drawn.
+    pub(super) fn outage(&self, freshness: &Freshness) -> Option<AbsentReason> {
+        match freshness {
+            Freshness::Absent(reason) if self.absent && reason.is_outage() => Some(*reason),
+            _ => None,
+        }
+    }
+
     pub(super) fn wants_status(&self, freshness: &Freshness) -> bool {
         self.status
             && match freshness {
                 Freshness::Fresh => false,
                 Freshness::Held { age_ns } => *age_ns >= self.held_after_ns.max(STATUS_AFTER_NS),
-                Freshness::Absent(_) => true,
+                Freshness::Absent(_) => self.outage(freshness).is_none(),
             }
     }
 
@@ -154,7 +166,7 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::frame::{ColorMatrix, ColorRange, PixelFormat};
-    use crate::result::{AbsentReason, BBox, FrameClass, Track};
+    use crate::result::{BBox, FrameClass, Track};
 
     fn result(freshness: Freshness) -> FrameResult {
         FrameResult {
@@ -201,7 +213,23 @@ mod tests {
         let patient = Style { held_after_ns: 1_000_000_000, ..Style::default() };
         assert!(!patient.wants(&result(Freshness::Held { age_ns: 500_000_000 })));
         let silent = Style { status: false, ..Style::default() };
-        assert!(!silent.wants(&result(Freshness::Absent(AbsentReason::NoModel))));
+        assert!(!silent.wants(&result(Freshness::Absent(AbsentReason::Skipped))));
+    }
+
+    #[test]
+    fn every_reason_is_told_in_one_place() {
+        for &reason in AbsentReason::ALL {
+            let absent = Freshness::Absent(reason);
+            for (banner, status) in [(true, true), (true, false), (false, true), (false, false)] {
+                let style = Style { absent: banner, status, ..Style::default() };
+                let planned = reason == AbsentReason::Skipped;
+                assert_eq!(style.outage(&absent).is_some(), banner && !planned, "{reason:?} {style:?}");
+                assert_eq!(style.wants_status(&absent), status && (planned || !banner), "{reason:?} {style:?}");
+                assert_eq!(style.wants(&result(absent)), status || (banner && !planned), "{reason:?} {style:?}");
+            }
+        }
+        let held = Freshness::Held { age_ns: u64::MAX };
+        assert_eq!((Style::default().outage(&held), Style::default().outage(&Freshness::Fresh)), (None, None));
     }
 
     #[test]

@@ -77,12 +77,14 @@ impl Text {
         Ok(Self { font, glyphs: Vec::new(), by_char: HashMap::new() })
     }
 
-    /// Makes room where hostile labels have filled the cache. Lines measured before are void.
-    pub fn trim(&mut self) {
-        if self.glyphs.len() > MAX_GLYPHS {
+    /// Makes room where hostile labels have filled the cache; `true` if it did, and lines measured before are void.
+    pub fn trim(&mut self) -> bool {
+        let full = self.glyphs.len() > MAX_GLYPHS;
+        if full {
             self.glyphs.clear();
             self.by_char.clear();
         }
+        full
     }
 
     fn glyph(&mut self, size: u16, c: char) -> usize {

@@ -6,6 +6,7 @@ pub mod export;
 pub mod infer;
 pub mod overlay;
 pub mod track;
+pub mod watchdog;
 
 /// Registers all elements, in the order in which data flows through them.
 ///
@@ -15,5 +16,6 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     infer::register(plugin)?;
     track::register(plugin)?;
     overlay::register(plugin)?;
-    export::register(plugin)
+    export::register(plugin)?;
+    watchdog::register(plugin)
 }

@@ -2,8 +2,10 @@
 
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::Arc;
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
+use ort::session::RunOptions;
 use ort::sys::{ONNXTensorElementDataType as Kind, OrtValue};
 use ort::{AsPointer, api};
 
@@ -20,6 +22,8 @@ pub(super) struct Binding {
     /// Where the tensors' values lay when the binding was made.
     places: Vec<(*const c_void, usize)>,
     ran: bool,
+    /// What a run of these values is cut with; shared with who may cut it.
+    options: Arc<RunOptions>,
 }
 
 // SAFETY: the values belong to the binding alone, and the runtime ties them to no thread.
@@ -89,7 +93,8 @@ impl Binding {
             .map(|t| bytes(&mut t.data))
             .map(|(p, n)| (p.cast_const(), n))
             .collect();
-        let mut binding = Self { inputs: Vec::new(), outputs: Vec::new(), fixed, places, ran: false };
+        let options = Arc::new(RunOptions::new().map_err(|e| e.to_string())?);
+        let mut binding = Self { inputs: Vec::new(), outputs: Vec::new(), fixed, places, ran: false, options };
         for tensor in &mut io.inputs {
             binding.inputs.push(value_over(&memory, tensor)?);
         }
@@ -109,6 +114,10 @@ impl Binding {
                 let (place, len) = bytes(&mut t.data);
                 dynamic(i) || self.places.get(i) == Some(&(place.cast_const(), len))
             })
+    }
+
+    pub(super) fn options(&self) -> &Arc<RunOptions> {
+        &self.options
     }
 
     pub(super) fn inputs(&self) -> *const *mut OrtValue {

@@ -10,6 +10,7 @@ pub mod lanes;
 pub mod memory;
 pub mod onnx;
 pub mod options;
+mod runs;
 pub mod runtime;
 pub mod shared;
 pub mod slot;

@@ -7,17 +7,17 @@
 use std::ffi::{CStr, CString};
 use std::path::Path;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use ort::AsPointer;
 use ort::ep::{self, ExecutionProvider, ExecutionProviderDispatch};
-use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{RunOptions, Session};
 use ort::value::{TensorElementType, ValueType};
 
 use super::binding::Binding;
-use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, runtime};
+use super::runs::Runs;
+use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime};
 
 pub use super::options::Options;
 pub use crate::bundle::contract::PROVIDERS;
@@ -28,8 +28,8 @@ pub struct OnnxEngine {
     spec: Spec,
     names: Names,
     options: Options,
-    /// Held over a run where the provider takes one at a time: a model that warms up uses the engine beside its lane.
-    alone: Mutex<()>,
+    /// Where the provider takes one run at a time they wait here: a model that warms up uses the engine beside its lane.
+    runs: Runs<RunOptions>,
 }
 
 /// Names of inputs and outputs as C wants them.
@@ -57,8 +57,10 @@ impl OnnxEngine {
     ///
     /// # Errors
     /// [`EngineError::Runtime`] without a usable runtime, [`EngineError::Provider`] if the provider is unknown or
-    /// absent, [`EngineError::Model`] if the model is broken or has inputs or outputs that are no tensors.
+    /// absent, [`EngineError::Model`] if the model is broken or has inputs or outputs that are no tensors. Also
+    /// [`EngineError::Runtime`] while too many runs of the process hang.
     pub fn load(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
+        lanes::check_room()?;
         let runtime = runtime::get(ort_library)?;
         let mut options = options.clone();
         options.threads = options.threads.max(1);
@@ -76,7 +78,8 @@ impl OnnxEngine {
                 .collect()
         };
         let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
-        Ok(Self { session, spec, names, options, alone: Mutex::new(()) })
+        let runs = Runs::new(options.provider != "cpu");
+        Ok(Self { session, spec, names, options, runs })
     }
 
     /// Makes the outputs that the model sizes itself into values that [`Binding`] can read.
@@ -88,7 +91,7 @@ impl OnnxEngine {
         let status = unsafe {
             (ort::api().Run)(
                 self.session.ptr().cast_mut(),
-                ptr::null(),
+                binding.options().ptr(),
                 inputs.as_ptr(),
                 binding.inputs().cast(),
                 self.names.inputs.len(),
@@ -228,14 +231,26 @@ impl Engine for OnnxEngine {
         self.options.lanes
     }
 
-    fn run(&self, io: &mut Io, _until: Option<Instant>) -> Result<(), EngineError> {
+    fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {
+        let start = Instant::now();
         let mut binding = Binding::take(io, &self.spec).map_err(EngineError::Run)?;
-        let alone = (self.options.provider != "cpu").then(|| self.alone.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = self.runs.begin(binding.options(), until) {
+            binding.put_back(io);
+            return Err(error);
+        }
         let answer = self.call(&mut binding).and_then(|()| binding.collect(io));
-        drop(alone);
-        binding.put_back(io);
-        answer.map_err(|e| EngineError::Run(first_line(&e)))
+        let cut = self.runs.end(binding.options());
+        // The next run with these options would be cut before it begins.
+        if !cut || binding.options().unterminate().is_ok() {
+            binding.put_back(io);
+        }
+        answer.map_err(|text| match until {
+            Some(until) if cut => EngineError::Deadline(until.saturating_duration_since(start)),
+            _ => EngineError::Run(first_line(&text)),
+        })
     }
 
-    fn cut(&self, _now: Instant) {}
+    fn cut(&self, now: Instant) {
+        self.runs.cut(now, |options| options.terminate().is_ok());
+    }
 }

@@ -20,7 +20,7 @@ type Cell = Arc<Mutex<Weak<Lanes>>>;
 
 static ENGINES: LazyLock<Mutex<HashMap<Key, Cell>>> = LazyLock::new(Mutex::default);
 
-/// The engine for `key`: the one in use, or what `load` makes. Others who ask for the same one meanwhile wait for it.
+/// The engine for `key`: the one in use, if it has always answered, or what `load` makes. Others who ask for the same one meanwhile wait for it.
 ///
 /// # Errors
 /// What `load` says, or [`EngineError::Runtime`] if the system gives no threads.
@@ -32,7 +32,9 @@ pub fn get(key: &Key, load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError
     };
     // Held over the load, so that two users of one model do not both load it; other models have other cells.
     let mut slot = cell.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(lanes) = slot.upgrade() {
+    // Those who use one that hung go on with it; what it computes from now on may be wrong, and its memory is not given
+    // back, so nobody else begins to.
+    if let Some(lanes) = slot.upgrade().filter(|lanes| lanes.is_sound()) {
         return Ok(lanes);
     }
     let lanes = Lanes::start(load()?).map_err(|e| EngineError::Runtime(format!("no thread for the engine: {e}")))?;

@@ -4,13 +4,17 @@
 //! (`docs/schema/vigil-1.record.json`, printed by `vigil schema record`). Fields may be added to `vigil/1`; none is
 //! removed and none changes its meaning.
 
+mod freshness;
+
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::result::{self, AbsentReason, FrameResult, TrackState};
+pub use freshness::{Freshness, Reason};
+
+use crate::result::{self, FrameResult, TrackState};
 
 /// The value of a record's `schema` field.
 pub const SCHEMA: &str = "vigil/1";
@@ -67,48 +71,6 @@ pub struct Source {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-}
-
-/// Whether the model looked at a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "state", rename_all = "kebab-case")]
-pub enum Freshness {
-    /// The model ran on this frame.
-    Fresh,
-    /// The objects are those of an earlier frame, or a tracker's prediction from them.
-    Held {
-        /// Stream time since the frame that was analysed, milliseconds.
-        age_ms: u64,
-    },
-    /// The model did not look.
-    Absent {
-        /// Why not.
-        reason: Reason,
-    },
-}
-
-/// Why a frame carries no analysis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// Inference is set up to skip this frame, and there is no earlier result to hold.
-    Skipped,
-    /// No model is loaded yet.
-    NoModel,
-    /// The engine failed on this frame.
-    EngineError,
-    /// The engine died or hung and is being started anew.
-    EngineRestarting,
-    /// The analysis did not answer in time.
-    Deadline,
-    /// The frame could not be read or is of a size that cannot be analysed.
-    BadFrame,
-    /// The supervised chain failed and is being replaced.
-    ChainError,
-    /// The supervised chain has not delivered its first frames yet.
-    Starting,
-    /// Analysis was switched off by the operator.
-    Maintenance,
 }
 
 /// A model, down to the weights in use.
@@ -284,13 +246,13 @@ impl<'a> Record<'a> {
         Self {
             schema: SCHEMA.into(),
             id: format!("{}/{}/{number}", context.camera, context.run),
-            time: format!("{:.3}", timestamp(result.utc_ns)),
+            time: rfc3339(result.utc_ns),
             camera: context.camera.as_str().into(),
             frame: result.frame,
             pts_ns: result.pts_ns,
             running_time_ns: result.running_time_ns,
             source: Source { width: result.width, height: result.height },
-            freshness: result.freshness.into(),
+            freshness: Freshness::from_result(result),
             model: result.model.as_deref().map(Model::from_result),
             secondary_models: result.secondary.iter().map(|m| Model::from_result(m)).collect(),
             objects: result.objects.iter().map(Object::from_result).collect(),
@@ -370,28 +332,6 @@ impl From<result::Track> for Track {
     }
 }
 
-impl From<result::Freshness> for Freshness {
-    fn from(freshness: result::Freshness) -> Self {
-        match freshness {
-            result::Freshness::Fresh => Self::Fresh,
-            result::Freshness::Held { age_ns } => Self::Held { age_ms: milliseconds(age_ns) },
-            result::Freshness::Absent(reason) => Self::Absent {
-                reason: match reason {
-                    AbsentReason::Skipped => Reason::Skipped,
-                    AbsentReason::NoModel => Reason::NoModel,
-                    AbsentReason::EngineError => Reason::EngineError,
-                    AbsentReason::Deadline => Reason::Deadline,
-                    AbsentReason::EngineRestarting => Reason::EngineRestarting,
-                    AbsentReason::BadFrame => Reason::BadFrame,
-                    AbsentReason::ChainError => Reason::ChainError,
-                    AbsentReason::Starting => Reason::Starting,
-                    AbsentReason::Maintenance => Reason::Maintenance,
-                },
-            },
-        }
-    }
-}
-
 /// The JSON Schema (draft 2020-12) of a record, pretty-printed, with a newline at the end.
 pub fn json_schema() -> String {
     let schema = schemars::schema_for!(Record<'static>);
@@ -401,6 +341,11 @@ pub fn json_schema() -> String {
 /// A UTC time; every `u64` of nanoseconds since 1970 is one.
 pub(super) fn timestamp(utc_ns: u64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(utc_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// A UTC time as records write it, cut to milliseconds.
+fn rfc3339(utc_ns: u64) -> String {
+    format!("{:.3}", timestamp(utc_ns))
 }
 
 /// Nearest milliseconds.
@@ -428,7 +373,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::result::{BBox, FrameClass, ModelId};
+    use crate::result::{AbsentReason, BBox, FrameClass, ModelId};
 
     fn result() -> FrameResult {
         let mut person =
@@ -511,20 +456,24 @@ mod tests {
         let mut absent = FrameResult { objects: vec![], classes: vec![], model: None, ..result() };
         absent.pts_ns = None;
         absent.running_time_ns = None;
-        for reason in [
-            AbsentReason::Skipped,
-            AbsentReason::NoModel,
-            AbsentReason::EngineError,
-            AbsentReason::Deadline,
-            AbsentReason::BadFrame,
-        ] {
-            absent.freshness = result::Freshness::Absent(reason);
-            let line = Record::from_result(&absent, &context(), 0).to_line();
+        // date -u -d @1795428896 → 2026-11-23T10:14:56Z
+        let times = [(None, None), (Some(1_795_428_896_250_999_999), Some("2026-11-23T10:14:56.250Z"))];
+        let every = AbsentReason::ALL.iter().flat_map(|reason| times.map(|time| (*reason, time)));
+        for (number, (reason, (since_ns, since))) in (0..).zip(every) {
+            (absent.freshness, absent.absent_since_ns) = (result::Freshness::Absent(reason), since_ns);
+            let context = context();
+            let record = Record::from_result(&absent, &context, number);
+            let line = record.to_line();
             assert_valid(&line);
             let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
-            assert_eq!(value["freshness"], serde_json::json!({"state": "absent", "reason": reason.as_str()}));
+            let mut expected = serde_json::json!({"state": "absent", "reason": reason.as_str()});
+            if let Some(since) = since {
+                expected["since"] = since.into();
+            }
+            assert_eq!(value["freshness"], expected);
             assert_eq!(value["objects"], serde_json::json!([]));
             assert!(value.get("pts_ns").is_none() && value.get("model").is_none() && value.get("classes").is_none());
+            assert_eq!(serde_json::from_slice::<Record>(&line).unwrap(), record);
         }
         let (full, context) = (result(), context());
         let record = Record::from_result(&full, &context, 1);
@@ -543,6 +492,7 @@ mod tests {
             broken.objects.push(o);
         }
         broken.utc_ns = u64::MAX;
+        broken.absent_since_ns = Some(u64::MAX);
         let line = Record::from_result(&broken, &context(), u64::MAX).to_line();
         assert_eq!(line.iter().filter(|&&b| b == b'\n').count(), 1);
         assert_valid(&line);
@@ -564,6 +514,7 @@ mod tests {
             ("/frame", serde_json::json!(-1)),
             ("/freshness", serde_json::json!({"state": "held"})),
             ("/freshness", serde_json::json!({"state": "absent", "reason": "tired"})),
+            ("/freshness", serde_json::json!({"state": "absent", "reason": "starting", "since": null})),
             ("/objects", serde_json::json!(null)),
             ("/objects/0/confidence", serde_json::json!(1.5)),
             ("/objects/0/box/x", serde_json::json!(null)),

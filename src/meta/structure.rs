@@ -50,8 +50,8 @@ pub(super) fn attribute(a: &Attribute) -> gst::Structure {
 }
 
 /// `result` as a structure called `name`: `frame`, `pts`, `running-time` (ns, absent if unknown), `width`, `height`,
-/// `freshness`, `reason` or `age` (ns), `model`, `release`, `digest`, and the lists `objects` and `classes` of
-/// structures. Coordinates are 0..1 of the frame.
+/// `freshness`, `age` (ns) or `reason` and `since` (ns since 1970 UTC, left out if unknown), `model`, `release`, `digest`,
+/// and the lists `objects` and `classes` of structures. Coordinates are 0..1 of the frame.
 pub fn from_result(name: &str, result: &FrameResult) -> gst::Structure {
     let mut s = gst::Structure::builder(name)
         .field("frame", result.frame)
@@ -68,7 +68,12 @@ pub fn from_result(name: &str, result: &FrameResult) -> gst::Structure {
     match result.freshness {
         Freshness::Fresh => {}
         Freshness::Held { age_ns } => s.set("age", age_ns),
-        Freshness::Absent(reason) => s.set("reason", reason.as_str()),
+        Freshness::Absent(reason) => {
+            s.set("reason", reason.as_str());
+            if let Some(since_ns) = result.absent_since_ns {
+                s.set("since", since_ns);
+            }
+        }
     }
     if let Some(model) = &result.model {
         s.set("model", &model.name);

@@ -132,6 +132,11 @@ impl Tracker {
         self.config = config;
     }
 
+    /// How the tracker works now.
+    pub fn config(&self) -> &TrackerConfig {
+        &self.config
+    }
+
     /// Forgets all identities, as after a seek. Numbers that were given out are not given again.
     pub fn reset(&mut self) {
         self.tracks.clear();

@@ -7,6 +7,7 @@ dynamic.onnx  The same with a dynamic batch, and only the boxes that score over 
 half.onnx     The same in 16-bit floats.
 nan.onnx      The same, with NaN, infinite and inverted boxes before the two.
 fails.onnx    The same, but a run fails when the mean of green is over 1/2.
+hang.onnx     The same, but a run has no end when the mean of green is over 9/10.
 hungry.onnx   The same, but a run takes 1 GiB of memory when the mean of green is over 1/2.
 liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its metadata names 2.
 ints.onnx     The same as red.onnx, but the answer is rounded to 32-bit integers.
@@ -105,6 +106,22 @@ nodes = nodes[:-1] + [
     h.make_node("Concat", ["boxes", "red_row", "blue_safe"], ["output0"], axis=1),
 ]
 save("fails", nodes, inits + [const("two", 1.999), const("one_zero", [0.0])], ("output0", [1, 6, CELLS]), meta=ULTRALYTICS)
+
+# A loop without a count, and a condition that it never changes.
+body = h.make_graph(
+    [h.make_node("Identity", ["goes_on"], ["goes_on_out"]), h.make_node("Sin", ["row"], ["row_out"])], "body",
+    [h.make_tensor_value_info("round", T.INT64, []), h.make_tensor_value_info("goes_on", T.BOOL, []),
+     h.make_tensor_value_info("row", T.FLOAT, [1, 1, CELLS])],
+    [h.make_tensor_value_info("goes_on_out", T.BOOL, []), h.make_tensor_value_info("row_out", T.FLOAT, [1, 1, CELLS])],
+)
+nodes, inits = detector([LEFT, RIGHT])
+nodes = nodes[:-1] + [
+    h.make_node("Squeeze", ["g"], ["green"]),
+    h.make_node("Greater", ["green", "most"], ["white"]),
+    h.make_node("Loop", ["", "white", "blue_row"], ["blue_last"], body=body),
+    h.make_node("Concat", ["boxes", "red_row", "blue_last"], ["output0"], axis=1),
+]
+save("hang", nodes, inits + [const("most", 0.9)], ("output0", [1, 6, CELLS]), meta=ULTRALYTICS)
 
 # Zeros without end where there is green; their sum changes nothing.
 nodes, inits = detector([LEFT, RIGHT])

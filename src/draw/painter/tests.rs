@@ -149,6 +149,7 @@ fn nothing() -> Style {
         tail_ns: 0,
         masks: false,
         keypoints: false,
+        absent: false,
         status: false,
         ..Style::default()
     }
@@ -244,15 +245,15 @@ fn scene() -> FrameResult {
 }
 
 /// Draws in RGB, converts that pixel by pixel, and compares with what was drawn in `format`.
-fn check_against_rgb(style: Style, format: PixelFormat, size: (u32, u32), chroma: bool) {
+fn check_against_rgb(style: Style, scene: &FrameResult, format: PixelFormat, size: (u32, u32), chroma: bool) {
     let (mut own, mut rgb) = (Buffer::grey(format, size.0, size.1), Buffer::grey(PixelFormat::Rgb, size.0, size.1));
     for buffer in [&mut own, &mut rgb] {
         let mut painter = painter(style);
-        let mut first = scene();
+        let mut first = scene.clone();
         first.objects.iter_mut().for_each(|o| o.bbox.x += 0.2);
         let mut warm = Buffer::grey(buffer.info.format, size.0, size.1);
         warm.draw(&mut painter, &first, 0);
-        buffer.draw(&mut painter, &scene(), SECOND / 2);
+        buffer.draw(&mut painter, scene, SECOND / 2);
     }
     let mut changed = 0;
     for y in 0..size.1 as usize {
@@ -274,18 +275,21 @@ fn check_against_rgb(style: Style, format: PixelFormat, size: (u32, u32), chroma
 #[test]
 fn every_shape_is_the_same_in_every_format() {
     let yuv = PixelFormat::ALL.into_iter().filter(|f| f.is_yuv());
+    let off = FrameResult { freshness: Freshness::Absent(AbsentReason::Deadline), ..scene() };
     for format in yuv {
         for size in [(160, 120), (161, 121)] {
             // One layer each: chroma means of several layers do not commute with blending.
-            check_against_rgb(Style { boxes: true, ..nothing() }, format, size, true);
-            check_against_rgb(Style { masks: true, ..nothing() }, format, size, true);
-            check_against_rgb(Style { tail_ns: SECOND, ..nothing() }, format, size, true);
-            check_against_rgb(Style::default(), format, size, false);
+            check_against_rgb(Style { boxes: true, ..nothing() }, &scene(), format, size, true);
+            check_against_rgb(Style { masks: true, ..nothing() }, &scene(), format, size, true);
+            check_against_rgb(Style { tail_ns: SECOND, ..nothing() }, &scene(), format, size, true);
+            check_against_rgb(Style::default(), &scene(), format, size, false);
+            check_against_rgb(Style { absent: true, ..nothing() }, &off, format, size, false);
         }
     }
     for format in PixelFormat::ALL.into_iter().filter(|f| !f.is_yuv()) {
         let (mut own, mut rgb) = (Buffer::grey(format, 161, 121), Buffer::grey(PixelFormat::Rgb, 161, 121));
         for buffer in [&mut own, &mut rgb] {
+            buffer.draw(&mut painter(Style::default()), &off, 0);
             buffer.draw(&mut painter(Style::default()), &scene(), 0);
         }
         for (x, y) in (0..121).flat_map(|y| (0..161).map(move |x| (x, y))) {
@@ -357,14 +361,30 @@ fn a_frame_that_was_not_analysed_says_so() {
     let mut absent = result(Vec::new());
     absent.freshness = Freshness::Absent(AbsentReason::EngineError);
     let size = (320, 240);
-    let badge = drawn_at(Style::default(), &absent, size);
+    let badge = drawn_at(Style { absent: false, ..Style::default() }, &absent, size);
     assert!(badge.len() > 1000 && badge.iter().all(|(x, y)| *x > 100 && *y < 30), "a panel at the top right");
-    assert!(drawn_at(Style { status: false, ..Style::default() }, &absent, size).is_empty());
+    assert!(drawn_at(Style { absent: false, status: false, ..Style::default() }, &absent, size).is_empty());
+    let banner = drawn_at(Style::default(), &absent, size);
+    assert!(banner.len() > 1000 && banner.iter().all(|(x, y)| *x < 220 && *y < 30), "a panel at the top left instead");
+    assert_eq!(drawn_at(Style { status: false, ..Style::default() }, &absent, size), banner);
     absent.freshness = Freshness::Held { age_ns: 900_000_000 };
     let held = drawn_at(Style::default(), &absent, size);
     assert!(!held.is_empty() && held.len() < badge.len(), "a shorter text");
     absent.freshness = Freshness::Fresh;
     assert!(drawn_at(Style::default(), &absent, size).is_empty());
+}
+
+#[test]
+fn the_banner_stays_when_glyphs_are_thrown_away() {
+    let off = FrameResult { freshness: Freshness::Absent(AbsentReason::Deadline), ..result(Vec::new()) };
+    let (mut p, mut first, mut second) =
+        (painter(Style::default()), Buffer::grey(PixelFormat::Rgb, 320, 240), Buffer::grey(PixelFormat::Rgb, 320, 240));
+    first.draw(&mut p, &off, 0);
+    let hostile: Vec<char> = ('\u{4e00}'..'\u{9fff}').take(4200).collect();
+    hostile.chunks(500).for_each(|c| p.text.measure(&String::from_iter(c.iter()), 12, i32::MAX, &mut p.line));
+    second.draw(&mut p, &off, 1);
+    assert!(!p.text.trim(), "the glyphs were not too many");
+    assert_eq!(first.planes, second.planes);
 }
 
 #[test]
@@ -479,10 +499,13 @@ proptest! {
     fn nothing_panics_and_padding_stays(
         format in proptest::sample::select(PixelFormat::ALL.to_vec()), size in (1..150u32, 1..100u32),
         objects in proptest::collection::vec(hostile(), 0..6), times in proptest::collection::vec(any::<u64>(), 1..3),
-        held in any::<Option<u64>>(), sizes in (0..3u32, 0..3u32, number()),
+        held in any::<Option<u64>>(), off in proptest::option::of((0..AbsentReason::ALL.len(), any::<Option<u64>>())), sizes in (0..3u32, 0..3u32, number()),
     ) {
         let mut r = result(objects);
         r.freshness = held.map_or(Freshness::Fresh, |age_ns| Freshness::Held { age_ns });
+        if let Some((reason, since_ns)) = off {
+            (r.freshness, r.absent_since_ns) = (Freshness::Absent(AbsentReason::ALL[reason]), since_ns);
+        }
         let odd = [0, 5, u32::MAX];
         let mut p = painter(Style {
             line_width: odd[sizes.0 as usize],

@@ -204,7 +204,7 @@ impl Infer {
             let settings = lock(&self.settings);
             (settings.emit_signals, settings.post_messages, settings.mirror_roi)
         };
-        let Outcome { payload: mut buffer, result, own_ns, .. } = outcome;
+        let Outcome { payload: mut buffer, result, own_ns, error, .. } = outcome;
         if signals || messages {
             let content = meta::structure::from_result("vigil-result", &result);
             if signals {
@@ -215,7 +215,10 @@ impl Infer {
             }
         }
         meta::set(buffer.make_mut(), Arc::new(result), mirror);
-        self.raise_latency(own_ns);
+        // How long the engine fails says nothing about how long frames take.
+        if error.is_none() {
+            self.raise_latency(own_ns);
+        }
         let flow = self.obj().src_pad().push(buffer);
         if let Err(error) = flow {
             gst::debug!(CAT, imp = self, "downstream said {error:?}");

@@ -15,6 +15,12 @@
 //! `model` names a bundle folder, a `.vigil` archive, a bare `.onnx` file, or an installed bundle; see `docs/bundles.md`.
 //! It is loaded on the way to PAUSED. What cannot be loaded, and a `provider` that is absent, is one ERROR that says why.
 //!
+//! A run that takes longer than `engine-timeout` is cut. Its frame goes on as `absent` (`deadline`), the next ones are analysed
+//! again. A run that does not heed that is abandoned: another thread takes over, and an element that starts later gets an
+//! engine of its own. The thread and its memory stay until the run ends by itself; `stats` counts them as `abandoned` over
+//! all elements of the process. From 8 on no more threads and engines are started: frames then pass as `absent`
+//! (`engine-error`) where no thread is left, and the process should be started anew.
+//!
 //! With `isolation=process` the engine runs in a process of its own (the command `vigil`, found beside the plugin, in its prefix,
 //! by `VIGIL_WORKER` or `PATH`): what kills it, or a driver that hangs, costs frames their analysis until another process has
 //! loaded the model, and nothing else. Elements that share an engine share its process. It dies with the application, is the first
@@ -42,17 +48,17 @@
 //!
 //! # Messages
 //!
-//! - WARNING when the model begins to fail on frames, or frames cannot be read. They go on without analysis and are
-//!   counted in `stats`.
+//! - WARNING when the model begins to fail on frames or to take longer than `engine-timeout`, or frames cannot be read. They
+//!   go on without analysis and are counted in `stats`.
 //! - WARNING if `inference-region=objects` is set and frames carry no result to look at objects of.
 //! - WARNING at the start if a bare model does not say what its classes are called.
 //! - Element message `vigil-infer` when analysis works again: `state` (`recovered`), `frame` (the frame's number).
 //! - Element message `vigil-result` for each frame, if `post-messages` is on: `frame`, `pts` and `running-time`
-//!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` (if
-//!   absent), `model`, `release`, `digest`, and the lists `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`,
-//!   `width`, `height`, and where there are any `track`, `parent`, `attributes`, `keypoints`, `corners`) and `classes` (`label`,
-//!   `class-id`, `confidence`).
-//! - LATENCY when frames take longer than before.
+//!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` and
+//!   `since` (if absent; nanoseconds since 1970 UTC, left out if unknown), `model`, `release`, `digest`, and the lists
+//!   `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`, `width`, `height`, and where there are any `track`,
+//!   `parent`, `attributes`, `keypoints`, `corners`) and `classes` (`label`, `class-id`, `confidence`).
+//! - LATENCY when frames take longer than before. Frames on which the model failed do not count.
 //!
 //! The signal `result` carries the same structure as `vigil-result`, if `emit-signals` is on. It is emitted from the
 //! streaming thread, before the frame goes on.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use glib::prelude::*;
 use gst_video::VideoOrientationMethod;
@@ -9,6 +10,7 @@ use gst_video::VideoOrientationMethod;
 use super::isolation::{self, Process};
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
 use crate::cascade::Rules;
+use crate::engine::lanes;
 use crate::model::{Model, Request};
 
 /// What to do with a frame while the most frames that may be under way are.
@@ -43,6 +45,7 @@ pub struct Settings {
     pub threads: u32,
     pub max_in_flight: u32,
     pub ort_library: Option<String>,
+    pub engine_timeout: u64,
     pub process: Process,
     pub interval: u32,
     pub when_busy: Busy,
@@ -67,6 +70,7 @@ impl Default for Settings {
             threads: 0,
             max_in_flight: 0,
             ort_library: None,
+            engine_timeout: 10_000_000_000,
             process: Process::default(),
             interval: 0,
             when_busy: Busy::default(),
@@ -111,6 +115,7 @@ impl Settings {
             confidence: (self.confidence >= 0.0).then_some(self.confidence),
             iou: (self.iou >= 0.0).then_some(self.iou),
             max_objects: usize::try_from(self.max_objects).ok(),
+            run_limit: (self.engine_timeout > 0).then(|| Duration::from_nanos(self.engine_timeout)),
             cascade: (self.inference_region == Region::Objects).then(|| Arc::new(self.rules())),
         }
     }
@@ -135,6 +140,7 @@ impl Settings {
             "threads" => store(&mut self.threads, value),
             "max-in-flight" => store(&mut self.max_in_flight, value),
             "ort-library" => store(&mut self.ort_library, value),
+            "engine-timeout" => store(&mut self.engine_timeout, value),
             "interval" => store(&mut self.interval, value),
             "when-busy" => store(&mut self.when_busy, value),
             "confidence" => store(&mut self.confidence, value),
@@ -164,6 +170,7 @@ impl Settings {
             "threads" => self.threads.to_value(),
             "max-in-flight" => self.max_in_flight.to_value(),
             "ort-library" => self.ort_library.to_value(),
+            "engine-timeout" => self.engine_timeout.to_value(),
             "interval" => self.interval.to_value(),
             "when-busy" => self.when_busy.to_value(),
             "confidence" => self.confidence.to_value(),
@@ -247,6 +254,12 @@ fn frame_specs() -> Vec<glib::ParamSpec> {
             .build()
     };
     vec![
+        glib::ParamSpecUInt64::builder("engine-timeout")
+            .nick("Engine timeout")
+            .blurb("Longest time in nanoseconds that one run of the model may take; the frame of one that takes longer goes on without analysis (0 = no limit)")
+            .default_value(Settings::default().engine_timeout)
+            .mutable_playing()
+            .build(),
         glib::ParamSpecUInt::builder("interval")
             .nick("Interval")
             .blurb("Frames to skip between two that are analysed; skipped ones hold the last result")
@@ -368,6 +381,7 @@ pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
         .field("errors", counts.errors)
         .field("objects", counts.objects)
         .field("in-flight", counts.in_flight as u64)
+        .field("abandoned", lanes::abandoned_runs() as u64)
         .field("dropped-values", counts.dropped.total())
         .field("dropped-non-finite", counts.dropped.non_finite)
         .build();

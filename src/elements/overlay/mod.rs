@@ -4,6 +4,14 @@
 //! place and in the frame's own format. Objects that the model did not see on this very frame are drawn with dashed boxes. A
 //! buffer without a result, or with nothing to draw, passes as it came; a buffer that others hold too is copied first.
 //!
+//! # Analysis off
+//!
+//! Where a frame was not analysed because something is out of order or was switched off, a banner at the top left says so, why, and since
+//! when: `analysis off: engine restarting, since 12:03:45 UTC`. The time is that of the wall clock, with the date if that is not the
+//! frame's own; it is left out if the result does not tell it. The dot before it is amber while analysis starts or is in
+//! maintenance, and red otherwise. Frames that were skipped as planned have the badge of `show-status` at the top right instead.
+//! Without `show-absent` all frames without analysis have that badge.
+//!
 //! # Metadata
 //!
 //! Read: `VigilFrameMeta`. Written: none.

@@ -49,6 +49,7 @@ impl Settings {
             "tail-time" => nanoseconds(&mut style.tail_ns),
             "show-masks" => flag(&mut style.masks),
             "show-keypoints" => flag(&mut style.keypoints),
+            "show-absent" => flag(&mut style.absent),
             "show-status" => flag(&mut style.status),
             "held-after" => nanoseconds(&mut style.held_after_ns),
             "min-confidence" => share(&mut style.min_confidence),
@@ -80,6 +81,7 @@ impl Settings {
             "tail-time" => style.tail_ns.to_value(),
             "show-masks" => style.masks.to_value(),
             "show-keypoints" => style.keypoints.to_value(),
+            "show-absent" => style.absent.to_value(),
             "show-status" => style.status.to_value(),
             "held-after" => style.held_after_ns.to_value(),
             "min-confidence" => style.min_confidence.to_value(),
@@ -129,9 +131,15 @@ fn what() -> Vec<glib::ParamSpec> {
         show("show-masks", "Show masks", "Tint the silhouettes of objects", style.masks),
         show("show-keypoints", "Show keypoints", "Draw keypoints and skeletons", style.keypoints),
         show(
+            "show-absent",
+            "Show absence",
+            "Say in the top left corner why analysis is off and since when, unless the frame was skipped as planned",
+            style.absent,
+        ),
+        show(
             "show-status",
             "Show status",
-            "Say in the top right corner if the frame was not analysed, or how old its result is",
+            "Say in the top right corner how old the frame's result is, or that it was not analysed where show-absent does not",
             style.status,
         ),
         glib::ParamSpecUInt64::builder("held-after")

@@ -84,9 +84,13 @@ impl State {
             Freshness::Held { .. } | Freshness::Absent(AbsentReason::Skipped) => {
                 // Nothing was seen since the start or a flush: there is nothing to predict from.
                 let age_ns = now.saturating_sub(self.fresh_ns?);
+                // After a long gap all identities have ended: "held" without objects would say that nobody is there.
+                if matches!(result.freshness, Freshness::Absent(_)) && age_ns > self.tracker.config().max_lost_ns {
+                    return None;
+                }
                 let mut result = result.clone();
                 self.tracker.predict(now, size, &mut result.objects);
-                result.freshness = Freshness::Held { age_ns };
+                (result.freshness, result.absent_since_ns) = (Freshness::Held { age_ns }, None);
                 self.frames.predicted += 1;
                 Some(result)
             }

@@ -6,7 +6,8 @@
 //! - fresh result: objects are matched with the identities known so far and get their `track`;
 //! - held result, or none because the frame was skipped: the objects become the identities' predicted places at this
 //!   frame's time, and the result is `held`, with the time since the last fresh one as its age;
-//! - absent for any other reason, or no result at all: the buffer passes untouched.
+//! - absent for any other reason, skipped longer than `max-lost-time` after the last fresh result, or no result at all: the
+//!   buffer passes untouched. Identities outlast such a gap if it is shorter than `max-lost-time`.
 //!
 //! Time is running time. A flush or a new stream ends all identities; numbers are not used twice before the element goes
 //! back to READY. Frames without PTS count as one frame duration after the last one.

@@ -1,0 +1,424 @@
+//! The skin of `vigilwatchdog`: properties, states, messages of the chain.
+//!
+//! Locks: `settings`, `home` and `recipe` are held for a copy only, never two at once and never over a call.
+
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::CAT;
+use super::branch::{Branch, Command};
+use super::chain::{self, Blueprint, Recipe};
+use super::core::Core;
+use super::element;
+use super::pads;
+use super::properties::{SPECS, Settings, ShownMode, stats};
+use crate::gstutil::{lock, pad_templates};
+use crate::watchdog::Cause;
+
+/// Longest wait for a chain that does not seem to hang to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// See [`super::Watchdog`].
+pub struct Watchdog {
+    settings: Mutex<Settings>,
+    core: Arc<Core>,
+    /// The elements that the application has put into the bin, while none of them has failed.
+    home: Mutex<Option<gst::Bin>>,
+    recipe: Mutex<Option<Recipe>>,
+}
+
+impl Watchdog {
+    /// What the threads share.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    fn apply_settings(&self) {
+        let settings = lock(&self.settings).clone();
+        let core = self.core();
+        core.set_settings(settings.policy, settings.deadline_ns);
+        core.decide(|policy, now| policy.force(now, settings.force_bypass));
+    }
+
+    /// The elements of the application's own, or the next chain that is like them; in the bin.
+    ///
+    /// # Errors
+    /// A text for the user.
+    pub fn make_chain(&self, generation: u64) -> Result<gst::Bin, String> {
+        let home = lock(&self.home).clone();
+        if let Some(home) = home {
+            chain::add_ends(&home)?;
+            return Ok(home);
+        }
+        let recipe = lock(&self.recipe).clone().ok_or("There is nothing to make a chain from")?;
+        let bin = recipe.make(&format!("chain-{generation}"))?;
+        self.adopt(&bin)?;
+        Ok(bin)
+    }
+
+    /// Puts a chain into the bin; its state is its keeper's business.
+    fn adopt(&self, bin: &gst::Bin) -> Result<(), String> {
+        bin.set_locked_state(true);
+        self.parent_add_element(bin.upcast_ref()).map_err(|error| format!("The chain does not fit in: {error}"))
+    }
+
+    /// Does not use these elements again, if they are the application's own.
+    pub fn forget(&self, bin: &gst::Bin) {
+        let mut home = lock(&self.home);
+        if home.as_ref() == Some(bin) {
+            *home = None;
+        }
+    }
+
+    /// Takes a chain out of the bin. Takes locks of its elements, so that this hangs where one of them does.
+    pub fn remove_chain(&self, bin: &gst::Bin) {
+        self.forget(bin);
+        if bin.parent().as_ref() == Some(self.obj().upcast_ref()) {
+            let _ = self.parent_remove_element(bin.upcast_ref());
+        }
+    }
+
+    /// In a launch line, `vigilwatchdog.( a ! b )` links its neighbours to `a` and `b` themselves, through pads that this makes
+    /// on the way. They belong to the watchdog's own pads.
+    fn take_links(&self, home: &gst::Bin) {
+        let (element, core) = (self.obj(), self.core());
+        for pad in element.pads() {
+            let own = if pad.direction() == gst::PadDirection::Sink { &core.sink } else { &core.src };
+            let Some(ghost) = pad.downcast_ref::<gst::GhostPad>() else { continue };
+            let peer = ghost.peer();
+            if let Some(peer) = &peer {
+                let _ =
+                    if peer.direction() == gst::PadDirection::Src { peer.unlink(ghost) } else { ghost.unlink(peer) };
+            }
+            let _ = element.remove_pad(ghost);
+            let linked = match peer {
+                Some(peer) if peer.direction() == gst::PadDirection::Src => peer.link(own).map(drop),
+                Some(peer) => own.link(&peer).map(drop),
+                None => Ok(()),
+            };
+            if let Err(error) = linked {
+                gst::warning!(CAT, imp = self, "cannot be linked to its neighbour: {error}");
+            }
+        }
+        for pad in home.pads() {
+            if pad.is::<gst::GhostPad>() && !matches!(pad.name().as_str(), "sink" | "src") {
+                let _ = home.remove_pad(&pad);
+            }
+        }
+    }
+
+    /// Notes what chains are made from.
+    fn prepare(&self) -> Result<(), String> {
+        let description = lock(&self.settings).chain.clone().filter(|chain| !chain.trim().is_empty());
+        let home = lock(&self.home).clone();
+        let recipe = match (description, home) {
+            (Some(_), Some(_)) => {
+                return Err(
+                    "There are elements in the bin, and the property chain is set as well: use one of them".into()
+                );
+            }
+            (Some(text), None) => Recipe::Description(text),
+            (None, Some(home)) => {
+                self.take_links(&home);
+                Recipe::Elements(Arc::new(Blueprint::of(&home)?))
+            }
+            (None, None) => match lock(&self.recipe).clone() {
+                // The elements failed before the last stop: their likeness goes on.
+                Some(recipe @ Recipe::Elements(_)) => recipe,
+                _ => {
+                    return Err(
+                        "There is nothing to supervise: put elements into the bin, or set the property chain".into()
+                    );
+                }
+            },
+        };
+        *lock(&self.recipe) = Some(recipe);
+        Ok(())
+    }
+
+    /// Starts the first chain, and waits for it within bounds.
+    fn start(&self) -> Result<(), String> {
+        self.prepare()?;
+        let core = self.core();
+        let limit = Duration::from_nanos(lock(&self.settings).start_timeout_ns);
+        {
+            let mut state = core.lock();
+            state.stopped = false;
+            state.flushing = false;
+            state.flow = None;
+            state.unusable = None;
+        }
+        core.decide(|policy, now| policy.start(now));
+        let state = core.lock();
+        let waits = |state: &mut super::core::State| {
+            state.unusable.is_none() && state.branch.as_ref().is_some_and(|branch| !branch.is_ready())
+        };
+        let (state, _) = core.started.wait_timeout_while(state, limit, waits).unwrap_or_else(PoisonError::into_inner);
+        let unusable = state.unusable.clone();
+        drop(state);
+        match unusable {
+            Some(text) => Err(text),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes no more frames, and wakes everyone who waits.
+    fn close(&self) -> Option<Arc<Branch>> {
+        let core = self.core();
+        let mut branch = None;
+        core.close(|state| {
+            state.stopped = true;
+            state.playing = false;
+            state.sticky = super::sticky::Sticky::default();
+            branch = state.branch.take();
+        });
+        core.disarm();
+        core.decide(|policy, now| policy.stop(now));
+        branch
+    }
+
+    /// Passes something on to the chain's keeper.
+    fn tell_chain(&self, command: Command) {
+        let branch = self.core().lock().branch.clone();
+        if let Some(branch) = branch {
+            branch.command(command);
+        }
+    }
+
+    /// Ends the chain. One that hangs is left to itself.
+    fn shut(&self, branch: &Branch) {
+        let limit = if branch.is_pushing() || branch.is_flushing() {
+            STOP_LIMIT.min(Duration::from_nanos(lock(&self.settings).deadline_ns))
+        } else {
+            STOP_LIMIT
+        };
+        let bin = branch.bin();
+        if branch.stop(limit) {
+            let home = lock(&self.home).clone();
+            if let Some(bin) = bin.filter(|bin| Some(bin) != home.as_ref()) {
+                self.remove_chain(&bin);
+            }
+            return;
+        }
+        gst::warning!(CAT, imp = self, "chain {} hangs, and is left to itself", branch.generation);
+        self.core().left_hanging();
+        branch.let_go(&self.obj());
+    }
+
+    /// A fatal answer of downstream after the last frame finds no frame to travel back with.
+    pub fn report_flow_at_eos(&self) {
+        let flow = self.core().lock().flow;
+        if let Some(error @ (gst::FlowError::NotLinked | gst::FlowError::Error | gst::FlowError::NotNegotiated)) = flow
+        {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Failed,
+                ("Internal data stream error."),
+                ["streaming stopped, reason {error:?}"]
+            );
+        }
+    }
+
+    /// What a chain's element says of itself and should not reach the pipeline as if the watchdog said it.
+    fn hear(&self, message: gst::Message) {
+        let own = message.src().is_none_or(|src| src == self.obj().upcast_ref::<gst::Object>());
+        if own {
+            return self.parent_handle_message(message);
+        }
+        match message.view() {
+            gst::MessageView::Error(error) => {
+                let source = message.src().map_or_else(String::new, |src| src.name().to_string());
+                let text = format!("{source}: {}", error.error());
+                gst::info!(CAT, imp = self, "{text} {:?}", error.debug());
+                let generation = self.core().lock().branch.as_ref().map_or(0, |b| b.generation);
+                let cause = if error.error().to_string().contains("Panicked") { Cause::Panic } else { Cause::Error };
+                self.core().failed(generation, cause, text);
+            }
+            gst::MessageView::AsyncStart(_)
+            | gst::MessageView::AsyncDone(_)
+            | gst::MessageView::StateDirty(_)
+            | gst::MessageView::Latency(_)
+            | gst::MessageView::Eos(_)
+            | gst::MessageView::RequestState(_)
+            | gst::MessageView::ResetTime(_)
+            | gst::MessageView::SegmentStart(_)
+            | gst::MessageView::SegmentDone(_)
+            | gst::MessageView::ClockProvide(_)
+            | gst::MessageView::ClockLost(_)
+            | gst::MessageView::StreamStart(_) => {}
+            _ => self.parent_handle_message(message),
+        }
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for Watchdog {
+    const NAME: &'static str = "VigilWatchdog";
+    type Type = super::Watchdog;
+    type ParentType = gst::Bin;
+
+    fn with_class(class: &Self::Class) -> Self {
+        let (sink, src) = (pads::sink(class.pad_template("sink")), pads::src(class.pad_template("src")));
+        Self {
+            settings: Mutex::default(),
+            core: Arc::new(Core::new(sink, src)),
+            home: Mutex::default(),
+            recipe: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for Watchdog {
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        self.core.element.set(Some(&*element));
+        for pad in [&self.core.sink, &self.core.src] {
+            if let Err(error) = element.add_pad(pad) {
+                gst::error!(CAT, imp = self, "{error}");
+            }
+        }
+        self.apply_settings();
+    }
+
+    fn properties() -> &'static [glib::ParamSpec] {
+        SPECS.as_slice()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            let reset = glib::subclass::Signal::builder("reset").action().class_handler(|args| {
+                if let Some(Ok(element)) = args.first().map(|v| v.get::<super::Watchdog>()) {
+                    element.core().decide(|policy, now| policy.reset(now));
+                }
+                None
+            });
+            vec![reset.build()]
+        });
+        SIGNALS.as_slice()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !lock(&self.settings).set(pspec.name(), value) {
+            gst::warning!(CAT, imp = self, "property {} got a value of another type", pspec.name());
+        }
+        self.apply_settings();
+        if pspec.name() == "deadline" {
+            let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "mode" => ShownMode::from(self.core().lock().policy.mode()).to_value(),
+            "stats" => {
+                let now = self.core().now();
+                let state = self.core().lock().policy.snapshot(now);
+                stats(&self.core().counters.snapshot(), &state).to_value()
+            }
+            name => lock(&self.settings).get(name).unwrap_or_else(|| glib::Value::from_type(pspec.value_type())),
+        }
+    }
+}
+
+impl GstObjectImpl for Watchdog {}
+
+impl ElementImpl for Watchdog {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Vigil watchdog",
+                "Filter/Generic/Bin",
+                "Supervises a chain of elements and lets the frames pass when it fails, hangs or is replaced",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| pad_templates(&gst::Caps::new_any()));
+        TEMPLATES.as_slice()
+    }
+
+    fn set_clock(&self, clock: Option<&gst::Clock>) -> bool {
+        self.core().set_clock(clock.cloned());
+        self.tell_chain(Command::Clock(clock.cloned()));
+        true
+    }
+
+    fn set_context(&self, context: &gst::Context) {
+        element::set_context(self.obj().upcast_ref(), context);
+        self.tell_chain(Command::Context(context.clone()));
+    }
+
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let failed = |text: String| {
+            gst::element_imp_error!(self, gst::ResourceError::Settings, ("{text}"));
+            gst::StateChangeError
+        };
+        let stop = || {
+            if let Some(branch) = self.close() {
+                self.shut(&branch);
+            }
+        };
+        match transition {
+            gst::StateChange::ReadyToPaused => {
+                if let Err(text) = self.start() {
+                    stop();
+                    return Err(failed(text));
+                }
+                element::change_state(self.obj().upcast_ref(), transition).inspect_err(|_| stop())
+            }
+            gst::StateChange::PausedToReady => {
+                let branch = self.close();
+                let success = element::change_state(self.obj().upcast_ref(), transition);
+                if let Some(branch) = branch {
+                    self.shut(&branch);
+                }
+                success
+            }
+            gst::StateChange::PausedToPlaying | gst::StateChange::PlayingToPaused => {
+                let success = element::change_state(self.obj().upcast_ref(), transition)?;
+                let playing = transition == gst::StateChange::PausedToPlaying;
+                self.core().lock().playing = playing;
+                self.tell_chain(Command::Play(playing));
+                Ok(success)
+            }
+            _ => element::change_state(self.obj().upcast_ref(), transition),
+        }
+    }
+}
+
+impl BinImpl for Watchdog {
+    fn add_element(&self, element: &gst::Element) -> Result<(), gst::LoggableError> {
+        let home = lock(&self.home).clone();
+        let home = match home {
+            Some(home) => home,
+            None => {
+                let home = gst::Bin::with_name("chain-0");
+                self.adopt(&home).map_err(|text| gst::loggable_error!(CAT, "{text}"))?;
+                *lock(&self.home) = Some(home.clone());
+                home
+            }
+        };
+        home.add(element).map_err(|error| gst::loggable_error!(CAT, "{error}"))
+    }
+
+    fn remove_element(&self, element: &gst::Element) -> Result<(), gst::LoggableError> {
+        match element.parent().and_downcast::<gst::Bin>() {
+            Some(bin) if bin.upcast_ref::<gst::Object>() != self.obj().upcast_ref::<gst::Object>() => {
+                bin.remove(element).map_err(|error| gst::loggable_error!(CAT, "{error}"))
+            }
+            _ => self.parent_remove_element(element),
+        }
+    }
+
+    fn handle_message(&self, message: gst::Message) {
+        self.hear(message);
+    }
+}

@@ -1,0 +1,125 @@
+//! `vigilwatchdog`: keeps the video going when the analysis cannot.
+//!
+//! A bin around a chain of elements that gives out the frames it takes in. Every frame that enters leaves exactly once and in
+//! order: as the chain made it if that is back within `deadline`, untouched otherwise. Events, caps, segments, flushes, gaps and
+//! the end of the stream keep their place. Whatever the chain does (hang, fail, panic, lose frames, double them, change their
+//! order or their times, end the stream), the stream goes on: its errors end in the bin.
+//!
+//! The chain is the bin's children, or the launch description `chain`. Any elements will do, as long as the chain has one open sink
+//! pad and one open source pad and keeps the caps. Put `vigiloverlay` and `vigilexport` behind the bin, so that they show that
+//! analysis is off; `vigiltrack` may be in either place, but a chain that is replaced starts its identities anew.
+//!
+//! # Modes
+//!
+//! - `analysing`: frames go to the chain and leave when they are back. One that is not back within `deadline` leaves untouched,
+//!   and what the chain makes of it later is dropped. `max-misses` of them in a row, an error, a panic, a flow error, an end of
+//!   stream or other caps end this mode; a frame that the chain leaves out while it gives back later ones does not.
+//! - `bypassing`: all frames leave untouched. The chain is let go of, not restarted: another one is built after `backoff`, which
+//!   doubles up to `backoff-max` with each failure, and begins anew after `stable-time` without one. `max-restarts` within
+//!   `restart-window` end it for good, until `reset`.
+//! - `recovering`: all frames leave untouched, and the new chain gets copies. Once it has given back `recover-frames` of them in a
+//!   row in time, the mode is `analysing`; the first one that is late ends the try.
+//!
+//! At the start, the element waits for the chain (a model loads) up to `start-timeout`; a chain that does not start then, or
+//! fails, does not keep the video from starting. What can never work (a description that cannot be parsed, a chain without two
+//! open pads) is one ERROR.
+//!
+//! A chain that hangs is not waited for: not by the stream, not by the application, not by the change to NULL. It is taken out
+//! of the bin and ended by a thread of its own, whenever it can be. `stats` counts those that are not gone; at `max-abandoned`
+//! of them no chain is built until one goes.
+//!
+//! The elements that were put into the bin serve until they fail; then others like them are made, with the same names and
+//! properties (those that can be written as text). Look elements up by name when the message of a change has come; signal
+//! handlers must be connected again (`deep-element-added`).
+//!
+//! `force-bypass` lets all frames pass untouched without an end of the chain, for maintenance. The action signal `reset` replaces
+//! the chain at once and forgets earlier failures.
+//!
+//! # Time
+//!
+//! All times are of the element's clock. `deadline` is the latency that live pipelines are told, since a frame may leave that
+//! late. Choose it longer than the chain takes with all frames that it holds at once (with `vigilinfer`: the time of a run times
+//! `max-in-flight`).
+//!
+//! No pixels are copied: the chain gets the frame's own buffer, and the bin keeps another one over the same memory. Only a chain
+//! that draws on the pixels makes a copy of them, and so does memory that may not be shared (some V4L2 drivers).
+//!
+//! # Metadata
+//!
+//! Written: on untouched frames that carry no frame result, `VigilFrameMeta` with the freshness `absent`, the reason (`deadline`:
+//! late, or since frames were late; `chain-error`; `engine-error`; `starting`; `maintenance`; `skipped`: the chain left it out) and
+//! since when nothing is analysed.
+//!
+//! Read: `VigilFrameMeta`: a frame on which the engine failed (`engine-error`) counts as a miss.
+//!
+//! # Messages
+//!
+//! - Element message `vigil-watchdog` for each change: `from`, `to` (modes), `cause` (`start`, `deadline`, `engine`, `error`, `flow`,
+//!   `panic`, `eos`, `caps`, `build`: not ready in time, `forced`, `released`, `reset`, `back-off`, `recovered`, `abandoned`: too
+//!   many chains hang, `stop`), `detail`, `time` (nanoseconds of the clock), `restarts`, `abandoned`, `exhausted`, and `back-off`
+//!   (nanoseconds until the next chain is built) if one will be. With `from` = `to`: another try failed.
+//! - WARNING with the reason when analysis ends, and when another try fails.
+//! - Messages of the chain's elements pass, but for errors and those that would speak for the whole stream.
+//!
+//! # Launch lines
+//!
+//! ```text
+//! gst-launch-1.0 -m videotestsrc num-buffers=50 ! vigilwatchdog chain="vigilinfer model=people ! vigiltrack" ! \
+//!     vigiloverlay ! fakesink
+//! ```
+//!
+//! The same with elements instead of a description:
+//!
+//! ```text
+//! gst-launch-1.0 videotestsrc num-buffers=50 ! 'vigilwatchdog.(' deadline=200000000 vigilinfer model=people ')' ! fakesink
+//! ```
+//!
+//! An engine in a process of its own, which may die without an end of the chain:
+//!
+//! ```text
+//! gst-launch-1.0 rtspsrc location=rtsp://camera.local/stream ! decodebin ! \
+//!     vigilwatchdog chain="vigilinfer model=people isolation=process ! vigiltrack" ! \
+//!     vigiloverlay ! videoconvert ! autovideosink
+//! ```
+
+mod branch;
+mod chain;
+mod core;
+mod element;
+mod exit;
+mod flow;
+mod frames;
+mod imp;
+mod message;
+mod pads;
+mod properties;
+mod sticky;
+
+use std::sync::{Arc, LazyLock};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+static CAT: LazyLock<gst::DebugCategory> =
+    LazyLock::new(|| gst::DebugCategory::new("vigilwatchdog", gst::DebugColorFlags::empty(), Some("Vigil watchdog")));
+
+glib::wrapper! {
+    /// Supervises a chain of elements and lets the frames pass when it fails.
+    pub struct Watchdog(ObjectSubclass<imp::Watchdog>) @extends gst::Bin, gst::Element, gst::Object,
+        @implements gst::ChildProxy;
+}
+
+impl Watchdog {
+    fn core(&self) -> &Arc<core::Core> {
+        self.imp().core()
+    }
+}
+
+/// Registers the factory `vigilwatchdog`.
+///
+/// # Errors
+/// If GStreamer refuses it.
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(Some(plugin), "vigilwatchdog", gst::Rank::NONE, Watchdog::static_type())
+}
