@@ -14,7 +14,7 @@ use gst_check::Harness;
 use gst_video::VideoFormat;
 use gstvigil::engine::EngineError;
 use gstvigil::model::{Isolated, Model, Request};
-use gstvigil::result::{FrameResult, Freshness};
+use gstvigil::result::{AbsentReason, FrameResult, Freshness};
 
 /// Far longer than anything here takes; a test that waits for it fails.
 const LONG: Duration = Duration::from_secs(60);
@@ -224,6 +224,19 @@ fn an_engine_that_hangs_past_its_time_is_killed_and_replaced() {
         Err(other) => panic!("{other:?}"),
     });
     assert!(!exists(pid));
+}
+
+#[test]
+fn a_frame_whose_engine_hangs_goes_on_after_the_timeout() {
+    let mut camera = Camera::start("red", "isolation=process threads=1 engine-timeout=300000000");
+    for _ in 0..3 {
+        camera.back();
+        let pid = camera.pid().unwrap();
+        stop(pid);
+        assert_eq!(camera.look(RED).freshness, Freshness::Absent(AbsentReason::Deadline));
+        wait_until("it is collected", || !exists(pid));
+    }
+    camera.back();
 }
 
 #[test]

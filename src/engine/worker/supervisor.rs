@@ -188,15 +188,19 @@ impl Inner {
         }
     }
 
+    /// A text with the memory that a worker may use: where that is limited, nearly everything may fail for it.
+    fn limited(&self, text: String) -> String {
+        match self.memory_max() {
+            0 => text,
+            most => format!("{text}; the engine's process may use {most} bytes of memory (engine-memory-max)"),
+        }
+    }
+
     /// Waits for a worker's end, and says why it came.
     fn bury(&self, live: &Live) -> String {
         live.process.kill();
         let status = live.process.reap();
-        let mut text = format!("the engine's process {}", process::describe(status));
-        if self.memory_max() > 0 {
-            text += &format!("; it may use {} bytes of memory (engine-memory-max)", self.memory_max());
-        }
-        live.end(text);
+        live.end(self.limited(format!("the engine's process {}", process::describe(status))));
         live.cause().cloned().unwrap_or_default()
     }
 
@@ -267,6 +271,8 @@ impl Inner {
         let model = |what: String| EngineError::Model(what);
         let loaded = match self.next(live, Some(until)).map_err(|silence| model(self.explain(live, silence)))? {
             Report::Loaded(loaded) => loaded,
+            Report::Failed(EngineError::Model(what)) => return Err(model(self.limited(what))),
+            Report::Failed(EngineError::Runtime(what)) => return Err(EngineError::Runtime(self.limited(what))),
             Report::Failed(error) => return Err(error),
             Report::Hello { .. } | Report::Log(..) => {
                 return Err(model("the engine's process says hello twice".into()));
