@@ -45,6 +45,8 @@ pub struct State {
     pub feed: VecDeque<Feed>,
     /// Events that a new chain must see first.
     pub sticky: Sticky,
+    /// What describes the stream and was in line when a flush came: it goes on the pad when the flush is over.
+    pub carried: Vec<gst::Event>,
     pub deadline_ns: u64,
     pub flushing: bool,
     pub stopped: bool,
@@ -312,17 +314,21 @@ impl Core {
         for event in events.iter().filter(|event| lasts(event)) {
             state.note(event);
         }
+        // Not yet on the pad: a frame that is being pushed right now would take them with it, before their place.
+        let lasting = events.iter().filter(|event| lasts(event)).cloned();
+        state.carried.extend(lasting);
         state.waiting_due = None;
         drop(state);
         drop((frames, dropped));
-        for event in events.iter().filter(|event| lasts(event)) {
-            let _ = self.src.store_sticky_event(event);
-        }
         self.wake_all();
     }
 
     /// Takes frames again after a flush.
     pub fn resume(&self) {
+        let carried = std::mem::take(&mut self.lock().carried);
+        for event in &carried {
+            let _ = self.src.store_sticky_event(event);
+        }
         let mut state = self.lock();
         state.flushing = false;
         state.flow = None;

@@ -152,6 +152,7 @@ impl Watchdog {
             state.flushing = false;
             state.flow = None;
             state.unusable = None;
+            state.carried.clear();
         }
         core.decide(|policy, now| policy.start(now));
         let state = core.lock();
