@@ -189,6 +189,25 @@ fn what_was_set_on_a_replacement_is_kept_by_the_next_one() {
 }
 
 #[test]
+fn an_error_of_an_earlier_chain_says_nothing_about_the_present_one() {
+    let (element, bin) = watchdog();
+    let first = identity("inside");
+    bin.add(&first).unwrap();
+    let rig = Rig::new(&element);
+    rig.start(&nv12());
+    element.emit_by_name::<()>("reset", &[]);
+    push_until(&rig, || stat::<String>(&element, "mode") == "analysing");
+    let now = bin.by_name("inside").unwrap();
+    let chain = now.parent().and_downcast::<gst::Element>().unwrap();
+    let error = |src: &gst::Element| gst::message::Error::builder(gst::StreamError::Failed, "late").src(src).build();
+    chain.post_message(error(&first)).unwrap();
+    assert_eq!(stat::<String>(&element, "mode"), "analysing");
+    chain.post_message(error(&now)).unwrap();
+    assert_eq!(stat::<String>(&element, "mode"), "bypassing");
+    rig.finish();
+}
+
+#[test]
 fn children_and_their_properties_are_found_by_name() {
     let (element, bin) = watchdog();
     let (inside, nested) = (identity("inside"), gst::ElementFactory::make("queue").name("buffer").build().unwrap());
