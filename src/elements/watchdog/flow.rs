@@ -33,8 +33,9 @@ impl Core {
                 state.waiting_due = None;
                 return Err(error);
             }
-            let full = state.is_full(self.now());
-            let in_time = state.policy.mode() == Mode::Analysing && self.now() < due;
+            let now = self.now();
+            let full = state.is_full(now);
+            let in_time = state.policy.mode() == Mode::Analysing && now < due;
             let busy = in_time && state.has_fed_frame();
             if !full && !busy {
                 break;
