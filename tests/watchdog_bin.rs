@@ -315,6 +315,27 @@ fn another_clock_s_reading_is_no_time_that_has_passed() {
 }
 
 #[test]
+fn no_frame_is_late_because_the_clock_changes() {
+    let (element, _) = watchdog();
+    element.set_property("chain", "identity");
+    let rig = Rig::new(&element);
+    rig.start(&nv12());
+    let clocks = [3, 1_000_000].map(|s| gst_check::TestClock::with_start_time(gst::ClockTime::from_seconds(s)));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for clock in clocks.iter().cycle().take(2000) {
+                element.set_clock(Some(clock)).unwrap();
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        push_until(&rig, || done.load(Ordering::SeqCst));
+    });
+    rig.finish();
+    assert_eq!((stat::<u64>(&element, "late"), stat::<u64>(&element, "bypassed")), (0, 0));
+}
+
+#[test]
 fn events_and_questions_for_the_element_itself_go_past_the_chain() {
     let (element, _) = watchdog();
     element.set_property("chain", "tee name=t t. ! queue ! fakesink t. ! queue");

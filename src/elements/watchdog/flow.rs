@@ -20,9 +20,9 @@ const MOST_IN_LINE: usize = 256;
 impl Core {
     /// A frame comes in; returns when there is room for the next one.
     pub fn enter(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let called = self.now();
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
         let mut state = self.lock();
+        let called = self.now();
         let due = called.saturating_add(state.deadline_ns);
         loop {
             if state.flushing || state.stopped {
@@ -96,13 +96,13 @@ impl Core {
 
     /// The chain of this generation gives something out.
     pub fn arrived(&self, generation: u64, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let now = self.now();
         let number = self.marker.number(&buffer);
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
         let failed =
             meta::get(&buffer).is_some_and(|r| matches!(r.freshness, Freshness::Absent(AbsentReason::EngineError)));
         let mut given = Some(buffer);
         let mut state = self.lock();
+        let now = self.now();
         // What comes out while the chain's flush is still under way is of before it.
         let flushing = state.flushing || state.branch.as_ref().is_some_and(|branch| branch.is_flushing());
         if !state.is_current(generation) || flushing || state.stopped {

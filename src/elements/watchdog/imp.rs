@@ -354,9 +354,12 @@ impl ObjectImpl for Watchdog {
         match pspec.name() {
             "mode" => ShownMode::from(self.core().lock().policy.mode()).to_value(),
             "stats" => {
-                let now = self.core().now();
-                let state = self.core().lock().policy.snapshot(now);
-                stats(&self.core().counters.snapshot(), &state).to_value()
+                let snapshot = {
+                    let mut state = self.core().lock();
+                    let now = self.core().now();
+                    state.policy.snapshot(now)
+                };
+                stats(&self.core().counters.snapshot(), &snapshot).to_value()
             }
             name => lock(&self.settings).get(name).unwrap_or_else(|| glib::Value::from_type(pspec.value_type())),
         }
