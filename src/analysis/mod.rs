@@ -240,7 +240,8 @@ impl<T: Send + 'static> Analysis<T> {
     /// runs on while the process ends crashes it. Runs that are not over then are cut, and whoever loads the model next
     /// gets another engine.
     pub fn release(&self) {
-        self.settle(RELEASE_LIMIT);
+        let limit = self.slot.get().map_or(RELEASE_LIMIT, |model| release_limit(model.run_time()));
+        self.settle(limit);
         let hanging = self.shared.lock().running_models();
         hanging.iter().for_each(|model| model.lanes().give_up(&self.user));
         if !hanging.is_empty() {
@@ -268,6 +269,12 @@ impl<T: Send + 'static> Default for Analysis<T> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// How long a run may still take: many times what it took alone, since others may share the engine. One that hangs keeps the
+/// engine from whoever loads the model next for as long, so it is no more than need be.
+fn release_limit(run_time: Duration) -> Duration {
+    run_time.saturating_mul(20).clamp(RELEASE_LIMIT / 8, RELEASE_LIMIT)
 }
 
 fn nanos(since: Instant) -> u64 {
