@@ -205,7 +205,11 @@ fn no_frame_is_lost_over_hundreds_of_hangs_errors_and_panics() {
         // Those that hang stay for a while, beside the new ones.
         if n % 10 == 9 {
             control.release();
-            rig.wait("what hung to be gone", || control.instances() <= 1);
+            rig.wait("what hung to be gone", || {
+                // Messages hold who sent them.
+                rig.changes();
+                control.instances() <= 1
+            });
         }
         assert!(rig.stat("abandoned") <= 4, "{}", rig.story());
     }

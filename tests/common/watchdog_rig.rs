@@ -342,12 +342,13 @@ impl Rig {
             before.clone_from(&mode);
             match mode.as_str() {
                 "analysing" => return true,
-                "bypassing" => self.tick(),
-                _ if self.all_out() => {
-                    self.frames(1);
-                }
+                "bypassing" if self.stats().has_field("back-off") => self.tick(),
                 // Nothing moves: it may be waiting for a time.
-                _ if idle.elapsed() > Duration::from_millis(250) => self.tick(),
+                _ if idle.elapsed() > Duration::from_millis(300) => {
+                    self.tick();
+                    idle = Instant::now();
+                }
+                "recovering" if self.all_out() => self.frames(1),
                 _ => {}
             }
             false
