@@ -440,3 +440,56 @@ fn a_seek_in_a_pipeline_arrives_in_every_mode() {
         pipeline.set_state(gst::State::Null).unwrap();
     }
 }
+
+#[test]
+fn an_engine_that_fails_on_every_frame_ends_the_chain() {
+    // It fails on green pictures.
+    let element = watchdog(&format!("vigilinfer model={}", model("fails")));
+    element.set_property("backoff", 3_600_000_000_000u64);
+    let rig = Rig::new(&element);
+    started(&rig.bus);
+    let caps = nv12();
+    rig.start(&caps);
+    let mut n = 0;
+    while mode(&element) != "bypassing" {
+        rig.push(frame(&caps, (0, 255, 0), n)).unwrap();
+        n += 1;
+    }
+    assert_eq!(change(&rig.bus), modes("analysing", "bypassing", "engine"));
+    rig.push(frame(&caps, RED, n)).unwrap();
+    let out = rig.finish();
+    let last = result(buffers(&out).last().unwrap());
+    assert_eq!(last.freshness, Freshness::Absent(AbsentReason::EngineError));
+}
+
+#[test]
+fn overlay_and_export_behind_it_tell_that_analysis_is_off() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("out.jsonl");
+    let line = format!(
+        "videotestsrc num-buffers=3 pattern=black ! video/x-raw,format=RGB,width=320,height=240 ! \
+         vigilwatchdog force-bypass=true chain=identity ! vigiloverlay ! vigilexport uri=file:{} ! appsink name=out sync=false",
+        records.display()
+    );
+    let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let sink = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for _ in 0..3 {
+        let sample = sink.pull_sample().unwrap();
+        let pixels = sample.buffer().unwrap().map_readable().unwrap();
+        assert!(pixels[..320 * 3 * 20].iter().any(|value| *value > 128), "there is a banner at the top");
+    }
+    assert!(sink.pull_sample().is_err());
+    pipeline.set_state(gst::State::Null).unwrap();
+    let text = std::fs::read_to_string(&records).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    for record in text.lines() {
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        assert_eq!(
+            (&record["freshness"]["state"], &record["freshness"]["reason"]),
+            (&"absent".into(), &"maintenance".into())
+        );
+        assert!(record["freshness"]["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{record}");
+    }
+}
