@@ -23,7 +23,7 @@ impl Core {
         let called = self.now();
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
         let mut state = self.lock();
-        let due = called.saturating_add(state.deadline_ns);
+        let due = state.due(called, pts);
         loop {
             if state.flushing || state.stopped {
                 state.waiting_due = None;
@@ -46,6 +46,10 @@ impl Core {
             state = Self::wait(&self.room, state);
         }
         state.waiting_due = None;
+        let in_vain = state.has_fed_frame();
+        let behind = state.held_up.is_some() && due < called.saturating_add(state.deadline_ns);
+        let held_up = state.policy.mode() == Mode::Analysing && (in_vain || behind);
+        state.held_up = pts.filter(|_| held_up).map(|pts| (due, pts));
         self.counters.entered();
         let feeding = state.policy.feeding() && !state.has_fed_frame();
         if state.policy.mode() == Mode::Analysing {
@@ -114,6 +118,8 @@ impl Core {
         match arrival {
             Arrival::InTime { took_ns } | Arrival::Proof { took_ns } => {
                 self.counters.chain_time(took_ns);
+                // The chain goes on: it holds the source up no longer than a frame takes.
+                state.held_up = None;
                 state.policy.delivered(now, !failed);
                 self.settle(state);
                 self.out.notify_all();
