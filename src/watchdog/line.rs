@@ -276,6 +276,11 @@ impl<B, E> Line<B, E> {
         self.frames().filter(|f| !matches!(f.state, State::Pending { .. })).count()
     }
 
+    /// When the first frame in line came in.
+    pub fn first_entered(&self) -> Option<u64> {
+        self.frames().next().map(|frame| frame.entered)
+    }
+
     /// Proofs that are with the chain.
     pub fn proofs(&self) -> usize {
         self.proofs.len()

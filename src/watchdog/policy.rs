@@ -205,6 +205,12 @@ impl Policy {
         self.do_what_is_due();
     }
 
+    /// Another clock counts from now on: it shows `new` where the one before shows `old`.
+    pub fn rebase(&mut self, old: u64, new: u64) {
+        self.advance(old);
+        self.time.read_ns = new;
+    }
+
     /// Does what is due; to be called at [`Policy::next_wake`] at the latest.
     pub fn poll(&mut self, now: u64) {
         self.advance(now);

@@ -110,9 +110,11 @@ impl Branch {
         let _ = self.commands.send(command);
     }
 
-    /// The element counts this chain until it is gone.
-    pub fn count_as_hung(&self) {
-        lock(&self.end).hung = true;
+    /// The element counts this chain until it is gone; `false` if it is gone already.
+    pub fn count_as_hung(&self) -> bool {
+        let mut end = lock(&self.end);
+        end.hung = !end.over;
+        end.hung
     }
 
     /// Takes the chain out of the bin, so that nobody meets it there any more, and has it ended. Waits for nothing.
@@ -133,9 +135,8 @@ impl Branch {
     pub fn stop(&self, limit: Duration) -> bool {
         self.command(Command::Stop);
         let end = lock(&self.end);
-        let (mut end, _) =
+        let (end, _) =
             self.ended.wait_timeout_while(end, limit, |end| !end.over).unwrap_or_else(PoisonError::into_inner);
-        end.hung |= !end.over;
         end.over
     }
 }

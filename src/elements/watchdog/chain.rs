@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use gst::glib;
 use gst::prelude::*;
 
+use super::CAT;
 use super::shell;
 use crate::gstutil::lock;
 
@@ -76,6 +77,13 @@ pub fn add_ends(bin: &gst::Bin) -> Result<(), String> {
     Ok(())
 }
 
+/// Takes the chain's own pads away.
+pub fn remove_ends(bin: &gst::Bin) {
+    for pad in bin.pads() {
+        let _ = bin.remove_pad(&pad);
+    }
+}
+
 /// Properties and their values, as launch descriptions write them.
 type Values = Vec<(String, String)>;
 
@@ -83,7 +91,7 @@ type Values = Vec<(String, String)>;
 struct Part {
     factory: gst::ElementFactory,
     name: String,
-    /// Properties that are not as the factory makes them; kept up to date while the original lives.
+    /// Properties that are not as the factory makes them, and what was set on the elements since.
     values: Mutex<Values>,
 }
 
@@ -106,10 +114,31 @@ fn value_of(element: &gst::Element, spec: &glib::ParamSpec) -> Option<String> {
     if !spec.flags().contains(both) || matches!(spec.name(), "name" | "parent") {
         return None;
     }
-    // What has no words, such as another object, belongs to the element that has it.
-    let value = element.property_value(spec.name()).serialize().ok()?.to_string();
+    let value = element.property_value(spec.name());
+    let Ok(text) = value.serialize() else {
+        // Another object, for example, belongs to the element that has it.
+        if !format!("{value:?}").ends_with("NULL") {
+            gst::warning!(CAT, obj = element, "what replaces it will not have its {}: it has no words", spec.name());
+        }
+        return None;
+    };
+    let value = text.to_string();
     let default = spec.default_value().serialize().ok().map(|d| d.to_string());
     (default.as_deref() != Some(value.as_str())).then_some(value)
+}
+
+impl Part {
+    /// Keeps the values up to date while the element lives.
+    fn follow(self: &Arc<Self>, element: &gst::Element) {
+        let weak = Arc::downgrade(self);
+        element.connect_notify(None, move |element, spec| {
+            let Some(part) = weak.upgrade() else { return };
+            let value = value_of(element, spec);
+            let mut values = lock(&part.values);
+            values.retain(|(name, _)| name != spec.name());
+            values.extend(value.map(|value| (spec.name().to_owned(), value)));
+        });
+    }
 }
 
 impl Blueprint {
@@ -148,14 +177,7 @@ impl Blueprint {
         let specs = element.list_properties();
         let values = specs.iter().filter_map(|spec| Some((spec.name().to_owned(), value_of(element, spec)?))).collect();
         let part = Arc::new(Part { factory, name: element.name().to_string(), values: Mutex::new(values) });
-        let weak = Arc::downgrade(&part);
-        element.connect_notify(None, move |element, spec| {
-            let Some(part) = weak.upgrade() else { return };
-            let value = value_of(element, spec);
-            let mut values = lock(&part.values);
-            values.retain(|(name, _)| name != spec.name());
-            values.extend(value.map(|value| (spec.name().to_owned(), value)));
-        });
+        part.follow(element);
         Ok(part)
     }
 
@@ -170,6 +192,7 @@ impl Blueprint {
                 builder = builder.property_from_str(name, value);
             }
             let element = builder.build().map_err(|e| fail(&e))?;
+            part.follow(&element);
             bin.add(&element).map_err(|e| fail(&e))?;
             elements.push(element);
         }

@@ -8,8 +8,8 @@
 //!
 //! Upstream's thread and the task never call into the chain, so a chain that hangs hangs its own threads only.
 //!
-//! Locks: `state` is held for bookkeeping only, never over a push, a message, a state change or the end of a buffer; `clock` may
-//! be taken under it. Messages are posted in order by whoever finds nobody posting.
+//! Locks: `state` is held for bookkeeping only, never over a push, a message, a state change or the end of a buffer; `clock` and
+//! the element's `settings` may be taken under it. Messages are posted in order by whoever finds nobody posting.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -51,6 +51,10 @@ pub struct State {
     pub flushing: bool,
     pub stopped: bool,
     pub playing: bool,
+    /// Upstream is live: it waits for nobody.
+    pub live: bool,
+    /// The task has taken something out of the line, which may not be out yet.
+    pub pushing: bool,
     /// What downstream last said to a frame.
     pub flow: Option<gst::FlowError>,
     /// What the chain can take, as far as it has said.
@@ -139,6 +143,7 @@ impl Core {
         state.waiting_due = state.waiting_due.map(moved);
         state.held_up = state.held_up.map(|(due, pts)| (moved(due), pts));
         let wake = state.wake.take();
+        state.policy.rebase(old, new);
         state.policy.poll(new);
         self.arm(&mut state);
         self.settle(state);
@@ -195,8 +200,7 @@ impl Core {
                         dropped.extend(state.feed.drain(..));
                         state.line.release();
                         if let Some(branch) = state.branch.take() {
-                            state.hung += 1;
-                            branch.count_as_hung();
+                            state.hung += u32::from(branch.count_as_hung());
                             gone.push(branch);
                         }
                     }
@@ -251,27 +255,25 @@ impl Core {
         }
         while let Some(message) = state.outbox.pop_front() {
             drop(state);
+            let change = message.type_() == gst::MessageType::Element;
             let _ = element.post_message(message);
-            element.notify("mode");
+            if change {
+                element.notify("mode");
+            }
             state = self.lock();
         }
         state.posting = false;
     }
 
-    /// Queues a message behind those that are on their way.
-    pub fn tell(&self, message: gst::Message) {
-        self.lock().outbox.push_back(message);
-        if let Some(element) = self.element.upgrade() {
-            self.post(&element);
-        }
-    }
-
-    /// Takes over new settings.
-    pub fn set_settings(&self, settings: Settings, deadline_ns: u64) {
+    /// Takes over new settings: those of the policy, the deadline and `force-bypass`.
+    pub fn set_settings(&self, read: impl FnOnce() -> (Settings, u64, bool)) {
         let now = self.now();
         let mut state = self.lock();
-        state.policy.set_settings(now, settings);
+        // Read under the lock: with two that change settings at a time, the last one here has what both have set.
+        let (settings, deadline_ns, forced) = read();
         state.deadline_ns = deadline_ns;
+        state.policy.set_settings(now, settings);
+        state.policy.force(now, forced);
         self.settle(state);
     }
 
@@ -297,7 +299,7 @@ impl Core {
     /// Waits until everything that came in is out, or a flush.
     pub fn drain(&self) {
         let mut state = self.lock();
-        while !state.line.is_empty() && !state.flushing && !state.stopped {
+        while !(state.line.is_empty() && !state.pushing) && !state.flushing && !state.stopped {
             state = Self::wait(&self.room, state);
         }
     }
@@ -347,9 +349,10 @@ impl Core {
         }
     }
 
-    /// A chain was left to itself at the stop.
-    pub fn left_hanging(&self) {
-        self.lock().hung += 1;
+    /// A chain is left to itself at the stop.
+    pub fn leave_hanging(&self, branch: &Branch) {
+        let mut state = self.lock();
+        state.hung += u32::from(branch.count_as_hung());
     }
 
     /// A chain that was let go of is gone.

@@ -12,7 +12,7 @@ use crate::meta;
 use crate::result::{AbsentReason, FrameResult, Freshness};
 use crate::watchdog::{Arrival, Cause, Left, Mode, Out, Why};
 
-/// Frames that may be ready and wait for downstream before upstream is held up.
+/// Frames that may be ready and wait for downstream before upstream is held up, where it is not live.
 const MOST_READY: usize = 2;
 /// Frames and events that may be in line: a chain that takes more frames than that before it gives one back is held up.
 const MOST_IN_LINE: usize = 256;
@@ -33,7 +33,7 @@ impl Core {
                 state.waiting_due = None;
                 return Err(error);
             }
-            let full = state.line.ready() >= MOST_READY || state.line.len() >= MOST_IN_LINE;
+            let full = state.is_full(self.now());
             let in_time = state.policy.mode() == Mode::Analysing && self.now() < due;
             let busy = in_time && state.has_fed_frame();
             if !full && !busy {
@@ -146,6 +146,10 @@ impl Core {
     pub fn push_next(&self) {
         let out = {
             let mut state = self.lock();
+            if std::mem::replace(&mut state.pushing, false) && state.line.is_empty() {
+                // Whoever waits until all is out.
+                self.room.notify_all();
+            }
             loop {
                 if state.stopped || state.flushing {
                     drop(state);
@@ -158,6 +162,7 @@ impl Core {
                     continue;
                 }
                 if let Some(out) = state.line.pop() {
+                    state.pushing = true;
                     break self.prepare(&mut state, out);
                 }
                 self.arm(&mut state);
@@ -275,6 +280,15 @@ impl Core {
             }
             state = Self::wait(&self.feed, state);
         }
+    }
+}
+
+impl State {
+    /// Whether the next frame has to wait. A live sink holds each frame back for the deadline that it was told, and a live
+    /// source waits for nobody: as long as that must the frames find room here.
+    fn is_full(&self, now: u64) -> bool {
+        let held = || self.line.first_entered().is_some_and(|at| now.saturating_sub(at) < self.deadline_ns);
+        self.line.len() >= MOST_IN_LINE || (self.line.ready() >= MOST_READY && !(self.live && held()))
     }
 }
 

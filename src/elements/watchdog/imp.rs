@@ -39,10 +39,10 @@ impl Watchdog {
     }
 
     fn apply_settings(&self) {
-        let settings = lock(&self.settings).clone();
-        let core = self.core();
-        core.set_settings(settings.policy, settings.deadline_ns);
-        core.decide(|policy, now| policy.force(now, settings.force_bypass));
+        self.core().set_settings(|| {
+            let settings = lock(&self.settings);
+            (settings.policy, settings.deadline_ns, settings.force_bypass)
+        });
     }
 
     /// The elements of the application's own, or the next chain that is like them; in the bin.
@@ -83,6 +83,17 @@ impl Watchdog {
         }
     }
 
+    /// The elements that the application has put into the bin, if there are any left.
+    fn elements(&self) -> Option<gst::Bin> {
+        let home = lock(&self.home).clone()?;
+        if home.iterate_elements().into_iter().next().is_none() {
+            self.remove_chain(&home);
+            *lock(&self.recipe) = None;
+            return None;
+        }
+        Some(home)
+    }
+
     /// In a launch line, `vigilwatchdog.( a ! b )` links its neighbours to `a` and `b` themselves, through pads that this makes
     /// on the way. They belong to the watchdog's own pads.
     fn take_links(&self, home: &gst::Bin) {
@@ -105,18 +116,13 @@ impl Watchdog {
                 gst::warning!(CAT, imp = self, "cannot be linked to its neighbour: {error}");
             }
         }
-        for pad in home.pads() {
-            if pad.is::<gst::GhostPad>() && !matches!(pad.name().as_str(), "sink" | "src") {
-                let _ = home.remove_pad(&pad);
-            }
-        }
+        chain::remove_ends(home);
     }
 
     /// Notes what chains are made from.
     fn prepare(&self) -> Result<(), String> {
         let description = lock(&self.settings).chain.clone().filter(|chain| !chain.trim().is_empty());
-        let home = lock(&self.home).clone();
-        let recipe = match (description, home) {
+        let recipe = match (description, self.elements()) {
             (Some(_), Some(_)) => {
                 return Err(
                     "There are elements in the bin, and the property chain is set as well: use one of them".into()
@@ -175,7 +181,10 @@ impl Watchdog {
         core.close(|state| {
             state.stopped = true;
             state.playing = false;
+            state.live = false;
             state.sticky = super::sticky::Sticky::default();
+            // The next chain may take others.
+            state.chain_caps = None;
             branch = state.branch.take();
         });
         core.disarm();
@@ -201,13 +210,16 @@ impl Watchdog {
         let bin = branch.bin();
         if branch.stop(limit) {
             let home = lock(&self.home).clone();
-            if let Some(bin) = bin.filter(|bin| Some(bin) != home.as_ref()) {
-                self.remove_chain(&bin);
+            match bin {
+                // The application may link its elements in another way before the next start.
+                Some(bin) if Some(&bin) == home.as_ref() => chain::remove_ends(&bin),
+                Some(bin) => self.remove_chain(&bin),
+                None => {}
             }
             return;
         }
         gst::warning!(CAT, imp = self, "chain {} hangs, and is left to itself", branch.generation);
-        self.core().left_hanging();
+        self.core().leave_hanging(branch);
         branch.let_go(&self.obj());
     }
 
@@ -262,6 +274,7 @@ impl ObjectSubclass for Watchdog {
     const NAME: &'static str = "VigilWatchdog";
     type Type = super::Watchdog;
     type ParentType = gst::Bin;
+    type Interfaces = (gst::ChildProxy,);
 
     fn with_class(class: &Self::Class) -> Self {
         let (sink, src) = (pads::sink(class.pad_template("sink")), pads::src(class.pad_template("src")));
@@ -279,6 +292,13 @@ impl ObjectImpl for Watchdog {
         self.parent_constructed();
         let element = self.obj();
         self.core.element.set(Some(&*element));
+        // What the chain is, the bin is not: nobody waits for its sinks to end, or takes their clock.
+        element.set_suppressed_flags(
+            gst::ElementFlags::SINK
+                | gst::ElementFlags::SOURCE
+                | gst::ElementFlags::PROVIDE_CLOCK
+                | gst::ElementFlags::REQUIRE_CLOCK,
+        );
         for pad in [&self.core.sink, &self.core.src] {
             if let Err(error) = element.add_pad(pad) {
                 gst::error!(CAT, imp = self, "{error}");
@@ -353,6 +373,14 @@ impl ElementImpl for Watchdog {
         element::set_clock(self.obj().upcast_ref(), clock)
     }
 
+    fn send_event(&self, event: gst::Event) -> bool {
+        element::send_event(self.obj().upcast_ref(), event)
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        element::query(self.obj().upcast_ref(), query)
+    }
+
     fn set_context(&self, context: &gst::Context) {
         element::set_context(self.obj().upcast_ref(), context);
         self.tell_chain(Command::Context(context.clone()));
@@ -387,12 +415,30 @@ impl ElementImpl for Watchdog {
             gst::StateChange::PausedToPlaying | gst::StateChange::PlayingToPaused => {
                 let success = element::change_state(self.obj().upcast_ref(), transition)?;
                 let playing = transition == gst::StateChange::PausedToPlaying;
+                // The pipeline's clock may stand still while it is paused; a chain may hang then as well.
+                self.core().set_clock(self.obj().clock().filter(|_| playing));
                 self.core().lock().playing = playing;
                 self.tell_chain(Command::Play(playing));
                 Ok(success)
             }
             _ => element::change_state(self.obj().upcast_ref(), transition),
         }
+    }
+}
+
+impl ChildProxyImpl for Watchdog {
+    fn child_by_name(&self, name: &str) -> Option<glib::Object> {
+        // The elements of the chain, too: `element::property`.
+        let element = self.obj().upcast_ref::<gst::Bin>().by_name(name);
+        element.map(Cast::upcast).or_else(|| self.parent_child_by_name(name))
+    }
+
+    fn child_by_index(&self, index: u32) -> Option<glib::Object> {
+        self.parent_child_by_index(index)
+    }
+
+    fn children_count(&self) -> u32 {
+        self.parent_children_count()
     }
 }
 

@@ -30,8 +30,8 @@ pub fn sink(template: Option<gst::PadTemplate>) -> gst::Pad {
         .event_function(|_, parent, event| {
             Watchdog::catch_panic_pad_function(parent, || false, |watchdog| sink_event(watchdog, event))
         })
-        .query_function(|pad, parent, query| {
-            Watchdog::catch_panic_pad_function(parent, || false, |watchdog| sink_query(watchdog, pad, query))
+        .query_function(|_, parent, query| {
+            Watchdog::catch_panic_pad_function(parent, || false, |watchdog| sink_query(watchdog, query))
         })
         .build()
 }
@@ -140,7 +140,7 @@ fn caps(core: &Core, other: &gst::Pad, filter: Option<&gst::CapsRef>) -> gst::Ca
     chain.map_or(peer.clone(), |chain| peer.intersect_with_mode(&chain, gst::CapsIntersectMode::First))
 }
 
-fn sink_query(watchdog: &Watchdog, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+fn sink_query(watchdog: &Watchdog, query: &mut gst::QueryRef) -> bool {
     let core = watchdog.core();
     if query.is_serialized() {
         core.drain();
@@ -151,7 +151,12 @@ fn sink_query(watchdog: &Watchdog, pad: &gst::Pad, query: &mut gst::QueryRef) ->
             q.set_result(&result);
             true
         }
-        gst::QueryViewMut::AcceptCaps(_) => gst::Pad::query_default(pad, Some(&*watchdog.obj()), query),
+        // What the chain cannot take ends the analysis, not the stream.
+        gst::QueryViewMut::AcceptCaps(q) => {
+            let fits = core.src.peer_query_accept_caps(&q.caps_owned());
+            q.set_result(fits);
+            true
+        }
         _ => core.src.peer_query(query),
     }
 }
@@ -177,7 +182,12 @@ fn src_query(watchdog: &Watchdog, pad: &gst::Pad, query: &mut gst::QueryRef) -> 
             }
             if let gst::QueryViewMut::Latency(q) = query.view_mut() {
                 let (live, min, max) = q.result();
-                let own = gst::ClockTime::from_nseconds(core.lock().deadline_ns.min(gst::ClockTime::MAX.nseconds()));
+                let deadline_ns = {
+                    let mut state = core.lock();
+                    state.live = live;
+                    state.deadline_ns
+                };
+                let own = gst::ClockTime::from_nseconds(deadline_ns.min(gst::ClockTime::MAX.nseconds()));
                 q.set(live, min.saturating_add(own), max.map(|max| max.saturating_add(own)));
             }
             true
