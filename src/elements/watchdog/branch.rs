@@ -337,7 +337,9 @@ fn feed(core: &Core, branch: &Branch, entry: &gst::Pad) {
                     && !flushed()
                     && !(error == gst::FlowError::Eos && lock(&branch.fed).eos)
                 {
-                    core.failed(branch.generation, Cause::Flow, format!("it returned {error:?}"));
+                    // An element that was refused its caps, by the next one or at the exit, says so with the next frame.
+                    let cause = if error == gst::FlowError::NotNegotiated { Cause::Caps } else { Cause::Flow };
+                    core.failed(branch.generation, cause, format!("it returned {error:?}"));
                 }
             }
             Feed::Event(event) => {

@@ -299,7 +299,7 @@ impl Core {
     /// Waits until everything that came in is out, or a flush.
     pub fn drain(&self) {
         let mut state = self.lock();
-        while !(state.line.is_empty() && !state.pushing) && !state.flushing && !state.stopped {
+        while (!state.line.is_empty() || state.pushing) && !state.flushing && !state.stopped {
             state = Self::wait(&self.room, state);
         }
     }
