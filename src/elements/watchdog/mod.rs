@@ -37,9 +37,13 @@
 //!
 //! # Time
 //!
-//! All times are of the element's clock. `deadline` is the latency that live pipelines are told, since a frame may leave that
-//! late. Choose it longer than the chain takes with all frames that it holds at once (with `vigilinfer`: the time of a run times
-//! `max-in-flight`).
+//! All times are of the element's clock. `deadline` is the latency that live pipelines are told: no frame leaves later than that
+//! after it came in, and between two frames that leave is at most a deadline and one period of the source.
+//!
+//! A chain that is slower than its source holds the source up, for a deadline at most. Two frames then wait for the chain to
+//! take them, beside those that it holds. Choose `deadline` longer than the chain takes with all of these (with `vigilinfer`: the
+//! time of a run times `max-in-flight` + 2), or frames are late though nothing hangs. After a hang that has held the source up,
+//! frames made meanwhile still leave a deadline after their own time, which is known by their PTS.
 //!
 //! No pixels are copied: the chain gets the frame's own buffer, and the bin keeps another one over the same memory. Only a chain
 //! that draws on the pixels makes a copy of them, and so does memory that may not be shared (some V4L2 drivers).
@@ -71,7 +75,7 @@
 //! The same with elements instead of a description:
 //!
 //! ```text
-//! gst-launch-1.0 videotestsrc num-buffers=50 ! 'vigilwatchdog.(' deadline=200000000 vigilinfer model=people ')' ! fakesink
+//! gst-launch-1.0 videotestsrc num-buffers=50 ! 'vigilwatchdog.(' deadline=2000000000 vigilinfer model=people ')' ! fakesink
 //! ```
 //!
 //! An engine in a process of its own, which may die without an end of the chain:
