@@ -23,7 +23,7 @@ demo-faults: build ## The same while its engine is killed and hangs: out/faults.
 test: setup reference ## Install what is missing, run every test
 	cargo nextest run
 
-soak: setup ## Let four watchdogs' chains fail at random for SOAK_SECONDS, ten minutes
+soak: setup ## Let watchdogs' chains fail and engines be killed at random for SOAK_SECONDS, ten minutes
 	VIGIL_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --test watchdog_soak -- --nocapture
 
 build: setup ## Build the plugin and the command, optimised: target/release

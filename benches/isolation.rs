@@ -2,7 +2,7 @@
 //!
 //! Frames per second of a pipeline with the engine in its own process and in a process beside it, in turns: the same
 //! model, threads and frames, 1280x720 NV12. The model is the installed bundle `people` where there is one, else a small one of
-//! the tests. Then the time that one run takes longer, measured with a model that does next to nothing.
+//! the tests. Then how long analysis is off when the process is killed, and the time that one run takes longer, measured with a model that does next to nothing.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench may")]
 
@@ -14,6 +14,7 @@ use gstvigil::model::{Isolated, Model, Request};
 const ROUNDS: usize = 15;
 const FRAMES: u32 = 60;
 const RUNS: u32 = 2000;
+const KILLS: usize = 50;
 
 fn main() {
     // Cargo's test runner asks benches for their tests.
@@ -30,6 +31,33 @@ fn main() {
         pipelines(&name, threads);
     }
     latency(&format!("{folder}/red.onnx"));
+    returns(&name);
+}
+
+/// How long analysis is off after the engine's process was killed, fifty times in a row, beside what loading takes.
+fn returns(name: &str) {
+    let begun = Instant::now();
+    let model = Model::load(&request(name, 1, true)).unwrap();
+    let load = begun.elapsed().as_secs_f64();
+    let (engine, mut io) = (model.lanes().engine(), model.io());
+    let mut times: Vec<f64> = (0..KILLS)
+        .map(|_| {
+            let pid = engine.worker().and_then(|worker| worker.pid).unwrap();
+            // SAFETY: a signal to a process that this one has started and not reaped.
+            unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+            let begun = Instant::now();
+            // The first run may still go to the process that dies.
+            while engine.run(&mut io, None).is_err() || engine.worker().and_then(|worker| worker.pid) == Some(pid) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            begun.elapsed().as_secs_f64()
+        })
+        .collect();
+    let middle = median(&mut times);
+    let most = times.last().copied().unwrap_or_default();
+    println!(
+        "killed {KILLS} times: back after {middle:.2} s (median), {most:.2} s (longest); the first load took {load:.2} s"
+    );
 }
 
 fn request(model: &str, threads: usize, isolated: bool) -> Request {

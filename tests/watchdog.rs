@@ -109,6 +109,66 @@ fn no_pixels_are_copied_and_nobody_else_holds_them_behind() {
     }
 }
 
+/// A red frame with wide rows, where its planes are in memories of their own or in one, and with a `VideoMeta` that says so.
+fn padded(memories: usize, n: u64) -> gst::Buffer {
+    const STRIDE: usize = 128;
+    let planes = [vec![76u8; STRIDE * 48], [85u8, 255].repeat(STRIDE / 2 * 24)];
+    let mut buffer = gst::Buffer::new();
+    let it = buffer.get_mut().unwrap();
+    if memories == 1 {
+        it.append_memory(gst::Memory::from_mut_slice(planes.concat()));
+    } else {
+        planes.into_iter().for_each(|plane| it.append_memory(gst::Memory::from_mut_slice(plane)));
+    }
+    it.set_pts(gst::ClockTime::from_mseconds(40 * n));
+    let flags = gst_video::VideoFrameFlags::empty();
+    let (offsets, strides) = ([0, STRIDE * 48], [STRIDE as i32; 2]);
+    gst_video::VideoMeta::add_full(it, flags, VideoFormat::Nv12, 64, 48, &offsets, &strides).unwrap();
+    buffer
+}
+
+/// Where a buffer's memories lie, and what its `VideoMeta` says of them.
+fn layout(buffer: &gst::BufferRef) -> (Vec<usize>, Vec<usize>, Vec<i32>) {
+    let meta = buffer.meta::<gst_video::VideoMeta>().expect("the rows are still known to be wide");
+    let places = buffer.iter_memories().map(|memory| memory.as_ptr() as usize).collect();
+    (places, meta.offset().to_vec(), meta.stride().to_vec())
+}
+
+#[test]
+fn frames_of_any_layout_leave_as_they_came_also_while_upstream_holds_them() {
+    let infer = format!("vigilinfer model={}", model("red"));
+    for chain in [infer.as_str(), "identity", "queue", "identity drop-probability=1"] {
+        for (memories, held) in [(1, false), (1, true), (2, false), (2, true)] {
+            let what = format!("{chain}, {memories}, {held}");
+            let element = watchdog(chain);
+            let drops = chain.contains("drop");
+            if drops {
+                element.set_property("deadline", 1_000_000u64);
+                element.set_property("max-misses", u32::MAX);
+            }
+            let rig = Rig::new(&element);
+            rig.start(&nv12());
+            let frames: Vec<_> = (0..5).map(|n| padded(memories, n)).collect();
+            let layouts: Vec<_> = frames.iter().map(|frame| layout(frame)).collect();
+            // As a tee does.
+            let others: Vec<_> = frames.iter().filter(|_| held).cloned().collect();
+            frames.into_iter().for_each(|frame| assert!(rig.push(frame).is_ok()));
+            let out = rig.finish();
+            let left: Vec<_> = buffers(&out).into_iter().map(|buffer| layout(buffer)).collect();
+            assert_eq!(left, layouts, "{what}");
+            for buffer in buffers(&out) {
+                assert_eq!(reason(buffer).is_some(), drops, "{what}");
+                assert!(held || buffer.is_all_memory_writable(), "{what}: a painter would copy it");
+                assert!(buffer.meta::<gst::ReferenceTimestampMeta>().is_none(), "{what}");
+            }
+            for other in others {
+                assert!(gstvigil::meta::get(&other).is_none(), "{what}: the other branch sees a result");
+                assert_eq!(other.iter_meta::<gst::Meta>().count(), 1, "{what}: the other branch sees a mark");
+            }
+        }
+    }
+}
+
 #[test]
 fn buffers_of_a_pool_go_back_to_it() {
     let rig = Rig::new(&watchdog("identity"));
@@ -438,5 +498,58 @@ fn a_seek_in_a_pipeline_arrives_in_every_mode() {
         bus.timed_pop_filtered(GUARD, &[gst::MessageType::Eos]).expect("the stream ends");
         assert!(first.load(Ordering::SeqCst));
         pipeline.set_state(gst::State::Null).unwrap();
+    }
+}
+
+#[test]
+fn an_engine_that_fails_on_every_frame_ends_the_chain() {
+    // It fails on green pictures.
+    let element = watchdog(&format!("vigilinfer model={}", model("fails")));
+    element.set_property("backoff", 3_600_000_000_000u64);
+    let rig = Rig::new(&element);
+    started(&rig.bus);
+    let caps = nv12();
+    rig.start(&caps);
+    let mut n = 0;
+    while mode(&element) != "bypassing" {
+        rig.push(frame(&caps, (0, 255, 0), n)).unwrap();
+        n += 1;
+    }
+    assert_eq!(change(&rig.bus), modes("analysing", "bypassing", "engine"));
+    rig.push(frame(&caps, RED, n)).unwrap();
+    let out = rig.finish();
+    let last = result(buffers(&out).last().unwrap());
+    assert_eq!(last.freshness, Freshness::Absent(AbsentReason::EngineError));
+}
+
+#[test]
+fn overlay_and_export_behind_it_tell_that_analysis_is_off() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("out.jsonl");
+    let line = format!(
+        "videotestsrc num-buffers=3 pattern=black ! video/x-raw,format=RGB,width=320,height=240 ! \
+         vigilwatchdog force-bypass=true chain=identity ! vigiloverlay ! vigilexport uri=file:{} ! appsink name=out sync=false",
+        records.display()
+    );
+    let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let sink = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for _ in 0..3 {
+        let sample = sink.pull_sample().unwrap();
+        let pixels = sample.buffer().unwrap().map_readable().unwrap();
+        assert!(pixels[..320 * 3 * 20].iter().any(|value| *value > 128), "there is a banner at the top");
+    }
+    assert!(sink.pull_sample().is_err());
+    pipeline.set_state(gst::State::Null).unwrap();
+    let text = std::fs::read_to_string(&records).unwrap();
+    assert_eq!(text.lines().count(), 3);
+    for record in text.lines() {
+        let record: serde_json::Value = serde_json::from_str(record).unwrap();
+        assert_eq!(
+            (&record["freshness"]["state"], &record["freshness"]["reason"]),
+            (&"absent".into(), &"maintenance".into())
+        );
+        assert!(record["freshness"]["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{record}");
     }
 }

@@ -176,6 +176,49 @@ fn a_seek_in_a_pipeline_brings_exactly_what_it_asked_for_while_the_chain_fails()
     }
 }
 
+#[test]
+fn elements_in_the_bin_fare_like_those_of_a_description() {
+    for fault in [
+        Fault::Hang,
+        Fault::Deadlock,
+        Fault::LockedObject,
+        Fault::HangStopping,
+        Fault::Panic,
+        Fault::Flow(gst::FlowError::Error),
+    ] {
+        let control = Control::new();
+        common::init();
+        let bin = gst::ElementFactory::make("vigilwatchdog").build().unwrap();
+        let element = gst::parse::launch(&control.line()).unwrap();
+        bin.downcast_ref::<gst::Bin>().unwrap().add(&element).unwrap();
+        drop(element);
+        let rig = Rig::with(bin);
+        rig.play();
+        rig.recover();
+        rig.healthy(5);
+        if fault == Fault::HangStopping {
+            control.inject(Fault::Flow(gst::FlowError::Error), rig.next() + 1, Some(1));
+        }
+        control.inject(fault, rig.next() + 1, Some(1));
+        rig.frames(6);
+        control.wait_for_hits(1);
+        rig.advance("all frames", || rig.all_out());
+        rig.wait("the end of analysis", || !causes(&rig).is_empty());
+        rig.recover();
+        rig.healthy(5);
+        rig.stop();
+        rig.check();
+        // The copies serve again after a stop.
+        rig.play();
+        rig.recover();
+        rig.healthy(5);
+        rig.check();
+        control.release();
+        drop(rig);
+        until("nothing of the chains is left", || control.instances() == 0);
+    }
+}
+
 /// `VIGIL_TEST_FAULTS` chooses how many: 200 by default.
 #[test]
 fn no_frame_is_lost_over_hundreds_of_hangs_errors_and_panics() {
@@ -205,7 +248,11 @@ fn no_frame_is_lost_over_hundreds_of_hangs_errors_and_panics() {
         // Those that hang stay for a while, beside the new ones.
         if n % 10 == 9 {
             control.release();
-            rig.wait("what hung to be gone", || control.instances() <= 1);
+            rig.wait("what hung to be gone", || {
+                // Messages hold who sent them.
+                rig.changes();
+                control.instances() <= 1
+            });
         }
         assert!(rig.stat("abandoned") <= 4, "{}", rig.story());
     }

@@ -119,15 +119,19 @@ impl Branch {
 
     /// Takes the chain out of the bin, so that nobody meets it there any more, and has it ended. Waits for nothing.
     pub fn let_go(&self, element: &super::Watchdog) {
-        self.command(Command::Stop);
-        let Some(bin) = self.bin() else { return };
+        let Some(bin) = self.bin() else { return self.command(Command::Stop) };
         element.imp().forget(&bin);
-        // On a thread of its own: an element may hang with a lock that this needs.
-        let element = element.clone();
-        let remove = move || element.imp().remove_chain(&bin);
+        // On a thread of its own: an element may hang with a lock that this needs. The keeper stops the chain after it, since it
+        // may hang with the lock of a bin that is still a child here.
+        let (element, commands) = (element.clone(), self.commands.clone());
+        let remove = move || {
+            element.imp().remove_chain(&bin);
+            let _ = commands.send(Command::Stop);
+        };
         let name = format!("vigil-remove-{}", self.generation);
         if let Err(error) = thread::Builder::new().name(name).spawn(remove) {
             gst::warning!(CAT, "a chain stays in its bin, since the system gives no thread: {error}");
+            self.command(Command::Stop);
         }
     }
 
@@ -337,7 +341,9 @@ fn feed(core: &Core, branch: &Branch, entry: &gst::Pad) {
                     && !flushed()
                     && !(error == gst::FlowError::Eos && lock(&branch.fed).eos)
                 {
-                    core.failed(branch.generation, Cause::Flow, format!("it returned {error:?}"));
+                    // An element that was refused its caps, by the next one or at the exit, says so with the next frame.
+                    let cause = if error == gst::FlowError::NotNegotiated { Cause::Caps } else { Cause::Flow };
+                    core.failed(branch.generation, cause, format!("it returned {error:?}"));
                 }
             }
             Feed::Event(event) => {

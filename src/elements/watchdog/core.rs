@@ -65,6 +65,8 @@ pub struct State {
     pub unusable: Option<String>,
     /// When a frame that waits for room in the chain leaves untouched.
     pub waiting_due: Option<u64>,
+    /// When the last frame had to leave, and its PTS, if a frame has waited in vain for room and its source is behind since.
+    pub held_up: Option<(u64, u64)>,
     wake: Option<(u64, gst::SingleShotClockId)>,
     outbox: VecDeque<gst::Message>,
     posting: bool,
@@ -139,7 +141,9 @@ impl Core {
         let before = std::mem::replace(&mut *lock(&self.clock), clock);
         let new = self.now();
         state.line.rebase(old, new);
-        state.waiting_due = state.waiting_due.map(|due| new.saturating_add(due.saturating_sub(old)));
+        let moved = |due: u64| new.saturating_add(due.saturating_sub(old));
+        state.waiting_due = state.waiting_due.map(moved);
+        state.held_up = state.held_up.map(|(due, pts)| (moved(due), pts));
         let wake = state.wake.take();
         state.policy.rebase(old, new);
         state.policy.poll(new);
@@ -323,7 +327,7 @@ impl Core {
         // Not yet on the pad: a frame that is being pushed right now would take them with it, before their place.
         let lasting = events.iter().filter(|event| lasts(event)).cloned();
         state.carried.extend(lasting);
-        state.waiting_due = None;
+        (state.waiting_due, state.held_up) = (None, None);
         drop(state);
         drop((frames, dropped));
         self.wake_all();
@@ -373,6 +377,16 @@ impl State {
             gst::EventView::Caps(caps) => self.size = size(caps.caps()),
             gst::EventView::Segment(segment) => self.segment = Some(segment.segment().clone()),
             _ => {}
+        }
+    }
+
+    /// When a frame that comes in now leaves at the latest. A source that was held up in vain hands over late what it made
+    /// meanwhile; these frames leave a deadline after their own time, not after they got in.
+    pub fn due(&self, now: u64, pts: Option<u64>) -> u64 {
+        let due = now.saturating_add(self.deadline_ns);
+        match (self.held_up, pts) {
+            (Some((before, its_pts)), Some(pts)) => due.min(before.saturating_add(pts.saturating_sub(its_pts))),
+            _ => due,
         }
     }
 

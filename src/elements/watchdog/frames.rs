@@ -4,7 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gst::buffer::BufferMetaForeachAction;
+use gst::meta::MetaTransformCopy;
 use gst::{BufferCopyFlags, ReferenceTimestampMeta};
+
+use super::CAT;
 
 /// How a watchdog numbers the frames in its chain: by a reference timestamp that has the number for its time. That meta costs
 /// little, and elements which make new buffers of old ones keep it.
@@ -22,9 +25,15 @@ pub fn keep(buffer: &gst::BufferRef) -> gst::Buffer {
             let alone = memory.flags().contains(gst::MemoryFlags::NO_SHARE);
             kept.append_memory(if alone { memory.copy_range(..) } else { memory });
         }
-        let rest = BufferCopyFlags::FLAGS | BufferCopyFlags::TIMESTAMPS | BufferCopyFlags::META;
         // Fails for a range outside the buffer only, and this is all of it.
-        let _ = buffer.copy_into(kept, rest, ..);
+        let _ = buffer.copy_into(kept, BufferCopyFlags::FLAGS | BufferCopyFlags::TIMESTAMPS, ..);
+        // One by one: together, without their memory, they leave behind what is about the memory, such as where rows begin.
+        let all = MetaTransformCopy::new(..);
+        for meta in buffer.iter_meta::<gst::Meta>() {
+            if let Err(error) = meta.transform(kept, &all) {
+                gst::debug!(CAT, "an untouched frame will lack {}: {error}", meta.api());
+            }
+        }
     }
     kept
 }

@@ -44,8 +44,13 @@
 //! # Time
 //!
 //! All times are of the element's clock; while paused, when that may stand still, and for `start-timeout`, of the system's.
-//! `deadline` is the latency that live pipelines are told, since a frame may leave that late. Choose it longer than the chain takes
-//! with all frames that it holds at once (with `vigilinfer`: the time of a run times `max-in-flight`).
+//! `deadline` is the latency that live pipelines are told: no frame leaves later than that after it came in, and between two
+//! frames that leave is at most a deadline and one period of the source.
+//!
+//! A chain that is slower than its source holds the source up, for a deadline at most. Two frames then wait for the chain to
+//! take them, beside those that it holds. Choose `deadline` longer than the chain takes with all of these (with `vigilinfer`: the
+//! time of a run times `max-in-flight` + 2), or frames are late though nothing hangs. After a hang that has held the source up,
+//! frames made meanwhile still leave a deadline after their own time, which is known by their PTS.
 //!
 //! A live pipeline's sink holds frames back for its latency, and the bin holds them until then: as many as come within `deadline`
 //! (256 at most). A chain that hangs keeps the frames that it has: with a pool of fixed size upstream, each costs it a buffer.
@@ -92,7 +97,7 @@
 //! The same with elements instead of a description:
 //!
 //! ```text
-//! gst-launch-1.0 videotestsrc num-buffers=50 ! 'vigilwatchdog.(' deadline=200000000 vigilinfer model=people ')' ! fakesink
+//! gst-launch-1.0 videotestsrc num-buffers=50 ! 'vigilwatchdog.(' deadline=2000000000 vigilinfer model=people ')' ! fakesink
 //! ```
 //!
 //! That form links its neighbours to the elements inside. Behind an element whose pads come later (`decodebin`, `rtspsrc`), use
