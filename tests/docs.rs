@@ -162,7 +162,8 @@ fn signals(element: &gst::Element) -> String {
             glib::Type::UNIT => String::new(),
             kind => format!(", returns `{}`", kind.name()),
         };
-        writeln!(text, "- `{}`: {action}with {}{answer}", signal.signal_name(), kinds.join(", ")).unwrap();
+        let kinds = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };
+        writeln!(text, "- `{}`: {action}with {kinds}{answer}", signal.signal_name()).unwrap();
     }
     text
 }

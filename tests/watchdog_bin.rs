@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
-use common::rig::{Rig, buffers};
+use common::rig::{Item, Rig, buffers};
 use common::{caps, frame, init};
 use gst::prelude::*;
 use gst_video::VideoFormat;
@@ -189,6 +189,27 @@ fn what_was_set_on_a_replacement_is_kept_by_the_next_one() {
 }
 
 #[test]
+fn an_error_of_an_earlier_chain_says_nothing_about_the_present_one() {
+    let (element, bin) = watchdog();
+    let first = identity("inside");
+    bin.add(&first).unwrap();
+    let rig = Rig::new(&element);
+    rig.start(&nv12());
+    element.emit_by_name::<()>("reset", &[]);
+    push_until(&rig, || stat::<String>(&element, "mode") == "analysing");
+    // What fails now stays away.
+    element.set_property("backoff", 3_600_000_000_000u64);
+    let now = bin.by_name("inside").unwrap();
+    let chain = now.parent().and_downcast::<gst::Element>().unwrap();
+    let error = |src: &gst::Element| gst::message::Error::builder(gst::StreamError::Failed, "late").src(src).build();
+    chain.post_message(error(&first)).unwrap();
+    assert_eq!(stat::<String>(&element, "mode"), "analysing");
+    chain.post_message(error(&now)).unwrap();
+    assert_eq!(stat::<String>(&element, "mode"), "bypassing");
+    rig.finish();
+}
+
+#[test]
 fn children_and_their_properties_are_found_by_name() {
     let (element, bin) = watchdog();
     let (inside, nested) = (identity("inside"), gst::ElementFactory::make("queue").name("buffer").build().unwrap());
@@ -294,6 +315,27 @@ fn another_clock_s_reading_is_no_time_that_has_passed() {
 }
 
 #[test]
+fn no_frame_is_late_because_the_clock_changes() {
+    let (element, _) = watchdog();
+    element.set_property("chain", "identity");
+    let rig = Rig::new(&element);
+    rig.start(&nv12());
+    let clocks = [3, 1_000_000].map(|s| gst_check::TestClock::with_start_time(gst::ClockTime::from_seconds(s)));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for clock in clocks.iter().cycle().take(2000) {
+                element.set_clock(Some(clock)).unwrap();
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        push_until(&rig, || done.load(Ordering::SeqCst));
+    });
+    rig.finish();
+    assert_eq!((stat::<u64>(&element, "late"), stat::<u64>(&element, "bypassed")), (0, 0));
+}
+
+#[test]
 fn events_and_questions_for_the_element_itself_go_past_the_chain() {
     let (element, _) = watchdog();
     element.set_property("chain", "tee name=t t. ! queue ! fakesink t. ! queue");
@@ -355,4 +397,182 @@ fn nothing_is_left_of_an_element_that_ran() {
             std::thread::yield_now();
         }
     }
+}
+
+/// Names of this process' threads that serve chains.
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names
+        .filter(|name| ["vigil-chain", "vigil-feed", "vigil-remove"].iter().any(|kind| name.starts_with(kind)))
+        .collect()
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn starts_and_stops_in_any_order_leave_no_thread() {
+    for chain in ["identity", "queue ! identity error-after=2", "identity eos-after=1", "identity sleep-time=1000"] {
+        let (element, _) = watchdog();
+        element.set_property("chain", chain);
+        let mut states = [gst::State::Ready, gst::State::Playing, gst::State::Null, gst::State::Paused].iter().cycle();
+        let rig = Rig::new(&element);
+        for round in 0..40 {
+            let _ = element.set_state(*states.nth(round % 3).unwrap()).unwrap();
+            let _ = rig.event(gst::event::StreamStart::new("again"));
+            let _ = rig.event(gst::event::Caps::new(&nv12()));
+            let _ = rig.event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+            let up = matches!(element.current_state(), gst::State::Playing | gst::State::Paused);
+            for n in 0..3 {
+                assert_eq!(rig.push(frame(&nv12(), RED, n)).is_ok(), up, "{chain}, round {round}");
+            }
+        }
+        drop(rig);
+        wait_until(chain, || threads().is_empty());
+    }
+}
+
+#[test]
+fn handlers_may_change_the_element_that_calls_them() {
+    let (element, _) = watchdog();
+    element.set_property("chain", "identity");
+    let rig = Rig::new(&element);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    element.connect_notify(Some("mode"), move |element, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+        assert!(stat::<u64>(element, "frames-in") < u64::MAX);
+        element.set_property("max-misses", 4u32);
+    });
+    rig.bus.set_sync_handler(|_, message| {
+        let change = message.structure().filter(|s| s.name() == "vigil-watchdog");
+        if let (Some(change), Some(element)) =
+            (change, message.src().and_then(|src| src.downcast_ref::<gst::Element>()))
+        {
+            // Maintenance ends as soon as it has begun.
+            let forced = change.get::<&str>("cause") == Ok("forced");
+            element.set_property("deadline", 9_000_000_000u64 + u64::from(forced));
+            if forced {
+                element.set_property("force-bypass", false);
+            }
+        }
+        gst::BusSyncReply::Drop
+    });
+    rig.start(&nv12());
+    for _ in 0..20 {
+        element.set_property("force-bypass", true);
+        // Another thread may be the one that posts.
+        wait_until("it is unset", || !element.property::<bool>("force-bypass"));
+        push_until(&rig, || stat::<String>(&element, "mode") == "analysing");
+    }
+    rig.finish();
+    // How many they are is GObject's business: it makes one of those that come while a property is being set.
+    wait_until("changes are told", || calls.load(Ordering::SeqCst) > 0);
+    rig.bus.unset_sync_handler();
+}
+
+#[test]
+fn segments_that_are_played_again_and_again_go_on() {
+    let pipeline =
+        launch("videotestsrc ! video/x-raw,framerate=100/1 ! vigilwatchdog chain=queue ! fakesink sync=false");
+    pipeline.set_state(gst::State::Paused).unwrap();
+    pipeline.state(GUARD).0.unwrap();
+    let seek = |flags| {
+        let (from, to) = (gst::ClockTime::ZERO, gst::ClockTime::from_mseconds(100));
+        pipeline.seek(1.0, gst::SeekFlags::SEGMENT | flags, gst::SeekType::Set, from, gst::SeekType::Set, to).unwrap();
+    };
+    seek(gst::SeekFlags::FLUSH);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    for _ in 0..5 {
+        bus.timed_pop_filtered(GUARD, &[gst::MessageType::SegmentDone]).expect("the segment ends");
+        seek(gst::SeekFlags::empty());
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn gaps_and_frames_without_times_keep_their_places() {
+    let (element, _) = watchdog();
+    element.set_property("chain", "queue");
+    let rig = Rig::new(&element);
+    rig.start(&nv12());
+    for n in 0..300u64 {
+        if n % 3 == 0 {
+            let mut bare = frame(&nv12(), RED, n);
+            let it = bare.get_mut().unwrap();
+            (it.set_pts(None), it.set_duration(None), it.set_offset(n));
+            rig.push(bare).unwrap();
+        } else {
+            assert!(rig.event(gst::event::Gap::builder(gst::ClockTime::from_mseconds(n)).build()));
+        }
+    }
+    let mut list = gst::BufferList::new();
+    for n in 300..303u64 {
+        let mut bare = frame(&nv12(), RED, n);
+        bare.get_mut().unwrap().set_offset(n);
+        list.get_mut().unwrap().add(bare);
+    }
+    element.static_pad("sink").unwrap().peer().unwrap().push_list(list).unwrap();
+    let places: Vec<_> = rig
+        .finish()
+        .iter()
+        .filter_map(|item| match item {
+            Item::Buffer(buffer) => Some(buffer.offset()),
+            Item::Event(event) => match event.view() {
+                gst::EventView::Gap(gap) => Some(gap.get().0.mseconds()),
+                _ => None,
+            },
+        })
+        .collect();
+    assert_eq!(places, (0..303).collect::<Vec<_>>());
+}
+
+#[test]
+fn it_may_come_into_a_running_pipeline_and_go_out_of_it() {
+    let pipeline = launch("videotestsrc ! tee name=t ! queue ! fakesink sync=false");
+    pipeline.set_state(gst::State::Playing).unwrap();
+    pipeline.state(GUARD).0.unwrap();
+    let tee = pipeline.by_name("t").unwrap();
+    for chain in ["identity", "queue", "identity error-after=3"] {
+        let (element, _) = watchdog();
+        element.set_property("chain", chain);
+        let sink = gst::ElementFactory::make("fakesink").property("async", false).build().unwrap();
+        pipeline.add_many([&element, &sink]).unwrap();
+        element.link(&sink).unwrap();
+        sink.sync_state_with_parent().unwrap();
+        element.sync_state_with_parent().unwrap();
+        let pad = tee.request_pad_simple("src_%u").unwrap();
+        pad.link(&element.static_pad("sink").unwrap()).unwrap();
+        wait_until("frames come", || stat::<u64>(&element, "frames-out") > 20);
+        // Another sink in place of the first, with the source pad blocked.
+        let other = gst::ElementFactory::make("fakesink").property("async", false).build().unwrap();
+        pipeline.add(&other).unwrap();
+        other.sync_state_with_parent().unwrap();
+        let (blocked, is_blocked) = mpsc::channel();
+        let src = element.static_pad("src").unwrap();
+        let block = src.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, move |_, _| {
+            let _ = blocked.send(());
+            gst::PadProbeReturn::Ok
+        });
+        is_blocked.recv_timeout(Duration::from_secs(60)).unwrap();
+        element.unlink(&sink);
+        element.link(&other).unwrap();
+        src.remove_probe(block.unwrap());
+        let before = stat::<u64>(&element, "frames-out");
+        wait_until("frames come again", || stat::<u64>(&element, "frames-out") > before + 20);
+        pad.unlink(&element.static_pad("sink").unwrap()).unwrap();
+        tee.release_request_pad(&pad);
+        for gone in [&element, &sink, &other] {
+            pipeline.remove(gone).unwrap();
+            gone.set_state(gst::State::Null).unwrap();
+        }
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
 }

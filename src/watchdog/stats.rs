@@ -10,11 +10,11 @@ use crate::telemetry::Histogram;
 pub enum Left {
     /// As the chain delivered it.
     Analysed,
-    /// Untouched, since the mode was not analysing.
+    /// Untouched, since the mode was not analysing, or the chain failed with it inside.
     Bypassed,
     /// Untouched, since the chain had not delivered it within the deadline.
     Late,
-    /// Untouched, since the chain gave back a later frame, or failed, without having delivered it.
+    /// Untouched, since the chain gave back later frames without having delivered it.
     Swallowed,
 }
 
@@ -44,7 +44,7 @@ pub struct Frames {
     pub swallowed: u64,
     /// Frames of the chain that were dropped, since that frame had gone out already or was never given to it.
     pub duplicates: u64,
-    /// Frames whose time in the chain is known; the times below are theirs.
+    /// Frames that came back in time, also those that only proved the chain; the times below are theirs.
     pub chain_frames: u64,
     /// The mean time in the chain, nanoseconds.
     pub chain_mean_ns: u64,
@@ -79,7 +79,7 @@ impl Counters {
         self.duplicates.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts how long a frame was in the chain, nanoseconds; also one that came back too late.
+    /// Counts how long a frame that came back in time was in the chain, nanoseconds.
     pub fn chain_time(&self, ns: u64) {
         self.chain.record(ns);
     }

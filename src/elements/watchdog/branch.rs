@@ -236,8 +236,8 @@ impl Keeper {
             let name = format!("vigil-feed-{}", self.branch.generation);
             thread::Builder::new().name(name).spawn(feed).map_err(|e| format!("the system gives no thread: {e}"))?
         };
-        let now = self.core.now();
         let mut state = self.core.lock();
+        let now = self.core.now();
         state.chain_caps = Some(caps);
         let playing = state.playing;
         if state.is_current(self.branch.generation) {

@@ -170,7 +170,8 @@ impl Blueprint {
     fn part(element: &gst::Element) -> Result<Arc<Part>, String> {
         let factory = element.factory().filter(|f| f.name() != "bin").ok_or_else(|| {
             format!(
-                "{} has no factory, so that it could not be replaced: describe the chain with the property chain",
+                "{} could not be made again after a failure, being a plain bin or of no factory: describe the chain with the \
+                 property chain, or put the elements into the watchdog without a bin around them",
                 element.name()
             )
         })?;

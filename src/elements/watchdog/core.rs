@@ -127,17 +127,19 @@ impl Core {
         lock(&self.clock).clone().unwrap_or_else(gst::SystemClock::obtain)
     }
 
-    /// The element clock, nanoseconds.
+    /// The element clock, nanoseconds. What is compared with times in the state is read under its lock: the clock may change.
     pub fn now(&self) -> u64 {
         self.current_clock().time().nseconds()
     }
 
     /// Counts by another clock from now on.
     pub fn set_clock(&self, clock: Option<gst::Clock>) {
-        let old = self.now();
-        *lock(&self.clock) = clock;
-        let new = self.now();
+        // Under the lock, as all readings are that are compared with what is in there.
         let mut state = self.lock();
+        let old = self.now();
+        // The end of a clock may take its time.
+        let before = std::mem::replace(&mut *lock(&self.clock), clock);
+        let new = self.now();
         state.line.rebase(old, new);
         let moved = |due: u64| new.saturating_add(due.saturating_sub(old));
         state.waiting_due = state.waiting_due.map(moved);
@@ -150,6 +152,7 @@ impl Core {
         if let Some((_, id)) = wake {
             id.unschedule();
         }
+        drop(before);
     }
 
     /// Makes sure that the task looks again when the next time is over.
@@ -267,8 +270,8 @@ impl Core {
 
     /// Takes over new settings: those of the policy, the deadline and `force-bypass`.
     pub fn set_settings(&self, read: impl FnOnce() -> (Settings, u64, bool)) {
-        let now = self.now();
         let mut state = self.lock();
+        let now = self.now();
         // Read under the lock: with two that change settings at a time, the last one here has what both have set.
         let (settings, deadline_ns, forced) = read();
         state.deadline_ns = deadline_ns;
@@ -279,16 +282,17 @@ impl Core {
 
     /// Calls the policy with the time, and does what it says.
     pub fn decide(&self, what: impl FnOnce(&mut Policy, u64)) {
-        let now = self.now();
         let mut state = self.lock();
+        let now = self.now();
         what(&mut state.policy, now);
         self.settle(state);
     }
 
     /// The chain of this generation failed.
     pub fn failed(&self, generation: u64, cause: Cause, detail: impl Into<String>) {
-        let (now, detail) = (self.now(), detail.into());
+        let detail = detail.into();
         let mut state = self.lock();
+        let now = self.now();
         if state.is_current(generation) {
             gst::info!(CAT, "chain {generation} failed, {}: {detail}", cause.as_str());
             state.policy.failed(now, cause, detail);
@@ -357,8 +361,8 @@ impl Core {
 
     /// A chain that was let go of is gone.
     pub fn gone(&self) {
-        let now = self.now();
         let mut state = self.lock();
+        let now = self.now();
         state.hung = state.hung.saturating_sub(1);
         let hung = state.hung;
         state.policy.hung_changed(now, hung);

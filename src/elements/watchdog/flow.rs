@@ -20,9 +20,9 @@ const MOST_IN_LINE: usize = 256;
 impl Core {
     /// A frame comes in; returns when there is room for the next one.
     pub fn enter(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let called = self.now();
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
         let mut state = self.lock();
+        let called = self.now();
         let due = state.due(called, pts);
         loop {
             if state.flushing || state.stopped {
@@ -33,8 +33,9 @@ impl Core {
                 state.waiting_due = None;
                 return Err(error);
             }
-            let full = state.is_full(self.now());
-            let in_time = state.policy.mode() == Mode::Analysing && self.now() < due;
+            let now = self.now();
+            let full = state.is_full(now);
+            let in_time = state.policy.mode() == Mode::Analysing && now < due;
             let busy = in_time && state.has_fed_frame();
             if !full && !busy {
                 break;
@@ -99,13 +100,13 @@ impl Core {
 
     /// The chain of this generation gives something out.
     pub fn arrived(&self, generation: u64, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let now = self.now();
         let number = self.marker.number(&buffer);
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
         let failed =
             meta::get(&buffer).is_some_and(|r| matches!(r.freshness, Freshness::Absent(AbsentReason::EngineError)));
         let mut given = Some(buffer);
         let mut state = self.lock();
+        let now = self.now();
         // What comes out while the chain's flush is still under way is of before it.
         let flushing = state.flushing || state.branch.as_ref().is_some_and(|branch| branch.is_flushing());
         if !state.is_current(generation) || flushing || state.stopped {

@@ -237,6 +237,18 @@ impl Watchdog {
         }
     }
 
+    /// The chain that something in the bin belongs to.
+    fn chain_of(&self, inside: &gst::Object) -> Option<gst::Object> {
+        let mut at = inside.clone();
+        loop {
+            let parent = at.parent()?;
+            if parent == *self.obj().upcast_ref::<gst::Object>() {
+                return Some(at);
+            }
+            at = parent;
+        }
+    }
+
     /// What a chain's element says of itself and should not reach the pipeline as if the watchdog said it.
     fn hear(&self, message: gst::Message) {
         let own = message.src().is_none_or(|src| src == self.obj().upcast_ref::<gst::Object>());
@@ -248,9 +260,13 @@ impl Watchdog {
                 let source = message.src().map_or_else(String::new, |src| src.name().to_string());
                 let text = format!("{source}: {}", error.error());
                 gst::info!(CAT, imp = self, "{text} {:?}", error.debug());
-                let generation = self.core().lock().branch.as_ref().map_or(0, |b| b.generation);
                 let cause = if error.error().to_string().contains("Panicked") { Cause::Panic } else { Cause::Error };
-                self.core().failed(generation, cause, text);
+                // One that was let go of, and is not out of the bin yet, says nothing about the one in charge.
+                let branch = self.core().lock().branch.clone();
+                let chain = message.src().and_then(|src| self.chain_of(src));
+                if let Some(branch) = branch.filter(|branch| branch.bin().map(Cast::upcast) == chain) {
+                    self.core().failed(branch.generation, cause, text);
+                }
             }
             gst::MessageView::AsyncStart(_)
             | gst::MessageView::AsyncDone(_)
@@ -338,9 +354,12 @@ impl ObjectImpl for Watchdog {
         match pspec.name() {
             "mode" => ShownMode::from(self.core().lock().policy.mode()).to_value(),
             "stats" => {
-                let now = self.core().now();
-                let state = self.core().lock().policy.snapshot(now);
-                stats(&self.core().counters.snapshot(), &state).to_value()
+                let snapshot = {
+                    let mut state = self.core().lock();
+                    let now = self.core().now();
+                    state.policy.snapshot(now)
+                };
+                stats(&self.core().counters.snapshot(), &snapshot).to_value()
             }
             name => lock(&self.settings).get(name).unwrap_or_else(|| glib::Value::from_type(pspec.value_type())),
         }

@@ -9,6 +9,10 @@
 //! pad and one open source pad and keeps the caps. Put `vigiloverlay` and `vigilexport` behind the bin, so that they show that
 //! analysis is off; `vigiltrack` may be in either place, but a chain that is replaced starts its identities anew.
 //!
+//! What the chain cannot take is not offered to upstream, so that a `videoconvert` before the bin knows what to make; caps that come
+//! all the same end the analysis and not the video. Events and queries from downstream (seeks, QoS, navigation, latency) go to
+//! upstream past the chain. Sinks, sources and clocks in the chain are the chain's own: the pipeline does not wait for their end.
+//!
 //! # Modes
 //!
 //! - `analysing`: frames go to the chain and leave when they are back. One that is not back within `deadline` leaves untouched,
@@ -29,21 +33,27 @@
 //! of them no chain is built until one goes.
 //!
 //! The elements that were put into the bin serve until they fail; then others like them are made, with the same names and
-//! properties (those that can be written as text). Look elements up by name when the message of a change has come; signal
-//! handlers must be connected again (`deep-element-added`).
+//! properties, also those that were set since (but for those that cannot be written as text, which the log says). Look elements
+//! up by name when the message of a change has come (`element::property` works on the bin); signal handlers must be connected
+//! again (`deep-element-added`). Plain bins and elements without a factory cannot be made again and are refused. With `chain`,
+//! each chain is as described: what was set on the elements of the one before is gone.
 //!
 //! `force-bypass` lets all frames pass untouched without an end of the chain, for maintenance. The action signal `reset` replaces
 //! the chain at once and forgets earlier failures.
 //!
 //! # Time
 //!
-//! All times are of the element's clock. `deadline` is the latency that live pipelines are told: no frame leaves later than that
-//! after it came in, and between two frames that leave is at most a deadline and one period of the source.
+//! All times are of the element's clock; while paused, when that may stand still, and for `start-timeout`, of the system's.
+//! `deadline` is the latency that live pipelines are told: no frame leaves later than that after it came in, and between two frames
+//! that leave is at most a deadline and one period of the source.
 //!
 //! A chain that is slower than its source holds the source up, for a deadline at most. Two frames then wait for the chain to
 //! take them, beside those that it holds. Choose `deadline` longer than the chain takes with all of these (with `vigilinfer`: the
 //! time of a run times `max-in-flight` + 2), or frames are late though nothing hangs. After a hang that has held the source up,
 //! frames made meanwhile still leave a deadline after their own time, which is known by their PTS.
+//!
+//! A live pipeline's sink holds frames back for its latency, and the bin holds them until then: as many as come within `deadline`
+//! (256 at most). A chain that hangs keeps the frames that it has: with a pool of fixed size upstream, each costs it a buffer.
 //!
 //! No pixels are copied: the chain gets the frame's own buffer, and the bin keeps another one over the same memory. Only a chain
 //! that draws on the pixels makes a copy of them, and so does memory that may not be shared (some V4L2 drivers).
@@ -65,6 +75,18 @@
 //! - WARNING with the reason when analysis ends, and when another try fails.
 //! - Messages of the chain's elements pass, but for errors and those that would speak for the whole stream.
 //!
+//! # Statistics
+//!
+//! `stats` counts from the making of the element on, also over stops. Times are in nanoseconds.
+//!
+//! - `mode`, `since` (of the clock), `forced`, `last-cause`, `last-detail`, `causes` (how often each cause changed something).
+//! - `frames-in`, `frames-out`: the sum of `analysed`, `bypassed`, `late` (back too late) and `swallowed` (left out by the chain).
+//! - `duplicates`: what the chain gave out for frames that were gone already.
+//! - `time-analysing`, `time-bypassing`, `time-recovering`; `chain-time-median`, `chain-time-p99`, `chain-time-max`: of frames that
+//!   came back in time.
+//! - `restarts`: chains built in place of another; `abandoned`: chains that were let go of and are not gone; `abandoned-total`: all
+//!   that were let go of; `exhausted`: none is built until `reset`; `back-off`: until the next one is built, if one will be.
+//!
 //! # Launch lines
 //!
 //! ```text
@@ -77,6 +99,9 @@
 //! ```text
 //! gst-launch-1.0 videotestsrc num-buffers=50 ! 'vigilwatchdog.(' deadline=2000000000 vigilinfer model=people ')' ! fakesink
 //! ```
+//!
+//! That form links its neighbours to the elements inside. Behind an element whose pads come later (`decodebin`, `rtspsrc`), use
+//! `chain`, or a name: `vigilwatchdog.( name=dog … ) rtspsrc … ! decodebin ! dog. dog. ! …`.
 //!
 //! An engine in a process of its own, which may die without an end of the chain:
 //!
