@@ -507,7 +507,9 @@ fn gaps_and_frames_without_times_keep_their_places() {
         if n % 3 == 0 {
             let mut bare = frame(&nv12(), RED, n);
             let it = bare.get_mut().unwrap();
-            (it.set_pts(None), it.set_duration(None), it.set_offset(n));
+            it.set_pts(None);
+            it.set_duration(None);
+            it.set_offset(n);
             rig.push(bare).unwrap();
         } else {
             assert!(rig.event(gst::event::Gap::builder(gst::ClockTime::from_mseconds(n)).build()));
