@@ -508,6 +508,7 @@ fn gaps_and_frames_without_times_keep_their_places() {
             let mut bare = frame(&nv12(), RED, n);
             let it = bare.get_mut().unwrap();
             it.set_pts(None);
+            it.set_duration(None);
             it.set_offset(n);
             rig.push(bare).unwrap();
         } else {

@@ -44,8 +44,8 @@
 //! # Time
 //!
 //! All times are of the element's clock; while paused, when that may stand still, and for `start-timeout`, of the system's.
-//! `deadline` is the latency that live pipelines are told: no frame leaves later than that after it came in, and between two
-//! frames that leave is at most a deadline and one period of the source.
+//! `deadline` is the latency that live pipelines are told: no frame leaves later than that after it came in, and between two frames
+//! that leave is at most a deadline and one period of the source.
 //!
 //! A chain that is slower than its source holds the source up, for a deadline at most. Two frames then wait for the chain to
 //! take them, beside those that it holds. Choose `deadline` longer than the chain takes with all of these (with `vigilinfer`: the
