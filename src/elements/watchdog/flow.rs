@@ -1,6 +1,6 @@
 //! How frames and events go through the watchdog: in at its sink pad, through the chain, out at its source pad.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use gst::prelude::*;
 
@@ -21,32 +21,10 @@ impl Core {
     /// A frame comes in; returns when there is room for the next one.
     pub fn enter(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let pts = buffer.pts().map(gst::ClockTime::nseconds);
-        let mut state = self.lock();
+        let state = self.lock();
         let called = self.now();
         let due = state.due(called, pts);
-        loop {
-            if state.flushing || state.stopped {
-                state.waiting_due = None;
-                return Err(gst::FlowError::Flushing);
-            }
-            if let Some(error) = state.flow {
-                state.waiting_due = None;
-                return Err(error);
-            }
-            let now = self.now();
-            let full = state.is_full(now);
-            let in_time = state.policy.mode() == Mode::Analysing && now < due;
-            let busy = in_time && state.has_fed_frame();
-            if !full && !busy {
-                break;
-            }
-            if in_time {
-                state.waiting_due = Some(due);
-                self.arm(&mut state);
-            }
-            state = Self::wait(&self.room, state);
-        }
-        state.waiting_due = None;
+        let (mut state, due) = self.wait_for_room(state, due)?;
         let in_vain = state.has_fed_frame();
         let behind = state.held_up.is_some() && due < called.saturating_add(state.deadline_ns);
         let held_up = state.policy.mode() == Mode::Analysing && (in_vain || behind);
@@ -80,6 +58,36 @@ impl Core {
             self.out.notify_all();
         }
         Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// Waits until a frame may come in that is to leave at `due`; returns that time, by another clock if it has changed
+    /// meanwhile.
+    fn wait_for_room<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        mut due: u64,
+    ) -> Result<(MutexGuard<'a, State>, u64), gst::FlowError> {
+        loop {
+            due = state.waiting_due.take().unwrap_or(due);
+            if state.flushing || state.stopped {
+                return Err(gst::FlowError::Flushing);
+            }
+            if let Some(error) = state.flow {
+                return Err(error);
+            }
+            let now = self.now();
+            let full = state.is_full(now);
+            let in_time = state.policy.mode() == Mode::Analysing && now < due;
+            let busy = in_time && state.has_fed_frame();
+            if !full && !busy {
+                return Ok((state, due));
+            }
+            if in_time {
+                state.waiting_due = Some(due);
+                self.arm(&mut state);
+            }
+            state = Self::wait(&self.room, state);
+        }
     }
 
     /// A serialised event comes in.
