@@ -1,6 +1,7 @@
 //! The pads between the watchdog and a chain.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use gst::prelude::*;
@@ -60,7 +61,10 @@ pub fn pads(core: &Arc<Core>, branch: &Arc<Branch>) -> (gst::Pad, gst::Pad) {
     let (of_buffers, of_events, of_queries) = (branch.generation, Arc::clone(branch), Arc::clone(branch));
     let exit = gst::Pad::builder(gst::PadDirection::Sink)
         .name("exit")
-        .chain_function(move |_, _, buffer| buffers.arrived(of_buffers, buffer))
+        .chain_function(move |_, _, buffer| {
+            // Not into the chain's C: that would abort the process.
+            catch_unwind(AssertUnwindSafe(|| buffers.arrived(of_buffers, buffer))).unwrap_or(Err(gst::FlowError::Error))
+        })
         .event_function(move |_, _, event| take_event(&events, &of_events, event))
         .query_function(move |pad, parent, query| answer(&queries, &of_queries, (pad, parent), query))
         .build();

@@ -279,6 +279,7 @@ impl Watchdog {
             | gst::MessageView::SegmentDone(_)
             | gst::MessageView::ClockProvide(_)
             | gst::MessageView::ClockLost(_)
+            | gst::MessageView::Buffering(_)
             | gst::MessageView::StreamStart(_) => {}
             _ => self.parent_handle_message(message),
         }

@@ -36,6 +36,7 @@ fn warning(change: &Change) -> Option<String> {
         return None;
     }
     let next = match change.back_off_ns {
+        Some(ns) if ns < 1_000_000_000 => format!("a new chain is built in {} ms", ns / 1_000_000),
         Some(ns) => format!("a new chain is built in {:.1} s", ns as f64 / 1e9),
         None => "no new chain is built by itself".to_owned(),
     };
@@ -44,7 +45,7 @@ fn warning(change: &Change) -> Option<String> {
 
 fn reason(change: &Change) -> String {
     let what = match change.cause {
-        Cause::Deadline => "the chain does not deliver in time",
+        Cause::Deadline => "the chain hangs, or is slower than the property deadline allows",
         Cause::Engine => "the engine fails on every frame",
         Cause::Error => "the chain failed",
         Cause::Flow => "the chain refused a frame",

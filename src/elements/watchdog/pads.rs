@@ -3,6 +3,8 @@
 //! Everything that upstream sends goes into the line, so that it leaves in the order in which it came. What downstream sends goes
 //! straight to upstream: nothing that a chain could hold up.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
@@ -65,8 +67,11 @@ pub fn src(template: Option<gst::PadTemplate>) -> gst::Pad {
 fn start_task(core: &Core, pad: &gst::Pad) -> Result<(), gst::LoggableError> {
     let element = core.element.clone();
     pad.start_task(move || {
-        if let Some(element) = element.upgrade() {
-            element.core().push_next();
+        let Some(element) = element.upgrade() else { return };
+        // Not into GStreamer's C: that would abort the process.
+        if catch_unwind(AssertUnwindSafe(|| element.core().push_next())).is_err() {
+            gst::element_error!(element, gst::LibraryError::Failed, ("Panicked: the thread that pushes frames ends"));
+            let _ = element.core().src.pause_task();
         }
     })
     .map_err(|_| gst::loggable_error!(super::CAT, "the task does not start"))
