@@ -20,7 +20,9 @@ demo: build ## Install what is missing, build, run the demo: out/demo.mp4, out/d
 demo-faults: build ## The same while its engine is killed and hangs: out/faults.mp4, out/faults.jsonl
 	@scripts/demo-faults
 
+# Tests of other programs build the plugin as a user does, without the tests' dependencies: better here than within their time limits.
 test: setup reference ## Install what is missing, run every test
+	cargo build --lib --bins
 	cargo nextest run
 
 soak: setup ## Let watchdogs' chains fail and engines be killed at random for SOAK_SECONDS, ten minutes
