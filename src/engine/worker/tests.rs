@@ -318,7 +318,8 @@ fn a_run_that_hangs_is_cut_by_its_own_limit_or_by_the_watch() {
         let (remote, _folder) = remote("run-hangs");
         let remote = Arc::new(remote.unwrap());
         let begun = Instant::now();
-        let limit = if by_watch { 10 * LONG } else { Duration::from_millis(50) };
+        // Long enough for the worker to note that it has hung once: the next one would hang as well.
+        let limit = if by_watch { 10 * LONG } else { Duration::from_secs(3) };
         let runner = {
             let remote = Arc::clone(&remote);
             std::thread::spawn(move || late(|| run(&remote, 1.0, Some(Instant::now() + limit)).err()))
