@@ -315,7 +315,7 @@ fn late(mut run: impl FnMut() -> Option<EngineError>) -> Option<EngineError> {
 #[test]
 fn a_run_that_hangs_is_cut_by_its_own_limit_or_by_the_watch() {
     for by_watch in [false, true] {
-        let (remote, _folder) = remote("run-hangs");
+        let (remote, folder) = remote("run-hangs");
         let remote = Arc::new(remote.unwrap());
         let begun = Instant::now();
         // Long enough for the worker to note that it has hung once: the next one would hang as well.
@@ -325,6 +325,10 @@ fn a_run_that_hangs_is_cut_by_its_own_limit_or_by_the_watch() {
             std::thread::spawn(move || late(|| run(&remote, 1.0, Some(Instant::now() + limit)).err()))
         };
         if by_watch {
+            while !folder.path().join("once").exists() {
+                assert!(begun.elapsed() < LONG);
+                std::thread::sleep(Duration::from_millis(1));
+            }
             remote.cut(begun);
             while !runner.is_finished() {
                 remote.cut(Instant::now() + limit);
