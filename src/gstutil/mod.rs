@@ -5,6 +5,9 @@ pub mod time;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gst::glib;
+use gst::prelude::*;
+
 /// Locks, also after a panic elsewhere: a poisoned lock must not abort the host from a property setter.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -16,4 +19,25 @@ pub fn pad_templates(caps: &gst::Caps) -> Vec<gst::PadTemplate> {
         .into_iter()
         .filter_map(|(name, way)| gst::PadTemplate::new(name, way, gst::PadPresence::Always, caps).ok())
         .collect()
+}
+
+/// Stores a property's value; `false` if it is of another type, which GObject has checked before.
+pub fn store<'a, T: glib::value::FromValue<'a>>(to: &mut T, value: &'a glib::Value) -> bool
+where
+    <<T as glib::value::FromValue<'a>>::Checker as glib::value::ValueTypeChecker>::Error: std::fmt::Debug,
+{
+    value.get().map(|v| *to = v).is_ok()
+}
+
+/// Posts what a source posts when downstream refuses its frames. For an element that pushes from a thread of its own, at the end of the
+/// stream: a fatal answer to the last frame finds no frame to travel back with.
+pub fn report_flow_at_eos(element: &impl IsA<gst::Element>, flow: Option<gst::FlowError>) {
+    if let Some(error @ (gst::FlowError::NotLinked | gst::FlowError::Error | gst::FlowError::NotNegotiated)) = flow {
+        gst::element_error!(
+            element,
+            gst::StreamError::Failed,
+            ("Internal data stream error."),
+            ["streaming stopped, reason {error:?}"]
+        );
+    }
 }

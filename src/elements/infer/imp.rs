@@ -22,7 +22,7 @@ use super::properties::{Region, SPECS, Settings, stats};
 use crate::analysis::{Analysis, Flushing, Input, LatencyBound, Outcome, Ticket, Times};
 use crate::engine::runtime::{self, Severity};
 use crate::frame::{FrameInfo, Orientation, View};
-use crate::gstutil::{frame, lock, pad_templates, time};
+use crate::gstutil::{frame, lock, pad_templates, report_flow_at_eos, time};
 use crate::meta;
 use crate::model::{Model, ModelError};
 use crate::pre::MAX_SIDE;
@@ -303,20 +303,6 @@ impl Infer {
             self.start_task();
         }
     }
-
-    /// A fatal answer of downstream after the last frame finds no frame to travel back with.
-    fn report_flow_at_eos(&self) {
-        let flow = *lock(&self.flow);
-        if let Some(error @ (gst::FlowError::NotLinked | gst::FlowError::Error | gst::FlowError::NotNegotiated)) = flow
-        {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Failed,
-                ("Internal data stream error."),
-                ["streaming stopped, reason {error:?}"]
-            );
-        }
-    }
 }
 
 #[glib::object_subclass]
@@ -463,7 +449,7 @@ impl BaseTransformImpl for Infer {
                     self.analysis.drain();
                 }
                 match view {
-                    EventView::Eos(_) => self.report_flow_at_eos(),
+                    EventView::Eos(_) => report_flow_at_eos(&*self.obj(), *lock(&self.flow)),
                     EventView::StreamStart(_) => {
                         *lock(&self.tagged) = Orientation::UPRIGHT;
                         self.revive_after(gst::FlowError::Eos);

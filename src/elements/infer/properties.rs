@@ -11,6 +11,7 @@ use super::isolation::{self, Process};
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
 use crate::cascade::Rules;
 use crate::engine::lanes;
+use crate::gstutil::store;
 use crate::model::{Model, Request};
 
 /// What to do with a frame while the most frames that may be under way are.
@@ -128,12 +129,6 @@ impl Settings {
 
     /// Stores a property's value; `false` if the type is not the property's, which GObject has checked before.
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        fn store<'a, T: glib::value::FromValue<'a>>(to: &mut T, value: &'a glib::Value) -> bool
-        where
-            <<T as glib::value::FromValue<'a>>::Checker as glib::value::ValueTypeChecker>::Error: std::fmt::Debug,
-        {
-            value.get().map(|v| *to = v).is_ok()
-        }
         match name {
             "model" => store(&mut self.model, value),
             "provider" => value.get::<Option<String>>().map(|v| self.provider = v.unwrap_or_default()).is_ok(),

@@ -223,20 +223,6 @@ impl Watchdog {
         branch.let_go(&self.obj());
     }
 
-    /// A fatal answer of downstream after the last frame finds no frame to travel back with.
-    pub fn report_flow_at_eos(&self) {
-        let flow = self.core().lock().flow;
-        if let Some(error @ (gst::FlowError::NotLinked | gst::FlowError::Error | gst::FlowError::NotNegotiated)) = flow
-        {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Failed,
-                ("Internal data stream error."),
-                ["streaming stopped, reason {error:?}"]
-            );
-        }
-    }
-
     /// The chain that something in the bin belongs to.
     fn chain_of(&self, inside: &gst::Object) -> Option<gst::Object> {
         let mut at = inside.clone();

@@ -11,6 +11,7 @@ use gst::subclass::prelude::*;
 use super::branch::Command;
 use super::core::Core;
 use super::imp::Watchdog;
+use crate::gstutil::report_flow_at_eos;
 
 fn builder(template: Option<gst::PadTemplate>, direction: gst::PadDirection) -> gst::PadBuilder<gst::Pad> {
     match template {
@@ -118,7 +119,10 @@ fn sink_event(watchdog: &Watchdog, event: gst::Event) -> bool {
             return forwarded;
         }
         gst::EventView::StreamStart(_) | gst::EventView::Segment(_) => revive(core, gst::FlowError::Eos),
-        gst::EventView::Eos(_) => watchdog.report_flow_at_eos(),
+        gst::EventView::Eos(_) => {
+            let flow = core.lock().flow;
+            report_flow_at_eos(&*watchdog.obj(), flow);
+        }
         _ => {}
     }
     if event.is_serialized() {

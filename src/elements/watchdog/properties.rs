@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
+use crate::gstutil::store;
 use crate::watchdog::stats::Frames;
 use crate::watchdog::{Mode, Settings as PolicySettings, Snapshot};
 
@@ -59,12 +60,6 @@ impl Default for Settings {
 impl Settings {
     /// Stores a property's value; `false` if the type is not the property's, which GObject has checked before.
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        fn store<'a, T: glib::value::FromValue<'a>>(to: &mut T, value: &'a glib::Value) -> bool
-        where
-            <<T as glib::value::FromValue<'a>>::Checker as glib::value::ValueTypeChecker>::Error: std::fmt::Debug,
-        {
-            value.get().map(|v| *to = v).is_ok()
-        }
         let policy = &mut self.policy;
         match name {
             "chain" => store(&mut self.chain, value),
