@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gstvigil::result::Freshness;
+use gstvigil::telemetry::processor_time;
 
 const ROUNDS: usize = 5;
 /// Frames before the first that counts.
@@ -28,17 +29,6 @@ const QUIET: usize = 150;
 const DEADLINE: Duration = Duration::from_millis(200);
 /// What takes longer than this has not happened.
 const GUARD: Duration = Duration::from_secs(60);
-
-fn processor_time() -> Duration {
-    // SAFETY: an all-zero rusage is a valid value of that plain C struct, and the pointer is valid for writing.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
-        usage
-    };
-    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-    time(usage.ru_utime) + time(usage.ru_stime)
-}
 
 fn launch(line: &str) -> gst::Pipeline {
     gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap()

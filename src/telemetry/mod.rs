@@ -1,5 +1,7 @@
-//! Latency histograms.
+//! Latency histograms and processor time.
 
 pub mod histogram;
+mod processor;
 
 pub use histogram::Histogram;
+pub use processor::processor_time;

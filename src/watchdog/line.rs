@@ -125,11 +125,6 @@ impl<B, E> Default for Line<B, E> {
 }
 
 impl<B, E> Line<B, E> {
-    /// The number that the next frame gets.
-    pub fn next_number(&self) -> u64 {
-        self.next
-    }
-
     /// Puts a frame in line that goes to the chain and leaves at `due` at the latest; returns its number.
     pub fn enter(&mut self, original: B, pts: Option<u64>, now: u64, due: u64) -> u64 {
         self.push(original, pts, now, State::Pending { due, overtaken: 0 })
@@ -279,11 +274,6 @@ impl<B, E> Line<B, E> {
     /// When the first frame in line came in.
     pub fn first_entered(&self) -> Option<u64> {
         self.frames().next().map(|frame| frame.entered)
-    }
-
-    /// Proofs that are with the chain.
-    pub fn proofs(&self) -> usize {
-        self.proofs.len()
     }
 
     /// Nothing is in line.

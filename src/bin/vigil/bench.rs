@@ -13,6 +13,7 @@ use gstvigil::engine::Engine;
 use gstvigil::engine::onnx::OnnxEngine;
 use gstvigil::engine::options::{Isolation, Options};
 use gstvigil::model::{Model, Request};
+use gstvigil::telemetry::processor_time;
 use serde_json::{Value, json};
 
 type Failure = Box<dyn Error>;
@@ -88,17 +89,6 @@ impl Meter {
             cpu_ms: (processor_time() - self.cpu).as_secs_f64() * 1e3 / frames,
         }
     }
-}
-
-fn processor_time() -> Duration {
-    // SAFETY: an all-zero rusage is a valid value, and the call only writes to it.
-    let usage = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
-        usage
-    };
-    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
-    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
