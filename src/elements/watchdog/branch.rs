@@ -16,6 +16,7 @@ use gst::subclass::prelude::*;
 use super::CAT;
 use super::core::{Core, Feed};
 use super::exit::{self, Fed};
+use super::pads;
 use super::shell;
 use crate::gstutil::lock;
 use crate::watchdog::Cause;
@@ -312,10 +313,7 @@ impl Keeper {
         }
         if let Some((entry, exit)) = &self.pads {
             for pad in [entry, exit] {
-                if let Some(peer) = pad.peer() {
-                    let _ =
-                        if pad.direction() == gst::PadDirection::Src { pad.unlink(&peer) } else { peer.unlink(pad) };
-                }
+                let _ = pads::unlink(pad);
             }
         }
         let hung = {

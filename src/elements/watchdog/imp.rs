@@ -101,11 +101,7 @@ impl Watchdog {
         for pad in element.pads() {
             let own = if pad.direction() == gst::PadDirection::Sink { &core.sink } else { &core.src };
             let Some(ghost) = pad.downcast_ref::<gst::GhostPad>() else { continue };
-            let peer = ghost.peer();
-            if let Some(peer) = &peer {
-                let _ =
-                    if peer.direction() == gst::PadDirection::Src { peer.unlink(ghost) } else { ghost.unlink(peer) };
-            }
+            let peer = pads::unlink(ghost.upcast_ref());
             let _ = element.remove_pad(ghost);
             let linked = match peer {
                 Some(peer) if peer.direction() == gst::PadDirection::Src => peer.link(own).map(drop),

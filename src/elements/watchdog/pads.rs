@@ -20,6 +20,13 @@ fn builder(template: Option<gst::PadTemplate>, direction: gst::PadDirection) -> 
     }
 }
 
+/// Takes a pad's link away, whichever way it goes; returns what it was linked to.
+pub fn unlink(pad: &gst::Pad) -> Option<gst::Pad> {
+    let peer = pad.peer()?;
+    let _ = if pad.direction() == gst::PadDirection::Src { pad.unlink(&peer) } else { peer.unlink(pad) };
+    Some(peer)
+}
+
 /// The sink pad.
 pub fn sink(template: Option<gst::PadTemplate>) -> gst::Pad {
     builder(template, gst::PadDirection::Sink)
