@@ -212,10 +212,19 @@ impl Control {
         Some(fault)
     }
 
+    /// Releases so far: what more than one thread takes part in hangs until the next one after this, however late they come.
+    fn round(&self) -> u64 {
+        self.state().round
+    }
+
     /// Waits for the next [`Control::release`].
     fn hang(&self) {
+        self.hang_since(self.round());
+    }
+
+    /// Waits for the first [`Control::release`] after `round`.
+    fn hang_since(&self, round: u64) {
         let mut state = self.state();
-        let round = state.round;
         state.hanging += 1;
         while state.round == round {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -225,10 +234,9 @@ impl Control {
         self.changed.notify_all();
     }
 
-    /// Takes a lock of an instance, which the next [`Control::release`] lets everybody have.
-    fn lock(&self, instance: usize, number: u8) {
+    /// Takes a lock of an instance, which the first [`Control::release`] after `round` lets everybody have.
+    fn lock(&self, instance: usize, number: u8, round: u64) {
         let mut state = self.state();
-        let round = state.round;
         state.waiting += 1;
         while state.locks.contains(&(instance, number)) && state.round == round {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -246,11 +254,12 @@ impl Control {
 
     /// Two threads that wait for each other: this one has lock 0 and wants 1, the other the other way round.
     fn deadlock(self: &Arc<Self>, instance: usize) {
-        self.lock(instance, 0);
+        let round = self.round();
+        self.lock(instance, 0, round);
         let other = Arc::clone(self);
         let thread = std::thread::spawn(move || {
-            other.lock(instance, 1);
-            other.lock(instance, 0);
+            other.lock(instance, 1, round);
+            other.lock(instance, 0, round);
             other.unlock(instance, 1);
         });
         let mut state = self.state();
@@ -259,7 +268,7 @@ impl Control {
         }
         state.hanging += 1;
         drop(state);
-        self.lock(instance, 1);
+        self.lock(instance, 1, round);
         let _ = thread.join();
         self.state().hanging -= 1;
         self.unlock(instance, 1);

@@ -47,7 +47,7 @@ impl Faulty {
     /// What everybody does who calls an element that has a lock: takes it, for a moment.
     fn touch(&self) {
         if let Some(control) = self.control() {
-            control.lock(self.number, 0);
+            control.lock(self.number, 0, control.round());
             control.unlock(self.number, 0);
         }
     }
@@ -149,13 +149,13 @@ impl Faulty {
     }
 
     fn hang_locked(&self, control: &Arc<Control>) {
-        let (element, for_thread) = (self.obj().clone(), Arc::clone(control));
+        let (element, for_thread, round) = (self.obj().clone(), Arc::clone(control), control.round());
         let thread = std::thread::spawn(move || {
             let locked = element.object_lock();
-            for_thread.hang();
+            for_thread.hang_since(round);
             drop(locked);
         });
-        control.hang();
+        control.hang_since(round);
         let _ = thread.join();
     }
 
