@@ -9,8 +9,22 @@
 //! The first load and the proof happen in another process, whatever the isolation of the active model's engine: a model
 //! that crashes the runtime is rejected like any other that is bad.
 
+pub mod agreement;
+pub mod descent;
+pub mod order;
 pub mod phase;
+pub mod prove;
 pub mod record;
+mod refusal;
+pub mod rules;
+mod steps;
+pub mod swapper;
+pub mod trial;
 
+pub use descent::{Below, Descent, Failing};
+pub use order::{Host, Order, Terms};
 pub use phase::{Cause, Phase, Reason};
 pub use record::{History, Identity, Record};
+pub use rules::Rules;
+pub use swapper::Swapper;
+pub use trial::{Trial, TrialReport, Verdict};
