@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod bundle;
+pub mod cancel;
 pub mod cascade;
 pub mod draw;
 pub mod elements;

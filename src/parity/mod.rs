@@ -7,6 +7,7 @@ mod answer;
 mod bitmap;
 mod compare;
 mod picture;
+mod png_file;
 mod report;
 mod shapes;
 
