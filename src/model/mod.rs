@@ -83,6 +83,13 @@ impl Model {
         Self::fake_on(Arc::new(Lanes::start(Arc::new(engine)).unwrap()))
     }
 
+    /// The model of a bundle, on a fake engine.
+    #[cfg(test)]
+    pub fn fake_of(bundle: Bundle, engine: crate::engine::fake::Fake) -> Self {
+        let lanes = Arc::new(Lanes::start(Arc::new(engine)).unwrap());
+        Self::finish(bundle, "digest", lanes, &Request::default()).unwrap()
+    }
+
     /// As [`fake`](Self::fake), on lanes of the test.
     #[cfg(test)]
     pub fn fake_on(lanes: Arc<Lanes>) -> Self {

@@ -11,6 +11,7 @@
 
 pub mod agreement;
 pub mod descent;
+pub mod look;
 pub mod order;
 pub mod phase;
 pub mod prove;

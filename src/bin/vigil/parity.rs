@@ -189,6 +189,7 @@ fn tolerances(arguments: &Arguments, bundle: &Bundle) -> Tolerances {
         min_iou: arguments.min_iou,
         score: arguments.score_tolerance,
         keypoint: arguments.keypoint_tolerance,
+        keypoint_part: 0.0,
         min_mask_iou: arguments.min_mask_iou,
         min_cosine: arguments.min_cosine,
         nms_iou: arguments.iou.unwrap_or(bundle.output.iou),
