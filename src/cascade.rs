@@ -9,12 +9,15 @@
 //!
 //! Objects with a track are looked at again after a time or when their box has grown, and carry what was found in
 //! between; objects without one are looked at on every frame. Time is the frame's running time, handed in.
+//!
+//! When the model is replaced, every object is looked at anew, and nothing that the old one said is put on a frame of the
+//! new one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bundle::contract::Task;
-use crate::result::{Attribute, BBox, FrameResult, Freshness, Keypoint, Object, TrackState};
+use crate::result::{Attribute, BBox, FrameResult, Freshness, Keypoint, ModelId, Object, TrackState};
 
 /// Which objects are looked at.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,6 +166,10 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct Cascade {
     known: HashMap<u64, Known>,
+    /// The model of the last frame on its way in.
+    asked: Option<Arc<ModelId>>,
+    /// The model of the last frame on its way out: frames of the old model come out while those of the new one go in.
+    heard: Option<Arc<ModelId>>,
     waiting: Vec<(u64, Pick)>,
 }
 
@@ -175,9 +182,13 @@ impl Cascade {
         self.known.clear();
     }
 
-    /// The objects of a frame of running time `now_ns` that are to be looked at; they count as looked at from now on.
+    /// The objects of a frame of running time `now_ns` that `model` is to look at; they count as looked at from now on.
     /// Only fresh results are: a held or predicted box may lie beside its object.
-    pub fn choose(&mut self, rules: &Rules, now_ns: u64, result: &FrameResult) -> Vec<Pick> {
+    pub fn choose(&mut self, rules: &Rules, now_ns: u64, model: &Arc<ModelId>, result: &FrameResult) -> Vec<Pick> {
+        if self.asked.as_ref() != Some(model) {
+            self.asked = Some(Arc::clone(model));
+            self.known.values_mut().for_each(|k| k.asked_ns = None);
+        }
         self.known.retain(|_, k| now_ns.saturating_sub(k.seen_ns) <= FORGET_NS && k.seen_ns <= now_ns);
         self.waiting.clear();
         if result.freshness != Freshness::Fresh {
@@ -218,8 +229,18 @@ impl Cascade {
     }
 
     /// Puts the findings of this frame on its objects, and those of earlier frames on tracked objects that were not
-    /// looked at again. Frames come here in order.
-    pub fn absorb(&mut self, now_ns: u64, found: Vec<(Pick, Findings)>, result: &mut FrameResult) {
+    /// looked at again. Frames come here in order, each with the model that it was for, if there was one.
+    pub fn absorb(
+        &mut self,
+        now_ns: u64,
+        model: Option<&Arc<ModelId>>,
+        found: Vec<(Pick, Findings)>,
+        result: &mut FrameResult,
+    ) {
+        if self.heard.as_ref() != model {
+            self.heard = model.cloned();
+            self.known.values_mut().for_each(|k| k.findings = None);
+        }
         let mut more = Vec::new();
         let mut fresh: HashMap<usize, Findings> = found.into_iter().map(|(pick, f)| (pick.object, f)).collect();
         for (place, object) in result.objects.iter_mut().enumerate() {

@@ -26,7 +26,7 @@ pub use values::{Flushing, Input, Outcome, Settings, Times, WhenBusy};
 use crate::cascade::Pick;
 use crate::engine::lanes::User;
 use crate::engine::slot::Slot;
-use crate::result::{AbsentReason, FrameResult, Freshness};
+use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
 
 /// Longest wait for runs under way when the analysis ends.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -37,6 +37,7 @@ pub struct Ticket {
     result: FrameResult,
     state: State,
     picks: Option<Vec<Pick>>,
+    second: Option<Arc<ModelId>>,
     since: Instant,
     begun: Instant,
 }
@@ -90,7 +91,7 @@ impl<T: Send + 'static> Analysis<T> {
     /// # Errors
     /// [`Flushing`] after [`Analysis::flush`]; the payload is dropped.
     pub fn enter(&self, ticket: Ticket, payload: T) -> Result<(), Flushing> {
-        let Ticket { result, state, picks, since, begun } = ticket;
+        let Ticket { result, state, picks, second, since, begun } = ticket;
         let own_ns = nanos(begun);
         let wanted = match &state {
             State::Queued(job, _) => Some(Arc::clone(job.model())),
@@ -110,6 +111,7 @@ impl<T: Send + 'static> Analysis<T> {
             state,
             error: None,
             picks,
+            second,
             found: Vec::new(),
             looked: false,
             since,
@@ -155,7 +157,7 @@ impl<T: Send + 'static> Analysis<T> {
             if entry.error.is_some() {
                 cascade.unchoose(&entry.result, &picks);
             }
-            cascade.absorb(now_ns(&entry.result), entry.found, &mut entry.result);
+            cascade.absorb(now_ns(&entry.result), entry.second.as_ref(), entry.found, &mut entry.result);
         }
         self.shared.stats.count(&entry.result.freshness, entry.error.is_some(), nanos(entry.since));
         Some(Outcome {

@@ -51,7 +51,7 @@ impl<T: Send + 'static> Analysis<T> {
                 None => absent(&mut result, AbsentReason::BadFrame),
             },
         };
-        Ok(Ticket { result, state, picks: None, since, begun })
+        Ok(Ticket { result, state, picks: None, second: None, since, begun })
     }
 
     /// As [`read`](Self::read), for a model that looks at what was found before: the frame keeps its result, and the
@@ -71,7 +71,7 @@ impl<T: Send + 'static> Analysis<T> {
         });
         let usable = model.as_ref().filter(|_| input.frame.is_some());
         let picks = match (&settings.cascade, usable) {
-            (Some(rules), Some(_)) => self.shared.cascade().choose(rules, now_ns(&result), &result),
+            (Some(rules), Some(model)) => self.shared.cascade().choose(rules, now_ns(&result), model.id(), &result),
             _ => Vec::new(),
         };
         let placed = self.place(settings, usable.filter(|_| !picks.is_empty()));
@@ -87,8 +87,9 @@ impl<T: Send + 'static> Analysis<T> {
             self.shared.cascade().unchoose(&result, &picks);
             Vec::new()
         };
-        result.secondary.extend(model.map(|m| Arc::clone(m.id())));
-        Ok(Ticket { result, state: state.unwrap_or(State::Ready), picks: Some(picks), since, begun })
+        let second = model.map(|m| Arc::clone(m.id()));
+        result.secondary.extend(second.clone());
+        Ok(Ticket { result, state: state.unwrap_or(State::Ready), picks: Some(picks), second, since, begun })
     }
 
     /// Waits for room and decides whether the frame is analysed.
