@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 pub mod rig;
+pub mod swap_rig;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
