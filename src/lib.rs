@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod bundle;
+pub mod cancel;
 pub mod cascade;
 pub mod draw;
 pub mod elements;
@@ -16,6 +17,7 @@ pub mod paths;
 pub mod post;
 pub mod pre;
 pub mod result;
+pub mod swap;
 pub mod telemetry;
 pub mod tracking;
 pub mod watchdog;
