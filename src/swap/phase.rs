@@ -1,81 +1,116 @@
-//! Why a model was not taken, or was taken back.
+//! How far a swap is, who wanted it, and why it ended.
 
-/// Makes [`Reason`] from one list of variants and their words, so that `ALL` cannot lack one.
-macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $reason:ident = $word:literal;)+) => {
-        /// Why a swap ended otherwise than with the new model confirmed.
+/// Makes an enumeration whose variants have a word each, from one list.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Reason {
-            $($(#[doc = $doc])+ $reason,)+
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
         }
 
-        impl Reason {
-            /// Every reason that there is.
-            pub const ALL: &[Self] = &[$(Self::$reason),+];
+        impl $name {
+            /// Every one that there is.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The word that messages and records use.
+            /// The word that messages, statistics and logs use.
             pub fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$reason => $word,)+
+                    $(Self::$variant => $word,)+
                 }
             }
         }
     };
 }
 
-reasons! {
-    /// There is no bundle or model of that name.
-    NotFound = "not-found";
-    /// A file cannot be read.
-    Unreadable = "unreadable";
-    /// A file's SHA-256 is not the one that the bundle names.
-    Digest = "digest";
-    /// The bundle is not signed, or not by a key that is trusted here.
-    Signature = "signature";
-    /// The bundle or the model's file is not written as its format says.
-    Format = "format";
-    /// The model's inputs, outputs or classes are not what its bundle promises.
-    Contract = "contract";
-    /// No execution provider that the model may run on is to be had.
-    Provider = "provider";
-    /// The runtime refuses the model.
-    LoadFailed = "load-failed";
-    /// The process that loaded the model died.
-    LoadCrashed = "load-crashed";
-    /// The model was not loaded when its time was over.
-    LoadTimeout = "load-timeout";
-    /// There is not enough memory for the model.
-    Memory = "memory";
-    /// The model does not find on the bundle's reference pictures what it should.
-    ReferenceMismatch = "reference-mismatch";
-    /// The model takes longer on the bundle's reference pictures than the bundle allows.
-    ReferenceLatency = "reference-latency";
-    /// The model answers with NaN or infinity.
-    NonFinite = "non-finite";
-    /// Too many of the model's runs fail.
-    Errors = "errors";
-    /// The model takes too long on live frames.
-    Latency = "latency";
-    /// The model finds other things on live frames than the old one.
-    Disagreement = "disagreement";
-    /// A later request took its place.
-    Superseded = "superseded";
-    /// The element was stopped.
-    Stopped = "stopped";
-    /// The model asked for is the one that runs.
-    Unchanged = "unchanged";
+words! {
+    /// How far a swap is. All but the last three come in this order.
+    Phase {
+        /// The request was taken.
+        Requested = "requested",
+        /// The bundle was found and read into memory: what happens to its files from now on changes nothing.
+        Staged = "staged",
+        /// Digests, signature and format are right.
+        Verified = "verified",
+        /// A process of its own has loaded the model and has run it, and it is what its bundle promises.
+        Loaded = "loaded",
+        /// It finds on the bundle's reference pictures what it should, in the time that it may take.
+        Proven = "proven",
+        /// It has looked at a sample of live frames beside the active model, and they agree.
+        Shadowed = "shadowed",
+        /// It looks at frames, from the next one on.
+        Activated = "activated",
+        /// It is watched, with the old model at hand.
+        Probation = "probation",
+        /// It has proved itself; the old model is let go.
+        Confirmed = "confirmed",
+        /// The request ended before the new model looked at a frame for anybody.
+        Rejected = "rejected",
+        /// The old model is back in its place.
+        RolledBack = "rolled-back",
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+words! {
+    /// Who wanted a swap.
+    Cause {
+        /// The property `model` was set.
+        Property = "property",
+        /// The action signal `swap-model`.
+        Signal = "signal",
+        /// The event `vigil-swap-model`.
+        Event = "event",
+        /// The store has another release for the name that is played.
+        Store = "store",
+        /// The property `shadow-model`.
+        Shadow = "shadow",
+        /// The active model fails on every frame.
+        Fallback = "fallback",
+    }
+}
 
-    #[test]
-    fn words_are_in_kebab_case_and_each_is_there_once() {
-        let words: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
-        assert_eq!(words.len(), Reason::ALL.len());
-        for word in words {
-            assert!(word.split('-').all(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase())), "{word}");
-        }
+words! {
+    /// Why a swap ended as it did.
+    Reason {
+        /// There is no such file, folder or installed bundle.
+        NotFound = "not-found",
+        /// A file cannot be read, or was changed or taken away meanwhile.
+        Unreadable = "unreadable",
+        /// A file is not the one that the bundle promises.
+        Digest = "digest",
+        /// The bundle is not signed by one of the keys that are configured.
+        Signature = "signature",
+        /// The bundle, its manifest or its labels cannot be read as such.
+        Format = "format",
+        /// The model is not what its bundle promises, or cannot be recognised without one.
+        Contract = "contract",
+        /// The execution provider, or the runtime, is not to be had.
+        Provider = "provider",
+        /// The runtime refuses the model.
+        LoadFailed = "load-failed",
+        /// The process that loaded or ran it first died of it.
+        LoadCrashed = "load-crashed",
+        /// It was not loaded in time.
+        LoadTimeout = "load-timeout",
+        /// There is not enough memory.
+        Memory = "memory",
+        /// It does not find on the reference pictures what it should.
+        ReferenceMismatch = "reference-mismatch",
+        /// It takes longer on the reference pictures than it may.
+        ReferenceLatency = "reference-latency",
+        /// It computes values that are no numbers.
+        NonFinite = "non-finite",
+        /// It fails on too many frames.
+        Errors = "errors",
+        /// It takes too long on frames.
+        Latency = "latency",
+        /// It finds something else than the other model.
+        Disagreement = "disagreement",
+        /// A later request took its place.
+        Superseded = "superseded",
+        /// The element was stopped.
+        Stopped = "stopped",
+        /// The model is the one that is active already.
+        Unchanged = "unchanged",
     }
 }
