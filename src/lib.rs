@@ -16,6 +16,7 @@ pub mod parity;
 pub mod paths;
 pub mod post;
 pub mod pre;
+pub mod priority;
 pub mod result;
 pub mod swap;
 pub mod telemetry;

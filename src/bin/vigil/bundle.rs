@@ -135,8 +135,7 @@ fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
         threads: 0,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
-        batch: false,
-        isolation: None,
+        ..Request::default()
     };
     let (ok, detail) = match Model::load(&request) {
         Ok(model) => {

@@ -124,8 +124,7 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
         threads: arguments.threads,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
-        batch: false,
-        isolation: None,
+        ..Request::default()
     };
     let model = Model::load(&request)?;
     let tolerances = tolerances(arguments, model.bundle());
