@@ -21,6 +21,7 @@ pub mod rules;
 mod steps;
 pub mod swapper;
 pub mod trial;
+mod words;
 
 pub use descent::{Below, Descent, Failing};
 pub use order::{Host, Order, Terms};
