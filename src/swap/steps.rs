@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::order::{Order, Terms};
-use super::phase::{Phase, Reason};
+use super::phase::{Cause, Phase, Reason};
 use super::prove::prove;
 use super::record::{Identity, Record};
 use super::refusal::Refusal;
@@ -205,25 +205,33 @@ impl Steps<'_> {
         outcome
     }
 
-    /// Reports how a shadow run goes, until it ends.
+    /// Reports how a shadow run goes, until its rules say that the model may go on. Where nothing is to come of it, a model
+    /// that has been judged goes on beside the active one, until somebody ends it.
     fn follow(&mut self, trial: &Trial) -> Result<(), Refusal> {
-        let promotes = self.order.cause != super::Cause::Shadow || self.terms.promote;
-        let mut judged = false;
+        let promotes = self.order.cause != Cause::Shadow || self.terms.promote;
         loop {
-            let until = Instant::now() + self.terms.report_every;
-            // Without a rule to promote it, a model that has been judged goes on beside the active one.
-            match trial.wait_until(self.cancel, until, judged) {
-                Waited::Cancelled => return Err(Refusal::Cancelled),
+            let until = Some(Instant::now() + self.terms.report_every);
+            match trial.wait_until(self.cancel, until) {
                 Waited::Late => self.shared.host().report(self.progress.request(), &trial.report()),
+                Waited::Cancelled => return Err(Refusal::Cancelled),
                 Waited::Verdict(Verdict::Failed(reason, text)) if promotes => return Err(Refusal::Bad(reason, text)),
-                Waited::Verdict(Verdict::Passed) => {
-                    self.tell(Phase::Shadowed, trial.report().to_string())?;
+                Waited::Verdict(verdict) => {
+                    let text = match verdict {
+                        Verdict::Passed => trial.report().to_string(),
+                        Verdict::Failed(reason, text) => format!("{}: {text}", reason.as_str()),
+                    };
+                    self.tell(Phase::Shadowed, text)?;
                     if promotes {
                         return Ok(());
                     }
-                    judged = true;
+                    break;
                 }
-                Waited::Verdict(Verdict::Failed(..)) => judged = true,
+            }
+        }
+        loop {
+            self.shared.host().report(self.progress.request(), &trial.report());
+            if self.cancel.wait(self.terms.report_every) {
+                return Err(Refusal::Cancelled);
             }
         }
     }

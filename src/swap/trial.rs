@@ -52,6 +52,17 @@ pub enum Verdict {
     Failed(Reason, String),
 }
 
+/// What ended a wait for a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waited {
+    /// There is one.
+    Verdict(Verdict),
+    /// Nobody waits any more.
+    Cancelled,
+    /// There is none yet.
+    Late,
+}
+
 /// What was seen of one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
@@ -319,16 +330,28 @@ impl Trial {
 
     /// Waits until there is a verdict; `None` once `cancel` says so, which is noticed within 50 ms.
     pub fn wait(&self, cancel: &Cancel) -> Option<Verdict> {
+        match self.wait_until(cancel, None) {
+            Waited::Verdict(verdict) => Some(verdict),
+            Waited::Cancelled | Waited::Late => None,
+        }
+    }
+
+    /// As [`wait`](Self::wait), but not beyond `until`.
+    pub fn wait_until(&self, cancel: &Cancel, until: Option<Instant>) -> Waited {
         let mut core = self.lock();
         loop {
             if cancel.is_cancelled() {
-                return None;
+                return Waited::Cancelled;
             }
-            let verdict = core.judge(Instant::now());
-            if verdict.is_some() {
-                return verdict;
+            let now = Instant::now();
+            if let Some(verdict) = core.judge(now) {
+                return Waited::Verdict(verdict);
             }
-            core = self.decided.wait_timeout(core, POLL).unwrap_or_else(PoisonError::into_inner).0;
+            let left = until.map_or(POLL, |until| until.saturating_duration_since(now).min(POLL));
+            if left.is_zero() {
+                return Waited::Late;
+            }
+            core = self.decided.wait_timeout(core, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

@@ -337,6 +337,31 @@ fn with_options(mut order: Order, options: Option<&gst::StructureRef>) -> Order 
     order
 }
 
+/// Adds the figures of a shadow run, with `prefix` before their names.
+fn add_report(to: &mut gst::Structure, prefix: &str, report: &TrialReport) {
+    let (subject, peer, both) = (&report.subject, &report.peer, &report.agreement);
+    let counts = [
+        ("frames", subject.frames),
+        ("errors", subject.failed),
+        ("non-finite", subject.non_finite),
+        ("run-median", subject.median_ns),
+        ("run-p99", subject.p99_ns),
+        ("active-run-median", peer.median_ns),
+        ("active-run-p99", peer.p99_ns),
+        ("samples", both.frames),
+        ("matched", both.matched),
+        ("class-changes", both.class_changes),
+        ("missed", both.missed),
+        ("extra", both.extra),
+        ("foreign", both.foreign),
+    ];
+    for (name, count) in counts {
+        to.set(format!("{prefix}{name}"), count);
+    }
+    to.set(format!("{prefix}agreement"), both.score());
+    to.set(format!("{prefix}score-shift"), both.score_shift());
+}
+
 fn is_custom(kind: gst::EventType) -> bool {
     use gst::EventType::{CustomBoth, CustomBothOob, CustomDownstream, CustomDownstreamOob, CustomUpstream};
     matches!(kind, CustomBoth | CustomBothOob | CustomDownstream | CustomDownstreamOob | CustomUpstream)
