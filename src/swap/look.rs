@@ -10,6 +10,9 @@ use crate::post::{GuardCounts, Scratch, Thresholds};
 use crate::pre::{Border, Preprocessor};
 use crate::result::{AbsentReason, FrameResult, Freshness};
 
+/// Longest run of a model that looks at pictures, where nothing says otherwise.
+pub const RUN_LIMIT: Duration = Duration::from_secs(60);
+
 /// Why a model said nothing about a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum LookError {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use self::expected::Expected;
-use super::look::{Look, LookError, Looked};
+use super::look::{Look, LookError, Looked, RUN_LIMIT};
 use crate::bundle::contract::{Labels, Task};
 use crate::bundle::{Bundle, Reference};
 use crate::cancel::Cancel;
@@ -17,8 +17,6 @@ pub mod expected;
 
 /// Runs that the median is taken of, at least: fewer pictures are looked at more than once.
 const LEAST_RUNS: usize = 5;
-/// Longest run, if the bundle does not allow longer ones.
-const RUN_LIMIT: Duration = Duration::from_secs(60);
 /// Differences that a text lists.
 const LISTED: usize = 5;
 /// A keypoint may lie this many pixels away, whatever the size of its object.
@@ -74,6 +72,20 @@ pub enum ProofFailure {
     /// A run failed.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl ProofFailure {
+    /// One word for machines: `cancelled`, `reference`, `mismatch`, `latency`, `non-finite` or `engine`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Reference(_) => "reference",
+            Self::Mismatch(_) => "mismatch",
+            Self::Latency { .. } => "latency",
+            Self::NonFinite { .. } => "non-finite",
+            Self::Engine(_) => "engine",
+        }
+    }
 }
 
 /// Runs the bundle's reference pictures through pre-processing, engine and decoder, and compares what is found with what

@@ -1,6 +1,6 @@
 //! `vigil parity`: a model's results here against those of a reference in Python, on the very same pixels.
 
-mod frames;
+pub mod frames;
 mod ours;
 mod reference;
 
@@ -18,7 +18,7 @@ use frames::Frame;
 use ours::Ours;
 use reference::Reference;
 
-type Failure = Box<dyn Error>;
+pub type Failure = Box<dyn Error>;
 
 /// Arguments of `vigil parity`.
 #[derive(clap::Args)]
@@ -91,7 +91,8 @@ fn two_files(text: &str) -> Result<[PathBuf; 2], String> {
     files.map(|(a, b)| [a.into(), b.into()]).ok_or_else(|| format!("{text:?} is not two files with a comma between"))
 }
 
-fn part(text: &str) -> Result<f32, String> {
+/// A number from 0 to 1 on the command line.
+pub fn part(text: &str) -> Result<f32, String> {
     let value = text.parse().ok().filter(|v| (0.0..=1.0).contains(v));
     value.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
