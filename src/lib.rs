@@ -16,6 +16,7 @@ pub mod paths;
 pub mod post;
 pub mod pre;
 pub mod result;
+pub mod swap;
 pub mod telemetry;
 pub mod tracking;
 pub mod watchdog;

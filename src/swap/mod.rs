@@ -1,0 +1,16 @@
+//! Replacing a model while video runs.
+//!
+//! ```text
+//! requested ─▶ staged ─▶ verified ─▶ loaded ─▶ proven ─▶ [shadowed] ─▶ activated ─▶ probation ─▶ confirmed
+//!                 └──────────┴─────────┴────────┴────────────┴─▶ rejected   └──────────┴─▶ rolled-back
+//! ```
+//!
+//! [`Swapper`] carries requests out, one at a time, on a thread of its own; what it needs of the element is [`Host`].
+//! The first load and the proof happen in another process, whatever the isolation of the active model's engine: a model
+//! that crashes the runtime is rejected like any other that is bad.
+
+pub mod phase;
+pub mod record;
+
+pub use phase::{Cause, Phase, Reason};
+pub use record::{History, Identity, Record};
