@@ -2,6 +2,7 @@
 
 pub mod analysis;
 pub mod bundle;
+pub mod cancel;
 pub mod cascade;
 pub mod draw;
 pub mod elements;
@@ -15,6 +16,7 @@ pub mod parity;
 pub mod paths;
 pub mod post;
 pub mod pre;
+pub mod priority;
 pub mod result;
 pub mod swap;
 pub mod telemetry;

@@ -112,9 +112,7 @@ fn a_frame_costs_its_result_and_nothing_else() {
             provider: "cpu".into(),
             threads: 2,
             lanes: 2,
-            ort_library: None,
-            batch: false,
-            isolation: None,
+            ..Request::default()
         };
         let model = Arc::new(Model::load(&request).unwrap());
         for format in [PixelFormat::Rgb, PixelFormat::Nv12] {

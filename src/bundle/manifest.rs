@@ -64,8 +64,15 @@ pub struct Reference {
     pub min_iou: f32,
     /// Largest difference of a confidence from the expected one, 0..1.
     pub score_tolerance: f32,
-    /// Longest run, milliseconds.
+    /// Longest run (the median of them), milliseconds.
     pub max_latency_ms: Option<u64>,
+}
+
+/// What `bundle.toml` means where it says nothing; no pictures.
+impl Default for Reference {
+    fn default() -> Self {
+        Self { images: Vec::new(), expected: String::new(), min_iou: 0.9, score_tolerance: 0.05, max_latency_ms: None }
+    }
 }
 
 /// The content of a `bundle.toml`.
@@ -290,11 +297,12 @@ impl Checker<'_> {
         }
         let images = entry.images.get_ref().iter().map(|i| self.text(i, check_pattern)).collect::<Checked<_>>()?;
         let latency = entry.max_latency_ms.as_ref();
+        let usual = Reference::default();
         Ok(Reference {
             images,
             expected: self.text(&entry.expected, check_path)?,
-            min_iou: self.fraction(&entry.min_iou, 0.9)?,
-            score_tolerance: self.fraction(&entry.score_tolerance, 0.05)?,
+            min_iou: self.fraction(&entry.min_iou, usual.min_iou)?,
+            score_tolerance: self.fraction(&entry.score_tolerance, usual.score_tolerance)?,
             max_latency_ms: latency
                 .map(|v| self.number(v, |v| (1..=600_000).contains(&v), "it lies in 1..600000"))
                 .transpose()?,

@@ -43,6 +43,18 @@ pub enum EngineError {
     /// The engine died and is being started anew; it takes no runs meanwhile.
     #[error("the engine is being started anew: {0}")]
     Restarting(String),
+    /// The engine's own process died.
+    #[error("{0}")]
+    Crashed(String),
+    /// There is not enough memory, or not enough is allowed.
+    #[error("{0}")]
+    Memory(String),
+    /// The model was not loaded in the time that it had, and was given up.
+    #[error("it was not loaded within {0:?} and was given up")]
+    Late(Duration),
+    /// Nobody wants the engine any more.
+    #[error("it is no longer wanted")]
+    Cancelled,
 }
 
 impl EngineError {

@@ -1,8 +1,11 @@
 //! How an engine is made.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::cancel::Cancel;
 
 /// How an engine is made, and where it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,6 +44,18 @@ pub struct Worker {
     pub niceness: u8,
     /// ONNX Runtime's library; `None`: the first one found. Each process may have its own.
     pub ort_library: Option<PathBuf>,
+}
+
+/// A load beside running video: at low priority, given up after `limit` or when `cancel` says so.
+///
+/// A model that hangs while this process loads it cannot be given up: the runtime has no way to end that. Load a model
+/// that is not known yet in a process of its own first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Background {
+    /// Longest time to load one variant, and to run it for the first time.
+    pub limit: Duration,
+    /// Ends the load when its outcome is no longer wanted.
+    pub cancel: Cancel,
 }
 
 /// Most processors that the system can name in a set.

@@ -27,6 +27,8 @@ pub struct Tolerances {
     pub score: f32,
     /// Largest distance of a pair's keypoints, pixels of the picture.
     pub keypoint: f32,
+    /// How much farther they may lie apart, as a part of the longer side of the reference's box.
+    pub keypoint_part: f32,
     /// Lowest overlap of a pair's masks.
     pub min_mask_iou: f32,
     /// Lowest dot product of embeddings.
@@ -143,27 +145,50 @@ pub struct Comparison {
     pub cosine: Option<f32>,
 }
 
-/// Compares our answer with the reference's.
+/// Which objects of each side the other one must have found too.
+#[derive(Clone, Copy)]
+pub struct Needed<'a> {
+    /// Of ours.
+    pub ours: &'a dyn Fn(&Found) -> bool,
+    /// Of the reference's.
+    pub theirs: &'a dyn Fn(&Found) -> bool,
+}
+
+/// Compares our answer with the reference's: objects from the tolerances' confidence on must be found by both.
 pub fn compare(ours: &Answer, theirs: &Answer, t: &Tolerances) -> Comparison {
+    let sure = |object: &Found| object.score >= t.confidence;
+    compare_needed(ours, theirs, t, Needed { ours: &sure, theirs: &sure })
+}
+
+/// As [`compare`], where something else than one confidence says which objects must be found by both.
+pub fn compare_needed(ours: &Answer, theirs: &Answer, t: &Tolerances, needed: Needed) -> Comparison {
     let mut found = Comparison::default();
     classes(ours, theirs, t, &mut found);
     embeddings(ours, theirs, t, &mut found);
     let (mut free_ours, mut free_theirs) = (vec![true; ours.objects.len()], vec![true; theirs.objects.len()]);
     for (i, j, iou) in assign(&ours.objects, &theirs.objects, &free_ours, &free_theirs, true) {
         (free_ours[i], free_theirs[j]) = (false, false);
-        pair(ours, theirs, (i, j, iou), t, &mut found);
+        if (needed.ours)(&ours.objects[i]) || (needed.theirs)(&theirs.objects[j]) {
+            pair(ours, theirs, (i, j, iou), t, &mut found);
+        }
     }
     // What is left may be the same box with another class.
     for (i, j, iou) in assign(&ours.objects, &theirs.objects, &free_ours, &free_theirs, false) {
-        let score = ours.objects[i].score.max(theirs.objects[j].score);
-        if score >= t.confidence && iou >= t.min_iou {
+        let either = (needed.ours)(&ours.objects[i]) || (needed.theirs)(&theirs.objects[j]);
+        if either && iou >= t.min_iou {
+            let score = ours.objects[i].score.max(theirs.objects[j].score);
             (free_ours[i], free_theirs[j]) = (false, false);
             let places = (Some(i), Some(j));
             found.differences.push(difference(Kind::Class, places, score, 10.0 + score));
         }
     }
-    alone(Kind::Missing, &theirs.objects, &ours.objects, &free_theirs, t, &mut found);
-    alone(Kind::Extra, &ours.objects, &theirs.objects, &free_ours, t, &mut found);
+    let left = |free: &[bool], objects: &[Found], needed: &dyn Fn(&Found) -> bool| {
+        free.iter().zip(objects).map(|(free, object)| *free && needed(object)).collect::<Vec<_>>()
+    };
+    let missing = left(&free_theirs, &theirs.objects, needed.theirs);
+    let extra = left(&free_ours, &ours.objects, needed.ours);
+    alone(Kind::Missing, &theirs.objects, &ours.objects, &missing, t, &mut found);
+    alone(Kind::Extra, &ours.objects, &theirs.objects, &extra, t, &mut found);
     found
 }
 
@@ -207,9 +232,6 @@ fn assign(
 /// Judges two objects that are the same one.
 fn pair(ours: &Answer, theirs: &Answer, (i, j, iou): (usize, usize, f32), t: &Tolerances, found: &mut Comparison) {
     let (a, b) = (&ours.objects[i], &theirs.objects[j]);
-    if a.score.max(b.score) < t.confidence {
-        return;
-    }
     let score = (a.score - b.score).abs();
     let keypoint = (!a.keypoints.is_empty() || !b.keypoints.is_empty()).then(|| keypoints(a, b));
     let mask = match (&a.mask, &b.mask) {
@@ -224,8 +246,10 @@ fn pair(ours: &Answer, theirs: &Answer, (i, j, iou): (usize, usize, f32), t: &To
     if score > t.score {
         say(Kind::Score, score, excess(score, t.score));
     }
-    if let Some(distance) = keypoint.filter(|d| *d > t.keypoint) {
-        say(Kind::Keypoint, distance, excess(distance, t.keypoint));
+    let [x1, y1, x2, y2] = b.bbox;
+    let near = t.keypoint + t.keypoint_part * (x2 - x1).max(y2 - y1);
+    if let Some(distance) = keypoint.filter(|d| *d > near) {
+        say(Kind::Keypoint, distance, excess(distance, near));
     }
     if let Some(iou) = mask.filter(|m| *m < t.min_mask_iou) {
         say(Kind::Mask, iou, excess(1.0 - iou, 1.0 - t.min_mask_iou));
@@ -248,13 +272,13 @@ fn keypoints(a: &Found, b: &Found) -> f32 {
     seen.map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1])).fold(0.0, f32::max)
 }
 
-/// Objects that only one side found, and that the other should have.
-fn alone(kind: Kind, here: &[Found], there: &[Found], free: &[bool], t: &Tolerances, found: &mut Comparison) {
+/// Objects that only one side found, of which the other should have those that are `needed`.
+fn alone(kind: Kind, here: &[Found], there: &[Found], needed: &[bool], t: &Tolerances, found: &mut Comparison) {
     // A side that has as many objects as it may have left out what is less sure.
     let full = there.len() >= t.max_objects;
     let lowest = there.iter().map(|o| o.score).fold(f32::INFINITY, f32::min);
-    let from = if full { t.confidence.max(lowest + t.score) } else { t.confidence };
-    for (i, object) in here.iter().enumerate().filter(|(i, o)| free[*i] && o.score >= from) {
+    let from = if full { lowest + t.score } else { 0.0 };
+    for (i, object) in here.iter().enumerate().filter(|(i, o)| needed[*i] && o.score >= from) {
         let tie = there.iter().any(|o| {
             o.class == object.class
                 && o.score >= object.score - t.score
@@ -275,11 +299,19 @@ fn classes(ours: &Answer, theirs: &Answer, t: &Tolerances, found: &mut Compariso
         found.differences.push(difference(Kind::TopClass, (None, None), expected as f32, 30.0));
     }
     let apart = ours.classes.iter().filter_map(|(class, p)| Some((p - theirs.probability(*class)?).abs()));
-    let worst = apart.fold(0.0, f32::max);
+    let worst = apart.chain([unlisted(ours, theirs), unlisted(theirs, ours)]).fold(0.0, f32::max);
     found.probability = Some(worst);
     if worst > t.score {
         found.differences.push(difference(Kind::Probability, (None, None), worst, excess(worst, t.score)));
     }
+}
+
+/// By how much at least the probability of a class differs that only `here` lists: on the other side it is at most that
+/// of the least probable one in its list.
+fn unlisted(here: &Answer, there: &Answer) -> f32 {
+    let lowest = there.classes.iter().map(|(_, p)| *p).fold(1.0, f32::min);
+    let only_here = here.classes.iter().filter(|(class, _)| there.probability(*class).is_none());
+    only_here.map(|(_, p)| p - lowest).fold(0.0, f32::max)
 }
 
 fn embeddings(ours: &Answer, theirs: &Answer, t: &Tolerances, found: &mut Comparison) {
@@ -306,6 +338,7 @@ mod tests {
         min_iou: 0.99,
         score: 0.01,
         keypoint: 1.0,
+        keypoint_part: 0.0,
         min_mask_iou: 0.98,
         min_cosine: 0.999,
         nms_iou: 0.5,
@@ -419,6 +452,39 @@ mod tests {
         assert_eq!(kinds(&ours(&[]), &theirs), [Kind::TopClass]);
         let even = Answer { probabilities: vec![0.5, 0.4999], ..Answer::default() };
         assert_eq!(kinds(&ours(&[(1, 0.5), (0, 0.4999)]), &even), []);
+    }
+
+    #[test]
+    fn a_class_that_one_side_does_not_list_is_at_most_as_likely_as_its_last_one() {
+        let listed = |classes: &[(u32, f32)]| Answer { classes: classes.to_vec(), ..Answer::default() };
+        let kinds =
+            |a: &Answer, b: &Answer| compare(a, b, &TOLERANCES).differences.iter().map(|d| d.kind).collect::<Vec<_>>();
+        let (known, near) = (listed(&[(1, 0.6), (2, 0.2)]), listed(&[(1, 0.6), (3, 0.205)]));
+        assert_eq!((kinds(&near, &known), kinds(&known, &near)), (vec![], vec![]));
+        let far = listed(&[(1, 0.6), (3, 0.3)]);
+        assert_eq!((kinds(&far, &known), kinds(&known, &far)), (vec![Kind::Probability], vec![Kind::Probability]));
+    }
+
+    #[test]
+    fn what_must_be_found_may_be_told_by_each_object() {
+        let (ours, theirs) = (objects(&[at(0.0, 1, 0.5)]), objects(&[at(300.0, 2, 0.1)]));
+        let kinds = |ours_too: bool, theirs_too: bool| {
+            let needed = Needed { ours: &|_| ours_too, theirs: &|_| theirs_too };
+            let found = compare_needed(&ours, &theirs, &TOLERANCES, needed);
+            found.differences.iter().map(|d| d.kind).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(false, false), []);
+        assert_eq!(kinds(true, false), [Kind::Extra]);
+        assert_eq!(kinds(false, true), [Kind::Missing]);
+    }
+
+    #[test]
+    fn keypoints_of_large_objects_may_lie_farther_apart() {
+        let with = |x: f32| objects(&[Found { keypoints: vec![[x, 10.0, 0.9]], ..at(0.0, 0, 0.9) }]);
+        let wide = Tolerances { keypoint_part: 0.05, ..TOLERANCES };
+        // 1 pixel, and 5 of the box's 100.
+        assert_eq!(compare(&with(16.0), &with(10.0), &wide).differences, []);
+        assert_eq!(compare(&with(16.5), &with(10.0), &wide).differences[0].kind, Kind::Keypoint);
     }
 
     #[test]

@@ -7,11 +7,12 @@ mod answer;
 mod bitmap;
 mod compare;
 mod picture;
+mod png_file;
 mod report;
 mod shapes;
 
 pub use answer::{Answer, Found, Silhouette};
 pub use bitmap::bitmap;
-pub use compare::{Comparison, Difference, Kind, Pair, Tolerances, compare};
+pub use compare::{Comparison, Difference, Kind, Needed, Pair, Tolerances, compare, compare_needed};
 pub use picture::Picture;
 pub use report::{About, Report, Shown};

@@ -31,10 +31,7 @@ impl Picture {
 
     /// The picture as `data:image/png;base64,…`.
     pub(super) fn data_uri(&self) -> Result<String, png::EncodingError> {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, self.width as u32, self.height as u32);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.write_header()?.write_image_data(&self.rgb)?;
+        let bytes = self.to_png()?;
         Ok(format!("data:image/png;base64,{}", base64(&bytes)))
     }
 }

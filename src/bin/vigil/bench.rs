@@ -115,8 +115,7 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Fa
         threads: threads as usize,
         lanes: arguments.max_in_flight as usize,
         ort_library: library.map(Path::to_path_buf),
-        batch: false,
-        isolation: None,
+        ..Request::default()
     };
     let (mut bare, mut piped, mut stats) = (Vec::new(), Vec::new(), None);
     // Loaded once, so that the pipeline finds its engine shared and no turn pays for loading.

@@ -1,6 +1,6 @@
 //! `vigil parity`: a model's results here against those of a reference in Python, on the very same pixels.
 
-mod frames;
+pub mod frames;
 mod ours;
 mod reference;
 
@@ -18,7 +18,7 @@ use frames::Frame;
 use ours::Ours;
 use reference::Reference;
 
-type Failure = Box<dyn Error>;
+pub type Failure = Box<dyn Error>;
 
 /// Arguments of `vigil parity`.
 #[derive(clap::Args)]
@@ -91,7 +91,8 @@ fn two_files(text: &str) -> Result<[PathBuf; 2], String> {
     files.map(|(a, b)| [a.into(), b.into()]).ok_or_else(|| format!("{text:?} is not two files with a comma between"))
 }
 
-fn part(text: &str) -> Result<f32, String> {
+/// A number from 0 to 1 on the command line.
+pub fn part(text: &str) -> Result<f32, String> {
     let value = text.parse().ok().filter(|v| (0.0..=1.0).contains(v));
     value.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
 }
@@ -124,8 +125,7 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
         threads: arguments.threads,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
-        batch: false,
-        isolation: None,
+        ..Request::default()
     };
     let model = Model::load(&request)?;
     let tolerances = tolerances(arguments, model.bundle());
@@ -190,6 +190,7 @@ fn tolerances(arguments: &Arguments, bundle: &Bundle) -> Tolerances {
         min_iou: arguments.min_iou,
         score: arguments.score_tolerance,
         keypoint: arguments.keypoint_tolerance,
+        keypoint_part: 0.0,
         min_mask_iou: arguments.min_mask_iou,
         min_cosine: arguments.min_cosine,
         nms_iou: arguments.iou.unwrap_or(bundle.output.iou),

@@ -77,7 +77,11 @@ fn load_error(error: &ModelError) -> gst::ErrorMessage {
         ModelError::Contract { .. } | ModelError::Labels { .. } | ModelError::Guess { .. } => {
             gst::error_msg!(gst::ResourceError::Settings, ("{error}"))
         }
-        ModelError::Engine { .. } | ModelError::NoProvider { .. } => {
+        ModelError::Engine { .. }
+        | ModelError::NoProvider { .. }
+        | ModelError::NoVariant { .. }
+        | ModelError::Late { .. }
+        | ModelError::Cancelled => {
             gst::error_msg!(gst::LibraryError::Init, ("{error}"))
         }
     }

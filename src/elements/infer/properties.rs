@@ -100,6 +100,7 @@ impl Settings {
             ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
             batch: self.inference_region == Region::Objects,
             isolation: self.process.request(),
+            ..Request::default()
         })
     }
 

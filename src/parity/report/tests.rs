@@ -13,6 +13,7 @@ fn report() -> Report {
         min_iou: 0.99,
         score: 0.01,
         keypoint: 1.0,
+        keypoint_part: 0.0,
         min_mask_iou: 0.98,
         min_cosine: 0.999,
         nms_iou: 0.5,

@@ -1,5 +1,8 @@
 //! `vigil bundle`: make, look at, check and pack bundles.
 
+mod prove;
+mod reference;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +24,10 @@ pub enum BundleCommand {
     Verify(VerifyArgs),
     /// Write a bundle as one .vigil archive
     Pack(PackArgs),
+    /// Write a reference set into a bundle's folder: pictures, and what the model finds on them here
+    Reference(reference::Arguments),
+    /// Check that the model finds here what its reference set says; exit code 1 if it does not
+    Prove(prove::Arguments),
 }
 
 /// A new bundle.
@@ -112,6 +119,8 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
             }
             Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        BundleCommand::Reference(args) => reference::run(&args, library),
+        BundleCommand::Prove(args) => prove::run(&args, library),
         BundleCommand::Pack(args) => {
             let bundle = Bundle::open(&locate(&args.dir)?)?;
             let out = args.output.unwrap_or_else(|| pack::default_file_name(&bundle).into());
@@ -135,8 +144,7 @@ fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
         threads: 0,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
-        batch: false,
-        isolation: None,
+        ..Request::default()
     };
     let (ok, detail) = match Model::load(&request) {
         Ok(model) => {

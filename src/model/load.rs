@@ -1,0 +1,225 @@
+//! From what a user asked for to a model that has answered.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Attempt, MAX_BATCH, MAX_BATCH_VALUES, Model, ModelError, Request, fixed_batch, labels};
+use crate::bundle::contract::Task;
+use crate::bundle::{Bundle, ModelSource, Variant};
+use crate::engine::lanes::Lanes;
+use crate::engine::onnx::{OnnxEngine, PROVIDERS};
+use crate::engine::options::{self, Isolation, Options, Worker};
+use crate::engine::shared::{self, Key};
+use crate::engine::worker::Remote;
+use crate::engine::{Engine, EngineError, Io};
+use crate::post::{self, Hints, Origin, PostError, PostProcessor, Scratch};
+use crate::pre::geometry::Geometry;
+use crate::result::{AbsentReason, FrameResult, ModelId};
+
+impl Model {
+    /// Opens a model and loads it, as [`from_source`](Self::from_source) does.
+    ///
+    /// # Errors
+    /// A [`ModelError`] whose text names the model, what is wrong with it and what to do.
+    pub fn load(request: &Request) -> Result<Self, ModelError> {
+        Self::from_source(ModelSource::open(&request.model)?, request)
+    }
+
+    /// Loads, checks and warms up a model that was opened before; `request.model` does not matter. The variants of a
+    /// bundle are tried in their order, each on the provider that was asked for, or with `auto` on each of its own: the
+    /// first that loads and answers as the bundle promises is taken.
+    ///
+    /// # Errors
+    /// A [`ModelError`] whose text names the model, what is wrong with it and what to do.
+    pub fn from_source(source: ModelSource, request: &Request) -> Result<Self, ModelError> {
+        match source {
+            ModelSource::Bundle(bundle) => Self::from_bundle(&bundle, request),
+            ModelSource::Bare { path, bytes, digest, info, operators } => {
+                let provider = if request.provider == "auto" { "cpu" } else { &request.provider };
+                let hints = Hints::of_graph(operators);
+                Self::from_bare(&path, (&bytes, &digest), provider, (info.as_ref(), hints), request)
+            }
+        }
+    }
+
+    fn from_bare(
+        path: &Path,
+        (bytes, digest): (&[u8], &str),
+        provider: &str,
+        (info, hints): (Option<&crate::bundle::ModelInfo>, Hints),
+        request: &Request,
+    ) -> Result<Self, ModelError> {
+        let model = path.display().to_string();
+        let lanes = engine((bytes, digest), provider, request).map_err(|e| ModelError::engine(&model, e))?;
+        let known = post::recognise_with(lanes.engine().spec(), info, hints)
+            .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
+        if known.facts.iter().any(|f| f.key == "output.decoder" && f.origin == Origin::Assumed) {
+            return Err(ModelError::Guess { model });
+        }
+        let unnamed = known.labels.is_none() && known.task != Task::Embed;
+        let labels = labels(&known).ok_or_else(|| ModelError::Labels { model: model.clone() })?;
+        let about = (digest.to_owned(), bytes.len() as u64);
+        let bundle = Bundle::bare(path, about, known.task, labels, known.input, known.output);
+        Ok(Self { unnamed, ..Self::finish(bundle, digest, lanes, request)? })
+    }
+
+    fn from_bundle(bundle: &Bundle, request: &Request) -> Result<Self, ModelError> {
+        let model = bundle.origin.display().to_string();
+        if request.provider != "auto" && !PROVIDERS.contains(&request.provider.as_str()) {
+            return Err(ModelError::Engine { model, source: EngineError::unknown_provider(&request.provider) });
+        }
+        let mut failed = Vec::new();
+        for (variant, provider) in pairs(bundle, &request.provider) {
+            match Self::attempt(bundle, variant, &provider, request) {
+                Ok(loaded) => return Ok(Self { failed, ..loaded }),
+                // Neither is about this variant alone.
+                Err(error @ (ModelError::Bundle(_) | ModelError::Cancelled)) => return Err(error),
+                Err(error) => failed.push(Attempt { file: variant.file.clone(), provider, error }),
+            }
+        }
+        if failed.is_empty() {
+            let tried =
+                format!("{}: the bundle has variants for {} only", request.provider, providers(bundle).join(", "));
+            return Err(ModelError::NoProvider { model, tried });
+        }
+        Err(ModelError::of_attempts(model, failed))
+    }
+
+    fn attempt(bundle: &Bundle, variant: &Variant, provider: &str, request: &Request) -> Result<Self, ModelError> {
+        let model = bundle.origin.display().to_string();
+        let lanes = engine((&bundle.weights(variant)?, &variant.sha256), provider, request)
+            .map_err(|e| ModelError::engine(&model, e))?;
+        Self::finish(bundle.clone(), &variant.sha256, lanes, request)
+    }
+
+    pub(super) fn finish(
+        bundle: Bundle,
+        digest: &str,
+        lanes: Arc<Lanes>,
+        request: &Request,
+    ) -> Result<Self, ModelError> {
+        let model = bundle.origin.display().to_string();
+        let post = PostProcessor::new(&bundle.output, &bundle.input, &bundle.labels, lanes.engine().spec())
+            .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
+        let id = ModelId { name: bundle.name.clone(), release: bundle.release.clone(), digest: digest.to_owned() };
+        let batch = fixed_batch(lanes.engine().spec(), post.image_input()).unwrap_or(1);
+        let mut loaded = Self {
+            bundle,
+            id: Arc::new(id),
+            lanes,
+            post,
+            run_time: Duration::ZERO,
+            unnamed: false,
+            batch,
+            failed: Vec::new(),
+        };
+        loaded.warm_up(model)?;
+        if request.batch {
+            loaded.widen();
+        }
+        Ok(loaded)
+    }
+    /// Runs the model on an empty picture: the first run is slow, and a model that answers in other shapes than it
+    /// promised is better refused before video runs.
+    fn warm_up(&mut self, model: String) -> Result<(), ModelError> {
+        let mut io = self.io();
+        let engine = self.lanes.engine();
+        let run = |io: &mut Io| {
+            let start = Instant::now();
+            engine.run(io, None).map(|()| start.elapsed())
+        };
+        let times = run(&mut io).and_then(|_| run(&mut io));
+        self.run_time = times.map_err(|source| ModelError::Engine { model: model.clone(), source })?;
+        self.read_empty(&io, (0, self.batch)).map_err(|e| ModelError::Contract { model, source: e.into() })
+    }
+
+    /// Reads the answer to an empty picture.
+    fn read_empty(&self, io: &Io, item: (usize, usize)) -> Result<(), PostError> {
+        let input = self.input();
+        let geometry = Geometry::new(input, input.width, input.height, None);
+        let mut result = FrameResult::absent(AbsentReason::NoModel, (input.width, input.height));
+        let thresholds = self.post.thresholds();
+        self.post.run_item(&io.outputs, item, &thresholds, &geometry, &mut Scratch::default(), &mut result).map(drop)
+    }
+
+    /// Finds out whether several pictures can go into one run: many a model says that its batch is free and has a fixed
+    /// one somewhere inside.
+    fn widen(&mut self) {
+        let spec = self.lanes.engine().spec();
+        if fixed_batch(spec, self.post.image_input()).is_some() {
+            return;
+        }
+        let values = self.io().inputs.get(self.post.image_input()).map_or(0, |t| t.data.len());
+        let most = (MAX_BATCH_VALUES / values.max(1)).clamp(1, MAX_BATCH);
+        if most < 2 {
+            return;
+        }
+        let mut io = self.io();
+        self.resize_io(&mut io, 2);
+        let works = self.lanes.engine().run(&mut io, None).is_ok()
+            && io.outputs.iter().any(|t| t.shape.first() == Some(&2))
+            && (0..2).all(|item| self.read_empty(&io, (item, 2)).is_ok());
+        if works {
+            self.batch = most;
+        }
+    }
+}
+
+/// Variants with the provider that each is to be tried on, in order: those meant for `provider`, or with `auto` each with
+/// all of its own, the CPU where it names none.
+fn pairs<'a>(bundle: &'a Bundle, provider: &str) -> Vec<(&'a Variant, String)> {
+    let mut pairs: Vec<(&Variant, String)> = Vec::new();
+    for variant in &bundle.variants {
+        let own = match (&variant.providers, provider) {
+            (None, "auto") => vec!["cpu".into()],
+            (None, asked) => vec![asked.to_owned()],
+            (Some(own), "auto") => own.clone(),
+            (Some(own), asked) => own.iter().filter(|own| *own == asked).cloned().collect(),
+        };
+        for provider in own {
+            if !pairs.iter().any(|(known, on)| known.sha256 == variant.sha256 && *on == provider) {
+                pairs.push((variant, provider));
+            }
+        }
+    }
+    pairs
+}
+
+/// The providers that the bundle has variants for, in their order.
+fn providers(bundle: &Bundle) -> Vec<String> {
+    pairs(bundle, "auto").into_iter().map(|(_, provider)| provider).collect()
+}
+
+/// Where the engine runs, and how many processors it has there.
+fn isolation(request: &Request) -> Result<(Isolation, usize), EngineError> {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let Some(isolated) = &request.isolation else { return Ok((Isolation::None, all)) };
+    let cpus = options::parse_cpus(&isolated.cpus).map_err(|e| EngineError::Runtime(format!("engine-cpus: {e}")))?;
+    let processors = if cpus.is_empty() { all } else { cpus.len() };
+    let worker = Worker {
+        memory_max: isolated.memory_max,
+        cpus,
+        niceness: isolated.niceness,
+        ort_library: request.ort_library.clone(),
+    };
+    Ok((Isolation::Process(worker), processors))
+}
+
+/// The engine for these weights and their digest.
+fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> Result<Arc<Lanes>, EngineError> {
+    if request.without.iter().any(|(variant, on)| variant == digest && on == provider) {
+        return Err(EngineError::Run("it failed while it ran, and is left out now".into()));
+    }
+    let (isolation, processors) = isolation(request)?;
+    let threads = if request.threads == 0 { processors } else { request.threads };
+    let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
+    let options = Options { provider: provider.to_owned(), threads, lanes, spin: false, isolation };
+    let key = Key { digest: digest.to_owned(), options: options.clone() };
+    shared::get(&key, || match &options.isolation {
+        Isolation::Process(_) => Remote::load(bytes, &options).map(|e| Arc::new(e) as Arc<dyn Engine>),
+        Isolation::None => {
+            OnnxEngine::load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
+        }
+    })
+}
