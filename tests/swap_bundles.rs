@@ -11,8 +11,10 @@ use common::bundles::{BRIGHT, DARK, Fault, Scene, good, good_other};
 use common::{caps, init, result};
 use gst_check::Harness;
 use gst_video::VideoFormat;
+use gstvigil::cancel::Cancel;
 use gstvigil::model::{Isolated, Model, ModelError, Request};
 use gstvigil::result::FrameResult;
+use gstvigil::swap::prove::prove;
 
 /// What the element says about pictures of a scene each.
 fn see(model: &Path, properties: &str, scenes: &[Scene]) -> Vec<Arc<FrameResult>> {
@@ -64,6 +66,31 @@ fn the_good_ones_find_what_is_red_wherever_it_is() {
     let sizes =
         [one.folder(folder.path()), other.folder(folder.path())].map(|path| load(&path, None).unwrap().input().width);
     assert_eq!(sizes, [160, 96]);
+}
+
+#[test]
+fn the_good_ones_are_proven() {
+    let folder = tempfile::tempdir().unwrap();
+    for bundle in [good("1"), good_other("2")] {
+        let proof = prove(&load(&bundle.folder(folder.path()), None).unwrap(), &Cancel::default()).unwrap().unwrap();
+        assert_eq!((proof.pictures, proof.objects), (2, 2));
+    }
+}
+
+#[test]
+fn the_proof_finds_what_loading_cannot() {
+    for (fault, failure) in [
+        (Fault::NonFinite, "non-finite"),
+        (Fault::Blind, "mismatch"),
+        (Fault::Slow, "latency"),
+        (Fault::OutdatedReference, "mismatch"),
+        (Fault::CrashingAtRun, "engine"),
+    ] {
+        let (_folder, path) = written(fault);
+        let isolated = (fault == Fault::CrashingAtRun).then(Isolated::default);
+        let failed = prove(&load(&path, isolated).unwrap(), &Cancel::default()).unwrap_err();
+        assert_eq!(failed.as_str(), failure, "{fault:?}: {failed}");
+    }
 }
 
 fn written(fault: Fault) -> (tempfile::TempDir, PathBuf) {
