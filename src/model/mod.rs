@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::Bundle;
+use crate::bundle::sign::PublicKey;
 use crate::bundle::contract::{InputContract, Labels, Task};
 use crate::engine::lanes::Lanes;
 pub use crate::engine::options::Background;
@@ -35,6 +36,8 @@ pub struct Request {
     pub batch: bool,
     /// The engine's own process; `None`: it runs in this one.
     pub isolation: Option<Isolated>,
+    /// Public keys, one of which must have signed the bundle; without any, unsigned models are taken too.
+    pub keys: Vec<PublicKey>,
     /// Pairs of a variant's digest (SHA-256 of its file) and an execution provider that are not to be tried, since they
     /// failed while they ran.
     pub without: Vec<(String, String)>,

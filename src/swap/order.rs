@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::phase::{Cause, Reason};
 use super::record::Record;
 use super::trial::TrialReport;
+use super::trial::Trial;
 use crate::analysis::Companion;
 use crate::bundle::TrialLimits;
 use crate::model::{Model, Request};
-use crate::swap::trial::Trial;
 
 /// A request for another model.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use super::trial::{Trial, Verdict, Waited};
 use crate::analysis::{Companion, Role};
 use crate::bundle::ModelSource;
 use crate::cancel::Cancel;
-use crate::model::{Background, Isolated, Model, Request};
+use crate::model::{Background, Model, Request};
 
 /// Least niceness of the process that proves a model.
 const NICENESS: u8 = 10;
@@ -98,6 +98,14 @@ pub(super) fn carry_out(shared: &Shared, progress: &mut Progress, order: &Order,
     Steps { shared, progress, order, cancel, epoch, terms: shared.host().terms() }.run();
 }
 
+/// Threads that one run has where several run side by side: the proof runs one at a time, and should take as long.
+fn threads_of_a_run(request: &Request) -> usize {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if request.threads == 0 { all } else { request.threads };
+    let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
+    threads / lanes
+}
+
 struct Steps<'a> {
     shared: &'a Shared,
     progress: &'a mut Progress,
@@ -141,8 +149,9 @@ impl Steps<'_> {
     fn prepare(&mut self) -> Result<Option<Arc<Model>>, Refusal> {
         let request = self.shared.host().request(self.order).map_err(|(reason, text)| Refusal::Bad(reason, text))?;
         let source = ModelSource::open(&request.model)?.stage()?;
-        self.progress.record.new = Some(source.identity());
-        self.tell(Phase::Staged, format!("{} bytes are read", source.bytes()))?;
+        let (name, release, digest) = source.identity();
+        self.progress.record.new = Some(Identity { name, release, digest });
+        self.tell(Phase::Staged, "its files are in memory".into())?;
         let signer = source.check_signature(&request.keys)?;
         let signed = signer.map_or_else(|| "not signed".into(), |key| format!("signed with the key {key}"));
         self.tell(Phase::Verified, format!("digests and format are right, {signed}"))?;
@@ -169,10 +178,10 @@ impl Steps<'_> {
 
     /// Loads the model in a process of its own, and lets it look at its reference pictures there.
     fn try_out(&mut self, source: ModelSource, request: &Request) -> Result<(), Refusal> {
-        let threads = request.threads_per_run();
+        let threads = threads_of_a_run(request);
         let mut isolated = request.isolation.clone().unwrap_or_default();
         isolated.niceness = isolated.niceness.max(NICENESS);
-        let own = Request { threads, lanes: 1, isolation: Some(Isolated { ..isolated }), ..request.clone() };
+        let own = Request { threads, lanes: 1, isolation: Some(isolated), ..request.clone() };
         let model = Model::from_source(source, &own)?;
         let run = model.run_time();
         self.tell(Phase::Loaded, format!("loaded on {} in a process of its own, {run:.1?} a run", model.provider()))?;
@@ -243,9 +252,7 @@ impl Steps<'_> {
         let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
         let watched = rules.is_watched();
         let trial = Trial::new(rules, Instant::now());
-        host.watch(Some(Arc::clone(&trial)));
         if !host.activate(Some(Arc::clone(&model))) {
-            host.watch(None);
             let (reason, text) = self.explain(Refusal::Cancelled);
             return self.progress.refuse(self.shared, self.order, reason, text);
         }
@@ -268,6 +275,7 @@ impl Steps<'_> {
     }
 
     fn probation(&mut self, trial: &Arc<Trial>, old: Option<&Arc<Model>>) -> Option<Verdict> {
+        self.shared.host().watch(Some(Arc::clone(trial)));
         self.progress.tell(self.shared, Phase::Probation, trial.rules().to_string());
         if let Some(old) = old {
             self.shared.host().accompany(Some(Companion {

@@ -212,6 +212,12 @@ impl Swapper {
         self.shared.lock().history.clone()
     }
 
+    /// Whether no request is under way; what the host wants to be done meanwhile is none.
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.pending.is_none() && state.running.as_ref().is_none_or(|running| running.standing)
+    }
+
     /// Number and phase of the last record.
     pub fn last(&self) -> Option<(u64, Phase)> {
         self.shared.lock().last

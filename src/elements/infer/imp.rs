@@ -109,7 +109,7 @@ impl Infer {
         request.keys = sign::configured_keys(settings.trials.public_keys.as_deref())
             .map_err(|e| gst::error_msg!(gst::ResourceError::Settings, ("{e}")))?;
         runtime::set_log_sink(forward_runtime_log);
-        let previous = |model: &str| Store::default_place().and_then(|store| store.previous(model));
+        let previous = |model: &str| Store::default_place().and_then(|store| store.instead_of(model));
         let Climb { model, name, failed, .. } = match climb(&request, &previous, settings.trials.fallback()) {
             Ok(climb) => climb,
             Err(failed) => return self.without_model(settings.trials.on_unusable, &failed).map(|()| None),

@@ -8,6 +8,7 @@ use glib::prelude::*;
 use gst_video::VideoOrientationMethod;
 
 use super::isolation::{self, Process};
+use super::trials::{self, Trials};
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
 use crate::cascade::Rules;
 use crate::engine::lanes;

@@ -122,7 +122,7 @@ impl Swaps {
             let asked = settings.model.clone().unwrap_or_default();
             (asked, settings.trials.fallback().map(str::to_owned), settings.provider == "auto")
         };
-        let previous = Store::default_place().and_then(|store| store.previous(&asked));
+        let previous = Store::default_place().and_then(|store| store.instead_of(&asked));
         let order = {
             let mut active = lock(&self.active);
             let name = active.model.clone();
@@ -203,7 +203,7 @@ impl Host for Desk {
         }
     }
 
-    fn watch(&self, trial: Option<(Arc<Trial>, Arc<Model>)>) {
+    fn watch(&self, trial: Option<Arc<Trial>>) {
         if let Some(element) = self.0.upgrade() {
             element.imp().analysis.watch(trial);
         }
@@ -252,7 +252,9 @@ impl Infer {
             return true;
         };
         let settings = lock(&self.settings).analysis(model.lanes().engine().lanes());
-        self.analysis.activate(model, settings)
+        let replaced = self.analysis.activate(Arc::clone(&model), settings);
+        // The model itself comes back where the element is stopped.
+        !replaced.is_some_and(|other| Arc::ptr_eq(&other, &model))
     }
 
     /// Whether an event is the request for another model, and was meant for this element.
@@ -276,8 +278,8 @@ impl Infer {
         let release = record.new.as_ref().filter(|_| order.cause == Cause::Store);
         let stored = Store::default_place().zip(release);
         let written = match stored {
-            Some((store, new)) if confirmed => store.confirm(&new.name, &new.release),
-            Some((store, new)) if !unwanted => store.reject(&new.name, &new.release, &record.text),
+            Some((store, new)) if confirmed => store.confirm(&new.name, &new.release).map(drop),
+            Some((store, new)) if !unwanted => store.reject(&new.name, &new.release, &record.text).map(drop),
             _ => Ok(()),
         };
         if let Err(error) = written {
