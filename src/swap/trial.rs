@@ -328,6 +328,11 @@ impl Trial {
         self.tell(now, |core| core.incomparable = true);
     }
 
+    /// Takes in that a run of the model that is tried does not come back: it has failed.
+    pub fn subject_hangs(&self, now: Instant, text: &str) {
+        self.tell(now, |core| core.verdict = Some(Verdict::Failed(Reason::Errors, text.to_owned())));
+    }
+
     /// Waits until there is a verdict; `None` once `cancel` says so, which is noticed within 50 ms.
     pub fn wait(&self, cancel: &Cancel) -> Option<Verdict> {
         match self.wait_until(cancel, None) {
