@@ -14,7 +14,7 @@ use crate::cascade::{Cascade, Findings, Pick};
 use crate::engine::lanes::{Lane, User};
 use crate::engine::{Engine, EngineError};
 use crate::model::Model;
-use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
+use crate::result::{AbsentReason, FrameResult, Freshness};
 
 pub(super) enum State {
     /// The result is complete.
@@ -34,8 +34,6 @@ pub(super) struct Entry<T> {
     pub(super) error: Option<String>,
     /// The objects that the model is to look at, where it looks at objects.
     pub(super) picks: Option<Vec<Pick>>,
-    /// That model, if there was one.
-    pub(super) second: Option<Arc<ModelId>>,
     /// What it said about them.
     pub(super) found: Vec<(Pick, Findings)>,
     /// The model was run.

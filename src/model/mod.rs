@@ -15,6 +15,7 @@ use crate::pre::Preprocessor;
 use crate::result::ModelId;
 
 mod error;
+pub mod ladder;
 mod load;
 
 pub use error::{Attempt, ModelError};

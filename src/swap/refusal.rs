@@ -33,18 +33,24 @@ fn of_bundle(error: &BundleError) -> Reason {
 
 impl From<ModelError> for Refusal {
     fn from(error: ModelError) -> Self {
-        let reason = match &error {
-            ModelError::Cancelled => return Self::Cancelled,
-            ModelError::Bundle(error) => of_bundle(error),
-            ModelError::Engine { source, .. } => match of_engine(source) {
-                Some(reason) => reason,
-                None => return Self::Cancelled,
-            },
-            ModelError::NoProvider { .. } => Reason::Provider,
-            _ => Reason::Contract,
-        };
-        Self::Bad(reason, error.to_string())
+        match of_model(error.cause()) {
+            Some(reason) => Self::Bad(reason, error.to_string()),
+            None => Self::Cancelled,
+        }
     }
+}
+
+/// `None`: nobody wants the model any more.
+fn of_model(error: &ModelError) -> Option<Reason> {
+    Some(match error {
+        ModelError::Cancelled => return None,
+        ModelError::Bundle(error) => of_bundle(error),
+        ModelError::Engine { source, .. } => return of_engine(source),
+        ModelError::NoProvider { .. } => Reason::Provider,
+        ModelError::NoVariant { .. } => Reason::LoadFailed,
+        ModelError::Late { .. } => Reason::LoadTimeout,
+        ModelError::Contract { .. } | ModelError::Guess { .. } | ModelError::Labels { .. } => Reason::Contract,
+    })
 }
 
 /// `None`: nobody wants the answer any more.
@@ -54,7 +60,7 @@ fn of_engine(error: &EngineError) -> Option<Reason> {
         EngineError::Runtime(_) | EngineError::Provider(_) => Reason::Provider,
         EngineError::Memory(_) => Reason::Memory,
         EngineError::Crashed(_) | EngineError::Restarting(_) => Reason::LoadCrashed,
-        EngineError::Deadline(_) => Reason::LoadTimeout,
+        EngineError::Deadline(_) | EngineError::Late(_) => Reason::LoadTimeout,
         EngineError::Model(_) | EngineError::Run(_) => Reason::LoadFailed,
     })
 }

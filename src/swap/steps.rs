@@ -205,11 +205,9 @@ impl Steps<'_> {
             cpu: self.terms.shadow_cpu,
             every: 1,
         };
-        host.watch(Some(Arc::clone(&trial)));
         host.accompany(Some(companion));
         let outcome = self.follow(&trial);
         host.accompany(None);
-        host.watch(None);
         host.report(self.progress.request(), &trial.report());
         outcome
     }

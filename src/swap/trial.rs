@@ -360,6 +360,11 @@ impl Trial {
         }
     }
 
+    /// What it judges by.
+    pub fn rules(&self) -> Rules {
+        self.lock().rules
+    }
+
     /// How it stands now.
     pub fn report(&self) -> TrialReport {
         self.lock().report(Instant::now())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::prove::Proof;
 use super::rules::Rules;
 use super::trial::TrialReport;
 
@@ -27,6 +28,13 @@ impl fmt::Display for Rules {
             write!(f, "; agreement of {} or more over {} samples", self.min_agreement, self.samples)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} objects on {} reference pictures are found, ", self.objects, self.pictures)?;
+        write!(f, "IoU {:.3} and score within {:.3}, {:.1?} a run", self.least_iou, self.most_score, self.run)
     }
 }
 
