@@ -9,8 +9,7 @@ use common::swap_rig::{BRIGHT, Camera, QUICK, id, phases, text};
 use gst::prelude::*;
 use gstvigil::result::Freshness;
 
-const ALL: [&str; 8] =
-    ["requested", "staged", "verified", "loaded", "proven", "activated", "probation", "confirmed"];
+const ALL: [&str; 8] = ["requested", "staged", "verified", "loaded", "proven", "activated", "probation", "confirmed"];
 
 /// Asks in some way for `blob96`.
 fn asks(how: impl FnOnce(&Camera), cause: &str) {
@@ -50,8 +49,8 @@ fn the_signal_asks_for_another_model() {
 
 /// The event's content, for an element.
 fn order(model: &str, element: Option<&str>) -> gst::Structure {
-    let order = gst::Structure::builder("vigil-swap-model").field("model", model).build();
-    let mut order = order;
+    common::init();
+    let mut order = gst::Structure::builder("vigil-swap-model").field("model", model).build();
     if let Some(element) = element {
         order.set("element", element);
     }
@@ -162,7 +161,8 @@ fn a_later_request_takes_the_place_of_an_earlier_one() {
     let told = camera.outcome(second);
     assert_eq!(phases(&told).last().unwrap(), "confirmed");
     let history: gst::Array = camera.element.property("swap-history");
-    let of_first: Vec<gst::Structure> = history.iter().map(|s| s.get().unwrap()).filter(|s| id(s) == first).collect();
+    let of_first: Vec<gst::Structure> =
+        history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first).collect();
     let last = of_first.last().unwrap();
     assert_eq!((text(last, "phase"), text(last, "reason")), ("rejected".into(), "superseded".into()));
     assert_eq!(camera.active(), "blob96");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bundle::Bundle;
-use crate::bundle::sign::PublicKey;
 use crate::bundle::contract::{InputContract, Labels, Task};
+use crate::bundle::sign::PublicKey;
 use crate::engine::lanes::Lanes;
 pub use crate::engine::options::Background;
 use crate::engine::{Io, Spec};

@@ -71,7 +71,8 @@ impl Descent {
             return Some(Order { without, ..Order::new(failing.model, Cause::Fallback) });
         }
         let candidates = below.previous.into_iter().chain(below.fallback);
-        let next = candidates.filter(|model| *model != failing.model).find(|model| !self.tried.iter().any(|t| t == model))?;
+        let next =
+            candidates.filter(|model| *model != failing.model).find(|model| !self.tried.iter().any(|t| t == model))?;
         self.tried.push(next.to_owned());
         Some(Order::new(next, Cause::Fallback))
     }

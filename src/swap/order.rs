@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::phase::{Cause, Reason};
 use super::record::Record;
-use super::trial::TrialReport;
 use super::trial::Trial;
+use super::trial::TrialReport;
 use crate::analysis::Companion;
 use crate::bundle::TrialLimits;
 use crate::model::{Model, Request};

@@ -158,8 +158,10 @@ impl Steps<'_> {
         if self.is_active() {
             return Ok(None);
         }
-        let request =
-            Request { background: Some(Background { limit: self.terms.load_limit, cancel: self.cancel.clone() }), ..request };
+        let request = Request {
+            background: Some(Background { limit: self.terms.load_limit, cancel: self.cancel.clone() }),
+            ..request
+        };
         self.try_out(source.clone(), &request)?;
         let model = Arc::new(Model::from_source(source, &request)?);
         if self.order.shadow {

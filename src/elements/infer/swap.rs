@@ -372,7 +372,9 @@ fn is_custom(kind: gst::EventType) -> bool {
 /// The action signal: the number of the request, 0 if the element does not run; then the model is what it starts with.
 pub fn swap_model(args: &[glib::Value]) -> u64 {
     let [element, model, options] = args else { return 0 };
-    let (Ok(element), Ok(Some(model))) = (element.get::<super::Infer>(), model.get::<Option<String>>()) else { return 0 };
+    let (Ok(element), Ok(Some(model))) = (element.get::<super::Infer>(), model.get::<Option<String>>()) else {
+        return 0;
+    };
     let options = options.get::<Option<gst::Structure>>().ok().flatten();
     let order = with_options(Order::new(model.clone(), Cause::Signal), options.as_deref());
     let number = element.imp().swaps.request(order);
