@@ -14,7 +14,11 @@ use crate::pre::Preprocessor;
 use crate::result::ModelId;
 
 mod error;
+pub mod ladder;
 mod load;
+#[cfg(test)]
+mod tests;
+mod warm;
 
 pub use error::{Attempt, ModelError};
 
@@ -86,6 +90,12 @@ impl Model {
     /// As [`fake`](Self::fake), on lanes of the test.
     #[cfg(test)]
     pub fn fake_on(lanes: Arc<Lanes>) -> Self {
+        Self::try_fake(lanes, &Request::default()).unwrap()
+    }
+
+    /// As [`fake_on`](Self::fake_on), as `request` says.
+    #[cfg(test)]
+    pub fn try_fake(lanes: Arc<Lanes>, request: &Request) -> Result<Self, ModelError> {
         use crate::bundle::contract::{Align, Color, DecoderKind, Layout, OutputContract, Resize, Task};
         let input = InputContract {
             layout: Layout::Nchw,
@@ -104,7 +114,7 @@ impl Model {
         let output = OutputContract::new(DecoderKind::Yolov8);
         let path = std::path::Path::new("fake.onnx");
         let bundle = Bundle::bare(path, (String::new(), 0), Task::Detect, vec!["thing".into()], input, output);
-        Self::finish(bundle, "digest", lanes, &Request::default()).unwrap()
+        Self::finish(bundle, "digest", lanes, request)
     }
 
     /// The bundle.
