@@ -53,7 +53,16 @@ fn the_examples_of_the_families_are_read() {
 fn every_known_key_is_described() {
     let page = page();
     let example = examples(&page).into_iter().find(|e| e.contains("[output.anchors]")).unwrap();
-    let tables = ["format = 1\n", "[input]\n", "[output]\n", "[output.anchors]\n", "[[variant]]\n", "[reference]\n"];
+    let tables = [
+        "format = 1\n",
+        "[input]\n",
+        "[output]\n",
+        "[output.anchors]\n",
+        "[[variant]]\n",
+        "[reference]\n",
+        "[probation]\n",
+        "[shadow]\n",
+    ];
     let mut keys = 0;
     for table in tables {
         // The error about an unknown key lists the known ones.
@@ -66,7 +75,7 @@ fn every_known_key_is_described() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 10 + 11 + 17 + 7 + 4 + 5);
+    assert_eq!(keys, 12 + 11 + 17 + 7 + 4 + 5 + 8 + 8);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! docs/bundles.md describes every key.
 
 mod output;
+mod trial;
 
 use std::ops::Range;
 
@@ -13,6 +14,7 @@ use super::contract::{Align, InputContract, Labels, OutputContract, PROVIDERS, R
 use super::names::{check_name, check_path};
 use super::place::{ConfigError, Source, did_you_mean, nearest};
 use super::schema::{FormatOnly, Input, ReferenceEntry, Top, VariantEntry};
+pub use trial::TrialLimits;
 
 /// The file's name in every bundle.
 pub const FILE_NAME: &str = "bundle.toml";
@@ -96,6 +98,10 @@ pub struct Manifest {
     pub variants: Vec<Variant>,
     /// Proof before activation.
     pub reference: Option<Reference>,
+    /// How the model is watched after its activation.
+    pub probation: TrialLimits,
+    /// How the model is watched beside the active one.
+    pub shadow: TrialLimits,
     per_class: Vec<PerClass>,
 }
 
@@ -217,7 +223,22 @@ impl Checker<'_> {
             variants.push(variant);
         }
         let reference = top.reference.as_ref().map(|r| self.reference(r)).transpose()?;
-        Ok(Manifest { name, release, task: top.task, labels, license, input, output, variants, reference, per_class })
+        let probation = self.trial(top.probation.as_ref())?;
+        let shadow = self.trial(top.shadow.as_ref())?;
+        Ok(Manifest {
+            name,
+            release,
+            task: top.task,
+            labels,
+            license,
+            input,
+            output,
+            variants,
+            reference,
+            probation,
+            shadow,
+            per_class,
+        })
     }
 
     fn input(&self, input: &Input) -> Checked<InputContract> {

@@ -26,7 +26,7 @@ pub mod summary;
 pub mod verify;
 
 pub use error::BundleError;
-pub use manifest::{Precision, Reference, Variant};
+pub use manifest::{Precision, Reference, TrialLimits, Variant};
 pub use modelinfo::ModelInfo;
 pub use place::ConfigError;
 pub use source::{ModelSource, locate};
@@ -56,6 +56,10 @@ pub struct Bundle {
     pub variants: Vec<Variant>,
     /// Proof before activation.
     pub reference: Option<Reference>,
+    /// How the model is watched after its activation.
+    pub probation: TrialLimits,
+    /// How the model is watched beside the active one.
+    pub shadow: TrialLimits,
     /// SHA-256 over the names and digests of all files ([`digest::of_files`]); that of the file for a bare model.
     pub digest: String,
     /// The folder, archive or file it was opened from.
@@ -103,6 +107,8 @@ impl Bundle {
             output,
             variants: vec![variant],
             reference: None,
+            probation: TrialLimits::default(),
+            shadow: TrialLimits::default(),
             digest: digest.clone(),
             origin: path.into(),
             files: Files::single(path, file, size, digest),
@@ -129,6 +135,8 @@ impl Bundle {
             output,
             variants: manifest.variants,
             reference: manifest.reference,
+            probation: manifest.probation,
+            shadow: manifest.shadow,
             digest: files.digest(),
             origin: origin.into(),
             files,

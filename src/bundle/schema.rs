@@ -32,6 +32,8 @@ pub(super) struct Top {
     #[serde(default)]
     pub variant: Vec<VariantEntry>,
     pub reference: Option<ReferenceEntry>,
+    pub probation: Option<TrialEntry>,
+    pub shadow: Option<TrialEntry>,
 }
 
 #[derive(Deserialize)]
@@ -94,4 +96,17 @@ pub(super) struct ReferenceEntry {
     pub min_iou: Option<Spanned<f32>>,
     pub score_tolerance: Option<Spanned<f32>>,
     pub max_latency_ms: Option<Spanned<u64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct TrialEntry {
+    pub time_ms: Option<Spanned<u64>>,
+    pub frames: Option<Spanned<u64>>,
+    pub samples: Option<Spanned<u64>>,
+    pub max_errors: Option<Spanned<f32>>,
+    pub max_non_finite: Option<Spanned<f32>>,
+    pub max_latency_ms: Option<Spanned<u64>>,
+    pub max_slowdown: Option<Spanned<f32>>,
+    pub min_agreement: Option<Spanned<f32>>,
 }

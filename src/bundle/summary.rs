@@ -58,6 +58,8 @@ pub fn to_json(bundle: &Bundle) -> Value {
         },
         "variants": bundle.variants,
         "reference": bundle.reference,
+        "probation": bundle.probation,
+        "shadow": bundle.shadow,
         "files": bundle.files().collect::<Vec<_>>(),
     })
 }

@@ -9,10 +9,14 @@
 //! The first load and the proof happen in another process, whatever the isolation of the active model's engine: a model
 //! that crashes the runtime is rejected like any other that is bad.
 
+pub mod agreement;
 pub mod look;
+pub mod offline;
 pub mod phase;
 pub mod prove;
 pub mod record;
+pub mod rules;
+pub mod trial;
 
 pub use phase::{Cause, Phase, Reason};
 pub use record::{History, Identity, Record};

@@ -1,5 +1,6 @@
 use super::super::contract::DecoderKind;
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::Bundle;
 use super::super::contract::{Activation, Color, Layout};
@@ -86,6 +87,17 @@ expected = "r/e.json"
 min-iou = 0.8
 score-tolerance = 0.1
 max-latency-ms = 200
+[probation]
+time-ms = 60000
+frames = 100
+samples = 30
+max-errors = 0.1
+max-non-finite = 1
+max-latency-ms = 80
+max-slowdown = 4.5
+min-agreement = 0.6
+[shadow]
+max-slowdown = 0
 "#,
         "AB".repeat(32)
     );
@@ -107,6 +119,21 @@ max-latency-ms = 200
     assert_eq!(m.variants[1].providers.as_ref().unwrap().len(), 2);
     let reference = m.reference.unwrap();
     assert_eq!((reference.min_iou, reference.score_tolerance, reference.max_latency_ms), (0.8, 0.1, Some(200)));
+    let probation = TrialLimits {
+        time: Some(Duration::from_secs(60)),
+        frames: Some(100),
+        samples: Some(30),
+        max_errors: Some(0.1),
+        max_non_finite: Some(1.0),
+        max_latency: Some(Duration::from_millis(80)),
+        max_slowdown: Some(4.5),
+        min_agreement: Some(0.6),
+    };
+    assert_eq!(m.probation, probation);
+    assert_eq!(serde_json::to_value(probation).unwrap()["time-ms"], 60_000);
+    let shadow = TrialLimits { max_slowdown: Some(0.0), ..TrialLimits::default() };
+    assert_eq!(m.shadow, shadow);
+    assert_eq!(shadow.or(probation), TrialLimits { max_slowdown: Some(0.0), ..probation });
 }
 
 #[test]
@@ -118,7 +145,7 @@ fn unknown_keys_and_values_come_with_a_suggestion() {
     assert_eq!(
         error("format = 1", "format = 1\nframework = \"x\""),
         "p/bundle.toml:2:1: `framework`: unknown key; known here: format, name, release, task, labels, license, input, \
-         output, variant, reference"
+         output, variant, reference, probation, shadow"
     );
     assert_eq!(
         error("precision = \"fp32\"", "precison = \"fp32\""),
