@@ -216,6 +216,20 @@ fn a_model_that_takes_too_long_is_not_proven() {
 }
 
 #[test]
+fn the_set_up_s_bundle_is_proven_on_frames_of_its_clip() {
+    let people = gstvigil::paths::home().map(|home| home.join("bundles/people"));
+    let Some(people) = people.filter(|folder| folder.join("reference/expected.json").is_file()) else {
+        eprintln!("skipped: the set-up's bundle is not here; `make setup` makes it");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let proof = json(&succeeds(dir.path(), &["prove", people.to_str().unwrap(), "--json"]));
+    assert_eq!((&proof["pictures"], &proof["objects"]), (&3.into(), &23.into()), "{proof}");
+    // The frames are those that the expected answers were made from.
+    assert!(proof["least-iou"].as_f64().unwrap() > 0.97, "{proof}");
+}
+
+#[test]
 fn two_models_are_compared_by_the_labels_that_both_have() {
     let dir = with_bundle("red", &[]);
     succeeds(dir.path(), &["new", &model("dynamic"), "-o", "same"]);
