@@ -156,7 +156,8 @@ struct Known {
     /// Area of its box when it was looked at, 0..1 of the frame.
     area: f32,
     seen_ns: u64,
-    findings: Option<Findings>,
+    /// What was found, and in which era.
+    findings: Option<(u64, Findings)>,
 }
 
 /// Chooses objects and remembers what was found about those that are tracked.
@@ -173,6 +174,12 @@ impl Cascade {
     /// Forgets all tracks, as after a seek.
     pub fn clear(&mut self) {
         self.known.clear();
+    }
+
+    /// Another model looks from now on: every object is to be looked at anew, as if it had not been. What the old one
+    /// said stays for the frames of its era that are still to come.
+    pub fn ask_anew(&mut self) {
+        self.known.values_mut().for_each(|known| known.asked_ns = None);
     }
 
     /// The objects of a frame of running time `now_ns` that are to be looked at; they count as looked at from now on.
@@ -218,8 +225,9 @@ impl Cascade {
     }
 
     /// Puts the findings of this frame on its objects, and those of earlier frames on tracked objects that were not
-    /// looked at again. Frames come here in order.
-    pub fn absorb(&mut self, now_ns: u64, found: Vec<(Pick, Findings)>, result: &mut FrameResult) {
+    /// looked at again. Frames come here in order. `era` counts the models that looked one after the other: what one of
+    /// them said is not put on a frame of another's.
+    pub fn absorb(&mut self, now_ns: u64, era: u64, found: Vec<(Pick, Findings)>, result: &mut FrameResult) {
         let mut more = Vec::new();
         let mut fresh: HashMap<usize, Findings> = found.into_iter().map(|(pick, f)| (pick.object, f)).collect();
         for (place, object) in result.objects.iter_mut().enumerate() {
@@ -228,12 +236,12 @@ impl Cascade {
                 (Some(findings), Some(known)) => {
                     findings.give(object, &mut more);
                     known.seen_ns = now_ns;
-                    known.findings = Some(findings);
+                    known.findings = Some((era, findings));
                 }
                 (Some(findings), None) => findings.give(object, &mut more),
                 (None, Some(known)) => {
                     known.seen_ns = now_ns.max(known.seen_ns);
-                    if let Some(findings) = &known.findings {
+                    if let Some((_, findings)) = known.findings.as_ref().filter(|(of, _)| *of == era) {
                         findings.give(object, &mut more);
                     }
                 }

@@ -106,19 +106,19 @@ fn findings_land_on_their_object_and_stay_with_its_track() {
     let mut result = frame(vec![object(0, bbox, Some(7)), object(1, square(0.6, 0.2), None)]);
     let picks = cascade.choose(&Rules::default(), 0, &result);
     let found = vec![(picks[0], named("red", bbox)), (picks[1], named("blue", square(0.6, 0.2)))];
-    cascade.absorb(0, found, &mut result);
+    cascade.absorb(0, 0, found, &mut result);
     assert_eq!(labels(&result.objects[0]), [pair("colour", "red")]);
     assert_eq!(labels(&result.objects[1]), [pair("colour", "blue")]);
 
     let mut later = frame(vec![object(0, square(0.3, 0.2), Some(7)), object(1, square(0.6, 0.2), None)]);
     later.objects[0].attributes.push(Attribute { name: "make".into(), label: "saab".into(), confidence: 1.0 });
-    cascade.absorb(S / 2, Vec::new(), &mut later);
+    cascade.absorb(S / 2, 0, Vec::new(), &mut later);
     assert_eq!(labels(&later.objects[0]), [pair("make", "saab"), pair("colour", "red")], "another model's stays");
     assert_eq!(labels(&later.objects[1]), [], "nobody knows whether it is the same one");
 
     let mut again = frame(vec![object(0, bbox, Some(7))]);
     let picks = cascade.choose(&Rules::default(), 2 * S, &again);
-    cascade.absorb(2 * S, vec![(picks[0], named("green", bbox))], &mut again);
+    cascade.absorb(2 * S, 0, vec![(picks[0], named("green", bbox))], &mut again);
     assert_eq!(labels(&again.objects[0]), [pair("colour", "green")], "the earlier answer is replaced");
 }
 
@@ -132,12 +132,12 @@ fn what_was_found_in_an_object_moves_with_it() {
     face.keypoints.push(Keypoint { x: 0.3, y: 0.25, confidence: 0.5 });
     let mut part = frame(vec![face]);
     let found = Findings::take(Task::Detect, &"faces".into(), bbox, &mut part);
-    cascade.absorb(0, vec![(picks[0], found)], &mut result);
+    cascade.absorb(0, 0, vec![(picks[0], found)], &mut result);
     assert_eq!((result.objects[1].id, result.objects[1].parent), (5, Some(4)));
 
     // Twice as wide and half as high, elsewhere.
     let mut later = frame(vec![object(0, BBox { x: 0.5, y: 0.6, w: 0.4, h: 0.2 }, Some(7))]);
-    cascade.absorb(1, Vec::new(), &mut later);
+    cascade.absorb(1, 0, Vec::new(), &mut later);
     let child = &later.objects[1];
     let expected = [0.6, 0.6, 0.2, 0.05, 0.7, 0.625];
     let b = child.bbox;
@@ -158,7 +158,7 @@ fn the_most_confident_pose_in_a_crop_is_the_objects_own() {
     let bbox = square(0.1, 0.2);
     let found = Findings::take(Task::Pose, &"pose".into(), bbox, &mut part);
     let mut result = frame(vec![object(0, bbox, None)]);
-    Cascade::default().absorb(0, vec![(Pick { object: 0, region: bbox }, found)], &mut result);
+    Cascade::default().absorb(0, 0, vec![(Pick { object: 0, region: bbox }, found)], &mut result);
     assert_eq!(result.objects.len(), 1);
     assert_eq!(result.objects[0].keypoints, [Keypoint { x: 0.15, y: 0.6, confidence: 0.5 }]);
 }
@@ -182,4 +182,33 @@ fn tracks_that_are_gone_are_forgotten() {
     assert!(cascade.known.len() <= 12, "{}", cascade.known.len());
     cascade.choose(&Rules::default(), 0, &frame(Vec::new()));
     assert_eq!(cascade.known.len(), 0, "time has jumped back");
+}
+
+#[test]
+fn another_model_is_asked_anew_and_does_not_inherit_what_the_old_one_said() {
+    let mut cascade = Cascade::default();
+    let bbox = square(0.1, 0.2);
+    let tracked = || frame(vec![object(0, bbox, Some(7))]);
+    let mut first = tracked();
+    let picks = cascade.choose(&Rules::default(), 0, &first);
+    cascade.absorb(0, 0, vec![(picks[0], named("red", bbox))], &mut first);
+    // Still the old model's, and on its way out when the new one takes over.
+    let mut second = tracked();
+    assert!(cascade.choose(&Rules::default(), 1, &second).is_empty());
+    cascade.ask_anew();
+    let mut third = tracked();
+    let picks = cascade.choose(&Rules::default(), 2, &third);
+    assert_eq!(places(&picks), [0]);
+    cascade.absorb(1, 0, Vec::new(), &mut second);
+    assert_eq!(labels(&second.objects[0]), [pair("colour", "red")]);
+    // The new model fails on the third, so nothing is known on the fourth.
+    cascade.unchoose(&third, &picks);
+    cascade.absorb(2, 1, Vec::new(), &mut third);
+    assert_eq!(labels(&third.objects[0]), []);
+    let mut fourth = tracked();
+    let picks = cascade.choose(&Rules::default(), 3, &fourth);
+    cascade.absorb(3, 1, vec![(picks[0], named("green", bbox))], &mut fourth);
+    let mut fifth = tracked();
+    cascade.absorb(4, 1, Vec::new(), &mut fifth);
+    assert_eq!(labels(&fifth.objects[0]), [pair("colour", "green")]);
 }

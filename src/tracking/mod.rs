@@ -5,6 +5,9 @@
 //! (`association`), with an optimal assignment over the pairs that overlap (`assignment`). The camera's own motion is
 //! taken out first (`camera`). If asked for, appearance has a say too, and finds lost identities again.
 //!
+//! Class is what the label says: numbers of classes mean something else once the model is replaced, and identities go on
+//! then (`models` says what they forget).
+//!
 //! Everything is in time, not in frames: frames may come at any rate, be skipped, or be missing.
 //!
 //! Sources: Bewley et al., *Simple Online and Realtime Tracking*, ICIP 2016 (motion and overlap); Zhang et al.,
@@ -16,6 +19,7 @@ mod assignment;
 mod association;
 mod camera;
 mod kalman;
+mod models;
 #[cfg(test)]
 mod tests;
 mod track;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 mod appearance_tests;
 mod camera_tests;
 mod cascade_tests;
+mod swap_tests;
 
 use super::association::{Association, Candidate, Likeness, Seeker, Stage};
 use super::{Counts, Tracker, TrackerConfig};
@@ -15,7 +16,8 @@ const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
 
 fn object(class_id: u32, confidence: f32, x: f32, y: f32) -> Object {
-    Object::new(0, class_id, "thing".into(), confidence, BBox { x, y, w: 0.05, h: 0.2 })
+    let label = ["thing", "other"].get(class_id as usize).unwrap_or(&"thing");
+    Object::new(0, class_id, (*label).into(), confidence, BBox { x, y, w: 0.05, h: 0.2 })
 }
 
 fn tracker() -> Tracker {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::association::Candidate;
 use super::kalman::Motion;
-use crate::result::{BBox, Keypoint, Mask, Object, Track, TrackState};
+use super::models::Stale;
+use crate::result::{Attribute, BBox, Keypoint, Mask, Object, Track, TrackState};
 
 /// Mean confidence of the matches that confirm an identity in the fewest frames.
 const CONFIRMING: f32 = 0.7;
@@ -142,6 +143,22 @@ impl Identity {
         }
     }
 
+    /// Drops what models said that are not there any more.
+    pub fn forget(&mut self, stale: &Stale) {
+        let kept = |a: &Attribute| !stale.attributes.iter().any(|model| *model.name == *a.name);
+        let mut next = self.seen.attributes.iter();
+        self.attributes_ns.retain(|_| next.next().is_some_and(kept));
+        self.seen.attributes.retain(kept);
+        if stale.keypoints {
+            self.seen.keypoints.clear();
+            self.seen.skeleton = None;
+        }
+        if stale.embeddings {
+            self.seen.embedding = None;
+            self.look.clear();
+        }
+    }
+
     /// Confirms the identity if it was matched `min_hits` times with confidences of [`CONFIRMING`] on average, or more
     /// often with less; says whether it was confirmed by this call.
     pub fn settle(&mut self, min_hits: u32) -> bool {
@@ -213,11 +230,13 @@ pub struct View {
     pub velocity: (f32, f32),
 }
 
-/// What must be equal for two objects to be of one class: the class and its label, as models that look at objects count
-/// their classes from 0 again. FNV-1a.
+/// What must be equal for two objects to be of one class: the label. The class's number counts only without one, since each
+/// model has numbers of its own. FNV-1a.
 pub fn kind(object: &Object) -> u64 {
-    let bytes = object.class_id.to_le_bytes().into_iter().chain(object.label.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    let number = object.class_id.to_le_bytes();
+    let bytes = if object.label.is_empty() { &number } else { object.label.as_bytes() };
+    let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 /// Product of two vectors of one length; of two embeddings the cosine of the angle between them.

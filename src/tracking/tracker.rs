@@ -1,10 +1,13 @@
 //! The tracker: detections in, identities out.
 
+use std::sync::Arc;
+
 use super::association::{Association, Candidate, Likeness, Seeker, Stage};
 use super::camera::Camera;
 use super::kalman::Motion;
+use super::models::Models;
 use super::track::{Identity, View, dot, kind, seconds};
-use crate::result::{BBox, Object, TrackState};
+use crate::result::{BBox, ModelId, Object, TrackState};
 
 /// What a [`Tracker`] does. Times are nanoseconds of running time, confidences and overlaps 0..1.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +96,7 @@ pub struct Tracker {
     seekers: Vec<Seeker>,
     newcomers: Vec<Candidate>,
     pub(super) camera: Camera,
+    models: Models,
     /// Whether a frame was analysed since the start or the last reset.
     begun: bool,
     created: u64,
@@ -117,6 +121,7 @@ impl Tracker {
             seekers: Vec::new(),
             newcomers: Vec::new(),
             camera: Camera::default(),
+            models: Models::default(),
             begun: false,
             created: 0,
             established: 0,
@@ -154,6 +159,14 @@ impl Tracker {
             lost: confirmed.filter(|t| t.missed > 0).count(),
             created: self.created,
             established: self.established,
+        }
+    }
+
+    /// Says which models made the result that comes next: the one that found the objects, and those that looked at them.
+    /// When one is replaced, identities go on and forget what the old one said about their objects.
+    pub fn made_by(&mut self, model: Option<&Arc<ModelId>>, secondary: &[Arc<ModelId>]) {
+        if let Some(stale) = self.models.follow(model, secondary) {
+            self.tracks.iter_mut().for_each(|t| t.forget(&stale));
         }
     }
 

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+pub mod bundles;
 pub mod rig;
+pub mod swap_rig;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};

@@ -13,6 +13,16 @@ liar.onnx     Dynamic output that turns out to have 9 rows: 5 classes where its 
 ints.onnx     The same as red.onnx, but the answer is rounded to 32-bit integers.
 colors.onnx   Classification: softmax over (red, green, blue) means times 8.
 blob.onnx     YOLOv8 layout [1,5,525], input 160x160: one box around what is red, from its centre and its second moments.
+blob96.onnx   The same for an input of 96x96, with classes blue, red and green: [1,7,189].
+blob_three.onnx  blob.onnx with classes red, two and three: [1,7,525].
+blob_blind.onnx  blob.onnx, but nothing is found when the mean of green is over 1/2.
+blob_nan.onnx    The same, but then all of the answer is NaN.
+blob_slow.onnx   The same, but then a run takes thirty products of matrices 400x400, about a tenth of a second.
+blob_crash.onnx  The same, but then the process is killed by an arithmetic trap.
+blob_crash_load.onnx   blob.onnx, but the same happens while the runtime loads it.
+blob_hang_load.onnx    The same, but the runtime takes minutes to load it.
+blob_hungry_load.onnx  The same, but the runtime takes 1 GiB of memory while it loads it.
+blob_hang_run.onnx     The same, but no run has an end.
 vector.onnx   The means of red, green and blue: classes or an embedding, nothing says which.
 batch.onnx    colors.onnx with a free batch.
 batch4.onnx   colors.onnx with a batch of 4.
@@ -180,39 +190,187 @@ save("vector", [
 
 
 # A rectangle of width w has the variance w^2 / 12; red is what red has more than green and blue, a tenth of it or more.
-BIG, CELLS_OF_BIG = 160, 20 * 20 + 10 * 10 + 5 * 5
-centres = (np.arange(BIG) + 0.5).astype(np.float32)
-nodes = [
-    h.make_node("Split", ["images", "thirds"], ["r", "g", "b"], axis=1),
-    h.make_node("Max", ["g", "b"], ["others"]),
-    h.make_node("Sub", ["r", "others"], ["more"]),
-    h.make_node("ThresholdedRelu", ["more"], ["red"], alpha=0.1),
-    h.make_node("ReduceSum", ["red", "all"], ["total"], keepdims=1),
-    h.make_node("Max", ["total", "little"], ["area"]),
-]
-for axis, along in (("x", "xs"), ("y", "ys")):
-    nodes += [
-        h.make_node("Mul", ["red", along], [axis + "_red"]),
-        h.make_node("ReduceSum", [axis + "_red", "all"], [axis + "_sum"], keepdims=1),
-        h.make_node("Div", [axis + "_sum", "area"], [axis + "_mean"]),
-        h.make_node("Sub", [along, axis + "_mean"], [axis + "_off"]),
-        h.make_node("Mul", [axis + "_off", axis + "_off"], [axis + "_square"]),
-        h.make_node("Mul", [axis + "_square", "red"], [axis + "_square_red"]),
-        h.make_node("ReduceSum", [axis + "_square_red", "all"], [axis + "_square_sum"], keepdims=1),
-        h.make_node("Div", [axis + "_square_sum", "area"], [axis + "_variance"]),
-        h.make_node("Mul", [axis + "_variance", "twelve"], [axis + "_twelve"]),
-        h.make_node("Sqrt", [axis + "_twelve"], [axis + "_size"]),
+def blob(name, side, labels, twist=None):
+    """A detector whose class "red" finds the box around what is red. `twist` gives nodes that make "row", the box and its
+    score [1, 5, 1], out of "seen", with the mean of green as "green" [1] and whether it is over 1/2 as "bright" [1]."""
+    cells = (side // 8) ** 2 + (side // 16) ** 2 + (side // 32) ** 2
+    centres = (np.arange(side) + 0.5).astype(np.float32)
+    nodes = [
+        h.make_node("Split", ["images", "thirds"], ["r", "g", "b"], axis=1),
+        h.make_node("Max", ["g", "b"], ["others"]),
+        h.make_node("Sub", ["r", "others"], ["more"]),
+        h.make_node("ThresholdedRelu", ["more"], ["red"], alpha=0.1),
+        h.make_node("ReduceSum", ["red", "all"], ["total"], keepdims=1),
+        h.make_node("Max", ["total", "little"], ["area"]),
     ]
-nodes += [
-    h.make_node("Min", ["total", "one"], ["sure"]),
-    h.make_node("Concat", ["x_mean", "y_mean", "x_size", "y_size", "sure"], ["column"], axis=2),
-    h.make_node("Reshape", ["column", "shape"], ["first"]),
-    h.make_node("Pad", ["first", "pads"], ["output0"]),
-]
-save("blob", nodes, [
-    const("thirds", [1, 1, 1], np.int64), const("all", [1, 2, 3], np.int64), const("little", 1e-3), const("one", 1.0),
-    const("twelve", 12.0), const("xs", centres[None, None, None]), const("ys", centres[None, None, :, None]),
-    const("shape", [1, 5, 1], np.int64), const("pads", [0, 0, 0, 0, 0, CELLS_OF_BIG - 1], np.int64),
-], ("output0", [1, 5, CELLS_OF_BIG]), meta={
-    "task": "detect", "stride": "32", "imgsz": json.dumps([BIG, BIG]), "names": "{0: 'red'}", "batch": "1",
-}, side=BIG)
+    for axis, along in (("x", "xs"), ("y", "ys")):
+        nodes += [
+            h.make_node("Mul", ["red", along], [axis + "_red"]),
+            h.make_node("ReduceSum", [axis + "_red", "all"], [axis + "_sum"], keepdims=1),
+            h.make_node("Div", [axis + "_sum", "area"], [axis + "_mean"]),
+            h.make_node("Sub", [along, axis + "_mean"], [axis + "_off"]),
+            h.make_node("Mul", [axis + "_off", axis + "_off"], [axis + "_square"]),
+            h.make_node("Mul", [axis + "_square", "red"], [axis + "_square_red"]),
+            h.make_node("ReduceSum", [axis + "_square_red", "all"], [axis + "_square_sum"], keepdims=1),
+            h.make_node("Div", [axis + "_square_sum", "area"], [axis + "_variance"]),
+            h.make_node("Mul", [axis + "_variance", "twelve"], [axis + "_twelve"]),
+            h.make_node("Sqrt", [axis + "_twelve"], [axis + "_size"]),
+        ]
+    # Rows of the classes before and behind "red" are zeros, and so are all cells but the first.
+    above, below = labels.index("red"), len(labels) - 1 - labels.index("red")
+    pads = [0, 0, 0, 0, 0, cells - 1]
+    last = "output0" if len(labels) == 1 else "first_cell"
+    nodes += [
+        h.make_node("Min", ["total", "one"], ["sure"]),
+        h.make_node("Concat", ["x_mean", "y_mean", "x_size", "y_size", "sure"], ["column"], axis=2),
+        h.make_node("Reshape", ["column", "shape"], ["first" if twist is None else "seen"]),
+    ]
+    inits = [
+        const("thirds", [1, 1, 1], np.int64), const("all", [1, 2, 3], np.int64), const("little", 1e-3), const("one", 1.0),
+        const("twelve", 12.0), const("xs", centres[None, None, None]), const("ys", centres[None, None, :, None]),
+        const("shape", [1, 5, 1], np.int64),
+    ]
+    if twist is not None:
+        more_nodes, more_inits = twist()
+        nodes += [
+            h.make_node("ReduceMean", ["g"], ["green"], axes=[2, 3], keepdims=0),
+            h.make_node("Greater", ["green", "half"], ["is_bright"]),
+            h.make_node("Cast", ["is_bright"], ["bright"], to=T.FLOAT),
+        ] + more_nodes + [h.make_node("Identity", ["row"], ["first"])]
+        inits += [const("half", 0.5)] + more_inits
+    if len(labels) > 1:
+        nodes += [
+            h.make_node("Split", ["first", "box_and_score"], ["box", "score"], axis=1),
+            h.make_node("Pad", ["score", "classes"], ["scores"]),
+            h.make_node("Concat", ["box", "scores"], [last], axis=1),
+        ]
+        inits += [const("box_and_score", [4, 1], np.int64), const("classes", [0, above, 0, 0, below, 0], np.int64)]
+    nodes.append(h.make_node("Pad", ["first" if len(labels) == 1 else last, "pads"], ["output0"]))
+    save(name, nodes, inits + [const("pads", pads, np.int64)], ("output0", [1, 4 + len(labels), cells]), meta={
+        "task": "detect", "stride": "32", "imgsz": json.dumps([side, side]),
+        "names": str(dict(enumerate(labels))), "batch": "1",
+    }, side=side)
+
+
+blob("blob", 160, ["red"])
+blob("blob96", 96, ["blue", "red", "green"])
+blob("blob_three", 160, ["red", "two", "three"])
+
+
+# The models below do what blob.onnx does until it gets bright.
+def score(factor):
+    """Nodes that multiply the score by a value [1]."""
+    return [
+        h.make_node("Split", ["seen", "parts"], ["place", "sureness"], axis=1),
+        h.make_node("Mul", ["sureness", factor], ["new_sureness"]),
+        h.make_node("Concat", ["place", "new_sureness"], ["row"], axis=1),
+    ], [const("parts", [4, 1], np.int64)]
+
+
+def blind():
+    nodes, inits = score("dark")
+    return [h.make_node("Sub", ["white", "bright"], ["dark"])] + nodes, inits + [const("white", [1.0])]
+
+
+def not_a_number():
+    # 0 / 0.
+    return [
+        h.make_node("Sub", ["white", "bright"], ["dark"]),
+        h.make_node("Div", ["dark", "dark"], ["one_or_nan"]),
+        h.make_node("Mul", ["seen", "one_or_nan"], ["row"]),
+    ], [const("white", [1.0])]
+
+
+def slow():
+    """Thirty products of matrices 400 x 400 where it is bright, none where it is not."""
+    body = h.make_graph(
+        [h.make_node("Identity", ["goes_on"], ["goes_on_out"]), h.make_node("MatMul", ["m", "m"], ["product"]),
+         h.make_node("Sin", ["product"], ["m_out"])], "body",
+        [h.make_tensor_value_info("round", T.INT64, []), h.make_tensor_value_info("goes_on", T.BOOL, []),
+         h.make_tensor_value_info("m", T.FLOAT, [400, 400])],
+        [h.make_tensor_value_info("goes_on_out", T.BOOL, []), h.make_tensor_value_info("m_out", T.FLOAT, [400, 400])],
+    )
+    nodes, inits = score("one_more")
+    return [
+        h.make_node("Expand", ["green", "square"], ["matrix"]),
+        h.make_node("Mul", ["bright", "thirty"], ["count_float"]),
+        h.make_node("Cast", ["count_float"], ["count_one"], to=T.INT64),
+        h.make_node("Squeeze", ["count_one"], ["count"]),
+        h.make_node("Loop", ["count", "", "matrix"], ["matrix_last"], body=body),
+        # Nothing of it changes the answer, which the optimiser does not see.
+        h.make_node("ReduceMax", ["matrix_last"], ["most"], keepdims=0),
+        h.make_node("Clip", ["most", "zero", "zero"], ["nothing"]),
+        h.make_node("Add", ["nothing", "white"], ["one_more"]),
+    ] + nodes, inits + [
+        const("square", [400, 400], np.int64), const("thirty", [30.0]), const("zero", 0.0), const("white", [1.0]),
+    ]
+
+
+def crash():
+    """The least whole number divided by -1 where it is bright: the processor's trap ends the process."""
+    nodes, inits = score("one_more")
+    return [
+        h.make_node("Mul", ["bright", "minus_two"], ["down"]),
+        h.make_node("Add", ["down", "white"], ["divisor_float"]),
+        h.make_node("Cast", ["divisor_float"], ["divisor"], to=T.INT64),
+        h.make_node("Div", ["least", "divisor"], ["quotient"]),
+        h.make_node("Cast", ["quotient"], ["negative"], to=T.FLOAT),
+        h.make_node("Relu", ["negative"], ["nothing"]),
+        h.make_node("Add", ["nothing", "white"], ["one_more"]),
+    ] + nodes, inits + [const("white", [1.0]), const("minus_two", [-2.0]), const("least", [-1 << 63], np.int64)]
+
+
+def crash_at_load():
+    """The same of constants, which the runtime works out while it loads the model."""
+    nodes, inits = score("one_more")
+    return [
+        h.make_node("Div", ["least", "divisor"], ["quotient"]),
+        h.make_node("Cast", ["quotient"], ["one_more"], to=T.FLOAT),
+    ] + nodes, inits + [const("divisor", [-1], np.int64), const("least", [-1 << 63], np.int64)]
+
+
+def hang_at_load():
+    """Products of constant matrices, which the runtime works out while it loads the model: minutes of work."""
+    nodes, inits = score("one_more")
+    products = [h.make_node("MatMul", ["m0", "m0"], ["m1"])]
+    products += [h.make_node("MatMul", [f"m{i}", "m0"], [f"m{i + 1}"]) for i in range(1, 200)]
+    return [h.make_node("ConstantOfShape", ["large"], ["m0"])] + products + [
+        h.make_node("ReduceMax", ["m200"], ["most"], keepdims=0),
+        h.make_node("Add", ["most", "white"], ["one_more"]),
+    ] + nodes, inits + [const("large", [4000, 4000], np.int64), const("white", [1.0])]
+
+
+def hungry_at_load():
+    """The sum of 1 GiB of zeros, which the runtime works out while it loads the model."""
+    nodes, inits = score("one_more")
+    return [
+        h.make_node("ConstantOfShape", ["large"], ["zeros"]),
+        h.make_node("ReduceSum", ["zeros"], ["zero"], keepdims=0),
+        h.make_node("Add", ["zero", "white"], ["one_more"]),
+    ] + nodes, inits + [const("large", [1 << 28], np.int64), const("white", [1.0])]
+
+
+def hang_at_run():
+    """A loop without end, on every picture."""
+    body = h.make_graph(
+        [h.make_node("Identity", ["goes_on"], ["goes_on_out"]), h.make_node("Sin", ["v"], ["v_out"])], "body",
+        [h.make_tensor_value_info("round", T.INT64, []), h.make_tensor_value_info("goes_on", T.BOOL, []),
+         h.make_tensor_value_info("v", T.FLOAT, [1, 1])],
+        [h.make_tensor_value_info("goes_on_out", T.BOOL, []), h.make_tensor_value_info("v_out", T.FLOAT, [1, 1])],
+    )
+    nodes, inits = score("v_last")
+    return [
+        h.make_node("Squeeze", ["green"], ["mean"]),
+        h.make_node("Less", ["mean", "many"], ["always"]),
+        h.make_node("Loop", ["", "always", "green"], ["v_last"], body=body),
+    ] + nodes, inits + [const("many", 1e9)]
+
+
+blob("blob_blind", 160, ["red"], blind)
+blob("blob_nan", 160, ["red"], not_a_number)
+blob("blob_slow", 160, ["red"], slow)
+blob("blob_crash", 160, ["red"], crash)
+blob("blob_crash_load", 160, ["red"], crash_at_load)
+blob("blob_hang_load", 160, ["red"], hang_at_load)
+blob("blob_hang_run", 160, ["red"], hang_at_run)
+blob("blob_hungry_load", 160, ["red"], hungry_at_load)

@@ -77,6 +77,7 @@ impl State {
             Freshness::Fresh => {
                 let mut result = result.clone();
                 self.fresh_ns = Some(now);
+                self.tracker.made_by(result.model.as_ref(), &result.secondary);
                 self.tracker.update(now, size, &mut result.objects);
                 self.frames.updated += 1;
                 Some(result)

@@ -34,6 +34,13 @@
 //! found in others too. `parent` stays right: predicted objects point to the object of the identity in which theirs
 //! was last found, if the frame has one; where `confirmed-only` removes the parent, they stay and have none.
 //!
+//! # A model that is replaced
+//!
+//! When the model in front is replaced while video runs, identities go on. The label says what class an object is of, not its
+//! number, which may mean something else in the new model; identities of a class that the new model lacks end like any that
+//! are lost (until then predictions of them bear the number of the old one). Of what a model said that was replaced nothing is carried
+//! on, and embeddings of two models are never compared.
+//!
 //! # Metadata
 //!
 //! Read and written: `VigilFrameMeta`; each object gets a `track`: number, state (tentative, confirmed or predicted), age,
