@@ -1,5 +1,6 @@
 //! `vigil bundle`: make, look at, check, pack, sign and install bundles.
 
+mod compare;
 mod installed;
 mod keys;
 mod prove;
@@ -30,6 +31,9 @@ pub enum BundleCommand {
     Reference(reference::Arguments),
     /// Check that the model finds here what its reference set says; exit code 1 if it does not
     Prove(prove::Arguments),
+    /// Compare what two bundles' models find on the same pictures: whether NEW may take the place of OLD; exit code 1 if
+    /// they agree less than is demanded, 2 if they could not be compared
+    Compare(compare::Arguments),
     /// Make a pair of keys for signing
     Keygen(keys::KeygenArgs),
     /// Sign a bundle, so that machines with the public key take it
@@ -138,6 +142,7 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
             Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         BundleCommand::Reference(args) => reference::run(&args, library),
+        BundleCommand::Compare(args) => Ok(compare::run(&args, library)),
         BundleCommand::Prove(args) => prove::run(&args, library),
         BundleCommand::Pack(args) => {
             let bundle = Bundle::open(&locate(&args.dir)?)?;
