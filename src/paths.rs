@@ -47,6 +47,36 @@ fn bundle_dirs_from(var: Var) -> Vec<PathBuf> {
     dirs
 }
 
+/// The folder of the store of installed bundles: `$VIGIL_STORE`, else `<home>/store`. `None` if there is neither; it may
+/// not exist.
+pub fn store_dir() -> Option<PathBuf> {
+    store_dir_from(&process_env)
+}
+
+fn store_dir_from(var: Var) -> Option<PathBuf> {
+    set(var, "VIGIL_STORE").or_else(|| home_from(var).map(|h| h.join("store")))
+}
+
+/// The files of `VIGIL_PUBLIC_KEYS` (separated by colons): the keys of which one must have signed a bundle.
+pub fn public_keys() -> Vec<PathBuf> {
+    public_keys_from(&process_env)
+}
+
+fn public_keys_from(var: Var) -> Vec<PathBuf> {
+    let listed = set(var, "VIGIL_PUBLIC_KEYS").map(OsString::from).unwrap_or_default();
+    std::env::split_paths(&listed).filter(|file| !file.as_os_str().is_empty()).collect()
+}
+
+/// The folders whose `*.pub` are the keys where nobody names others: `<home>/keys` and `/etc/vigil/keys`. They may not
+/// exist.
+pub fn key_dirs() -> Vec<PathBuf> {
+    key_dirs_from(&process_env)
+}
+
+fn key_dirs_from(var: Var) -> Vec<PathBuf> {
+    home_from(var).map(|h| h.join("keys")).into_iter().chain([PathBuf::from("/etc/vigil/keys")]).collect()
+}
+
 /// The ONNX Runtime libraries to try, first one first.
 ///
 /// A library that the user named (`explicit`, a property or flag; else the variable `VIGIL_ORT_LIBRARY`) is the only
@@ -160,6 +190,18 @@ mod tests {
         let dirs = bundle_dirs_from(&env(&[("VIGIL_BUNDLE_PATH", "/a::/b"), ("VIGIL_HOME", "/v")]));
         let expected = ["/a", "/b", "/v/bundles", "/usr/local/share/vigil/bundles", "/usr/share/vigil/bundles"];
         assert_eq!(dirs, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn store_and_keys_lie_in_the_home_unless_named() {
+        let home = env(&[("VIGIL_HOME", "/v")]);
+        assert_eq!(store_dir_from(&home), Some("/v/store".into()));
+        assert_eq!(key_dirs_from(&home), [PathBuf::from("/v/keys"), "/etc/vigil/keys".into()]);
+        assert!(public_keys_from(&home).is_empty());
+        let named = env(&[("VIGIL_STORE", "/s"), ("VIGIL_PUBLIC_KEYS", "/a.pub::/b.pub"), ("VIGIL_HOME", "/v")]);
+        assert_eq!(store_dir_from(&named), Some("/s".into()));
+        assert_eq!(public_keys_from(&named), [PathBuf::from("/a.pub"), "/b.pub".into()]);
+        assert_eq!(store_dir_from(&env(&[])), None);
     }
 
     #[test]

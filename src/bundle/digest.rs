@@ -4,6 +4,8 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
+use super::sign::SIGNATURE;
+
 /// The SHA-256 of `bytes`.
 pub fn of_bytes(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
@@ -32,10 +34,11 @@ pub fn of_reader(mut reader: impl Read) -> io::Result<(String, u64)> {
 /// The identity of a bundle from the names and digests of its files, in ascending byte order of the names.
 ///
 /// It is the SHA-256 of the lines `<digest>  <name>\n`, so it can be had without Vigil:
-/// `find * -type f | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum` in the bundle's folder.
+/// `find * -type f ! -path bundle.sig | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum` in the bundle's folder.
+/// The signatures are left out, because they are made of the digest.
 pub fn of_files<'a>(sorted: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut hash = Sha256::new();
-    for (name, digest) in sorted {
+    for (name, digest) in sorted.filter(|(name, _)| *name != SIGNATURE) {
         hash.update(digest);
         hash.update("  ");
         hash.update(name);
@@ -67,14 +70,21 @@ mod tests {
     fn a_bundles_digest_is_what_coreutils_compute() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("reference")).unwrap();
-        let files = [("bundle.toml", "x"), ("model.onnx", "yy"), ("reference/a b.png", "")];
+        std::fs::create_dir(dir.path().join("a")).unwrap();
+        let files = [
+            ("a/bundle.sig", "deeper, so it counts"),
+            ("bundle.sig", "not counted"),
+            ("bundle.toml", "x"),
+            ("model.onnx", "yy"),
+            ("reference/a b.png", ""),
+        ];
         let digests = files.map(|(name, content)| {
             std::fs::write(dir.path().join(name), content).unwrap();
             (name, of_bytes(content.as_bytes()))
         });
         let shell = std::process::Command::new("sh")
             .arg("-c")
-            .arg("find * -type f | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum")
+            .arg("find * -type f ! -path bundle.sig | LC_ALL=C sort | xargs -d '\\n' sha256sum | sha256sum")
             .current_dir(dir.path())
             .output()
             .unwrap();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::archive::ArchiveError;
 use super::labels::LabelsError;
 use super::place::ConfigError;
+use crate::store::StoreError;
 
 /// Why a model or bundle was refused, in a text that names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,25 @@ pub enum BundleError {
         /// The digest of what is there.
         found: String,
     },
+    /// A bundle that no configured key has signed.
+    #[error("{}: the signature is refused: {why}", origin.display())]
+    Signature {
+        /// The bundle.
+        origin: PathBuf,
+        /// What is wrong with it and what to do.
+        why: String,
+    },
+    /// A file that should hold a key does not.
+    #[error("the key {} {why}", path.display())]
+    Key {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        why: String,
+    },
+    /// The store of installed bundles cannot give what was asked for.
+    #[error(transparent)]
+    Store(Box<StoreError>),
     /// A file is not a model.
     #[error("{}: not an ONNX model: {why}", path.display())]
     NotAModel {
@@ -89,8 +109,17 @@ pub enum BundleError {
     },
 }
 
+impl From<StoreError> for BundleError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Bundle(error) => error,
+            error => Self::Store(Box::new(error)),
+        }
+    }
+}
+
 impl BundleError {
-    pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| match source.kind() {
             io::ErrorKind::NotFound => Self::Missing(path),

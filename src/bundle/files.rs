@@ -120,6 +120,16 @@ impl Files {
         digest::of_files(self.entries.iter().map(|(name, e)| (name.as_str(), e.sha256.as_str())))
     }
 
+    /// The same files in memory, each checked against what it was when the bundle was opened.
+    pub fn stage(&self) -> Result<Self, BundleError> {
+        if matches!(self.content, Content::Memory(_)) {
+            return Ok(self.clone());
+        }
+        let read = |name: &String| self.read(name).map(|bytes| (name.clone(), bytes.into_owned()));
+        let content = self.entries.keys().map(read).collect::<Result<BTreeMap<_, _>, _>>()?;
+        Ok(Self { content: Content::Memory(Arc::new(content)), ..self.clone() })
+    }
+
     /// The path by which errors name a file.
     pub fn shown(&self, name: &str) -> String {
         self.origin.join(name).display().to_string()

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub mod archive;
 pub mod contract;
@@ -16,11 +17,12 @@ mod files;
 pub mod labels;
 pub mod manifest;
 pub mod modelinfo;
-mod names;
+pub(crate) mod names;
 mod onnx_file;
 pub mod pack;
-mod place;
+pub(crate) mod place;
 mod schema;
+pub mod sign;
 mod source;
 pub mod summary;
 pub mod verify;
@@ -34,6 +36,8 @@ pub use source::{ModelSource, locate};
 use contract::{InputContract, Labels, OutputContract, Task};
 use files::Files;
 use manifest::Manifest;
+
+use crate::store::Lease;
 
 /// A bundle whose manifest, labels and digests have been checked; whether the model agrees is for `post` to find out.
 #[derive(Debug, Clone)]
@@ -64,7 +68,11 @@ pub struct Bundle {
     pub digest: String,
     /// The folder, archive or file it was opened from.
     pub origin: PathBuf,
+    /// What the user should know about how it was come by: that the store had to give another release, say.
+    pub warnings: Vec<String>,
     files: Files,
+    /// Keeps the store from removing it.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Bundle {
@@ -111,7 +119,9 @@ impl Bundle {
             shadow: TrialLimits::default(),
             digest: digest.clone(),
             origin: path.into(),
+            warnings: Vec::new(),
             files: Files::single(path, file, size, digest),
+            lease: None,
         }
     }
 
@@ -139,8 +149,33 @@ impl Bundle {
             shadow: manifest.shadow,
             digest: files.digest(),
             origin: origin.into(),
+            warnings: Vec::new(),
             files,
+            lease: None,
         })
+    }
+
+    /// The same bundle with every file in memory, checked against its digest: nothing changes under whoever loads it.
+    ///
+    /// # Errors
+    /// As [`Bundle::read`].
+    pub fn stage(self) -> Result<Self, BundleError> {
+        Ok(Self { files: self.files.stage()?, ..self })
+    }
+
+    /// Holds the release in the store for as long as the bundle or a copy of it lives.
+    pub(crate) fn holding(self, lease: Lease) -> Self {
+        Self { lease: Some(Arc::new(lease)), ..self }
+    }
+
+    /// Whether it is a release of the store, and held there.
+    pub fn is_held(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Bytes of all files together.
+    pub fn size(&self) -> u64 {
+        self.files.names().filter_map(|name| self.files.entry(name)).map(|(size, _)| size).sum()
     }
 
     /// Paths of all files inside the bundle, ascending.
@@ -190,7 +225,12 @@ fn read_labels(origin: &Path, files: &Files, manifest: &Manifest) -> Result<Labe
 
 /// The length and digest of a file that `bundle.toml` names under `key`.
 fn require<'a>(origin: &Path, files: &'a Files, file: &str, key: &'static str) -> Result<(u64, &'a str), BundleError> {
-    files.entry(file).ok_or_else(|| BundleError::NoFile { origin: origin.into(), file: file.into(), key })
+    // The signature is no part of what is signed, so nothing may depend on it.
+    files.entry(file).filter(|_| file != sign::SIGNATURE).ok_or_else(|| BundleError::NoFile {
+        origin: origin.into(),
+        file: file.into(),
+        key,
+    })
 }
 
 fn check_variant(origin: &Path, files: &Files, variant: &Variant) -> Result<(), BundleError> {
@@ -216,8 +256,9 @@ fn check_reference(origin: &Path, files: &Files, reference: &Reference) -> Resul
 fn matching<'a>(files: &'a Files, patterns: &[String]) -> Vec<&'a str> {
     let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
     let patterns: Vec<glob::Pattern> = patterns.iter().filter_map(|p| glob::Pattern::new(p).ok()).collect();
-    files.names().filter(|name| patterns.iter().any(|p| p.matches_with(name, options))).collect()
+    let names = files.names().filter(|name| *name != sign::SIGNATURE);
+    names.filter(|name| patterns.iter().any(|p| p.matches_with(name, options))).collect()
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

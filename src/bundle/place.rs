@@ -24,7 +24,7 @@ pub struct ConfigError {
 
 /// A TOML file's text and name.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub file: &'a str,
     pub text: &'a str,
 }

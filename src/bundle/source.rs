@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use super::error::BundleError;
 use super::names::check_name;
 use super::place::nearest;
+use super::sign::{self, PublicKey};
 use super::{Bundle, ModelInfo, archive, digest, manifest, onnx_file};
 use crate::paths;
+use crate::store::Store;
 
 /// Longest bare model, bytes: protobuf's own limit.
 const MAX_MODEL: u64 = 2 << 30;
@@ -35,20 +37,25 @@ pub enum ModelSource {
 
 impl ModelSource {
     /// Opens what `model` names: a path to a folder with `bundle.toml`, to a `.vigil` archive or to a bare `.onnx` file;
-    /// or, where there is no such path, the name of a bundle in [`paths::bundle_dirs`] (as a folder or as
+    /// or, where there is no such path, the name of a bundle: `<name>@<release>` is that release of the store, `<name>` the
+    /// store's current one, or, where the store has none, the one in [`paths::bundle_dirs`] (as a folder or as
     /// `<name>.vigil`).
     ///
     /// # Errors
     /// [`BundleError`] for the first thing that is wrong.
     pub fn open(model: &str) -> Result<Self, BundleError> {
-        Self::open_in(model, &paths::bundle_dirs())
+        Self::open_in(model, &paths::bundle_dirs(), Store::default_place().as_ref())
     }
 
-    fn open_in(model: &str, dirs: &[PathBuf]) -> Result<Self, BundleError> {
-        let path = &*locate_in(model, dirs)?;
+    fn open_in(model: &str, dirs: &[PathBuf], store: Option<&Store>) -> Result<Self, BundleError> {
+        let (path, warnings) = match find(model, dirs, store)? {
+            Found::Release(bundle) => return Ok(Self::Bundle(bundle)),
+            Found::Path(path, warnings) => (path, warnings),
+        };
+        let path = &*path;
         let kind = fs::metadata(path).map_err(BundleError::io(path))?;
         if kind.is_dir() || path.extension().is_some_and(|e| e == archive::EXTENSION) {
-            return Ok(Self::Bundle(Box::new(Bundle::open(path)?)));
+            return Ok(Self::Bundle(Box::new(Bundle { warnings, ..Bundle::open(path)? })));
         }
         if !kind.is_file() {
             return Err(BundleError::unusable(path, "neither a file nor a folder"));
@@ -62,6 +69,46 @@ impl ModelSource {
         let operators = onnx_file::operators(&bytes);
         Ok(Self::Bare { path: path.into(), digest: digest::of_bytes(&bytes), bytes, info, operators })
     }
+
+    /// The same source with every file in memory, each checked against its digest, so that nothing changes under whoever
+    /// loads it.
+    ///
+    /// # Errors
+    /// [`BundleError`] if a file cannot be read or has changed since the source was opened.
+    pub fn stage(self) -> Result<Self, BundleError> {
+        Ok(match self {
+            Self::Bundle(bundle) => Self::Bundle(Box::new(bundle.stage()?)),
+            bare => bare,
+        })
+    }
+
+    /// Name, release (empty for a bare model) and digest: of the bundle, or of the bare file.
+    pub fn identity(&self) -> (String, String, String) {
+        match self {
+            Self::Bundle(bundle) => (bundle.name.clone(), bundle.release.clone(), bundle.digest.clone()),
+            Self::Bare { path, digest, .. } => {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                (stem, String::new(), digest.clone())
+            }
+        }
+    }
+
+    /// Checks that one of `keys` has signed the bundle; without keys everything passes.
+    ///
+    /// # Errors
+    /// [`BundleError::Signature`], also for a bare model, which cannot be signed.
+    pub fn check_signature(&self, keys: &[PublicKey]) -> Result<(), BundleError> {
+        match self {
+            Self::Bundle(bundle) => sign::verify(bundle, keys).map(drop),
+            Self::Bare { .. } if keys.is_empty() => Ok(()),
+            Self::Bare { path, .. } => Err(BundleError::Signature {
+                origin: path.clone(),
+                why: "a bare model has no signature, and keys are configured here; make a bundle of it with vigil bundle \
+                      new, and sign that"
+                    .into(),
+            }),
+        }
+    }
 }
 
 /// Where `model` lies: the path itself, or the folder or archive of the installed bundle of that name, looked up as by
@@ -70,31 +117,60 @@ impl ModelSource {
 /// # Errors
 /// [`BundleError::NotFound`] for a name that is neither a path nor that of an installed bundle.
 pub fn locate(model: &str) -> Result<PathBuf, BundleError> {
-    locate_in(model, &paths::bundle_dirs())
+    Ok(match find(model, &paths::bundle_dirs(), Store::default_place().as_ref())? {
+        Found::Release(bundle) => bundle.origin,
+        Found::Path(path, _) => path,
+    })
 }
 
-fn locate_in(model: &str, dirs: &[PathBuf]) -> Result<PathBuf, BundleError> {
+/// What a user's word led to.
+enum Found {
+    /// A release of the store.
+    Release(Box<Bundle>),
+    /// A path, and what the user should know about it.
+    Path(PathBuf, Vec<String>),
+}
+
+fn find(model: &str, dirs: &[PathBuf], store: Option<&Store>) -> Result<Found, BundleError> {
     let path = Path::new(model);
+    let Some((name, release)) = as_name(model) else { return Ok(Found::Path(path.into(), Vec::new())) };
+    let in_store = match store.map_or(Ok(None), |store| store.resolve(name, release)) {
+        Ok(Some(found)) => return Ok(Found::Release(Box::new(found.bundle))),
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    let places = dirs.iter().flat_map(|d| [d.join(model), d.join(format!("{model}.{}", archive::EXTENSION))]);
+    match (places.into_iter().find(|p| p.exists()), in_store) {
+        // A damaged store must not leave a camera without a model that there is.
+        (Some(installed), error) => Ok(Found::Path(installed, error.iter().map(|e| e.to_string()).collect())),
+        (None, Some(error)) => Err(error.into()),
+        (None, None) if path.exists() => Ok(Found::Path(path.into(), Vec::new())),
+        (None, None) => Err(not_found(model, dirs, store)),
+    }
+}
+
+/// The name, and the release if there is one, if `model` is to be looked up rather than opened.
+fn as_name(model: &str) -> Option<(&str, Option<&str>)> {
+    let path = Path::new(model);
+    if let Some((name, release)) = model.split_once('@') {
+        let good = check_name(name).is_ok() && check_name(release).is_ok() && !path.exists();
+        return good.then_some((name, Some(release)));
+    }
     let is_name = check_name(model).is_ok() && path.extension().is_none_or(|e| e != "onnx" && e != archive::EXTENSION);
     // A folder that happens to have an installed bundle's name must not hide it.
-    if !is_name || path.is_file() || path.join(manifest::FILE_NAME).exists() {
-        return Ok(path.into());
-    }
-    let places = dirs.iter().flat_map(|d| [d.join(model), d.join(format!("{model}.{}", archive::EXTENSION))]);
-    match places.into_iter().find(|p| p.exists()) {
-        Some(installed) => Ok(installed),
-        None if path.exists() => Ok(path.into()),
-        None => Err(not_found(model, dirs)),
-    }
+    (is_name && !path.is_file() && !path.join(manifest::FILE_NAME).exists()).then_some((model, None))
 }
 
-fn not_found(model: &str, dirs: &[PathBuf]) -> BundleError {
-    let installed: Vec<String> = dirs.iter().flat_map(|d| installed_in(d)).collect();
+fn not_found(model: &str, dirs: &[PathBuf], store: Option<&Store>) -> BundleError {
+    let mut installed: Vec<String> = dirs.iter().flat_map(|d| installed_in(d)).collect();
+    // What the store holds is a help only: that it cannot be read is not the error to report.
+    installed.extend(store.and_then(|store| store.names().ok()).unwrap_or_default());
     let hint = match nearest(model, installed.iter().map(String::as_str)) {
         Some(near) => format!("; did you mean \"{near}\"?"),
         None => String::new(),
     };
-    let looked_in = dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
+    let places = store.map(Store::root).into_iter().chain(dirs.iter().map(PathBuf::as_path));
+    let looked_in = places.map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
     BundleError::NotFound { model: model.into(), looked_in, hint }
 }
 
@@ -114,7 +190,7 @@ mod tests {
     use super::*;
 
     fn error(model: &Path) -> String {
-        let text = ModelSource::open_in(model.to_str().unwrap(), &[]).unwrap_err().to_string();
+        let text = ModelSource::open_in(model.to_str().unwrap(), &[], None).unwrap_err().to_string();
         text.strip_prefix(model.to_str().unwrap()).unwrap_or(&text).to_owned()
     }
 
@@ -177,14 +253,18 @@ mod tests {
         let dirs = [dir.path().join("absent"), dir.path().to_path_buf()];
         write_folder(&dir.path().join("people"), &small_bundle());
         fs::write(dir.path().join("cars.vigil"), "x").unwrap();
-        let ModelSource::Bundle(bundle) = ModelSource::open_in("people", &dirs).unwrap() else { panic!("bare") };
+        let ModelSource::Bundle(bundle) = ModelSource::open_in("people", &dirs, None).unwrap() else { panic!("bare") };
         assert_eq!(bundle.origin, dir.path().join("people"));
-        assert_eq!(locate_in("cars", &dirs).unwrap(), dir.path().join("cars.vigil"));
-        assert_eq!(locate_in("./cars", &dirs).unwrap(), Path::new("./cars"), "a path is not looked up");
-        let cars = ModelSource::open_in("cars", &dirs).unwrap_err().to_string();
+        let locate = |model: &str| match find(model, &dirs, None).unwrap() {
+            Found::Path(path, _) => path,
+            Found::Release(_) => panic!("there is no store"),
+        };
+        assert_eq!(locate("cars"), dir.path().join("cars.vigil"));
+        assert_eq!(locate("./cars"), Path::new("./cars"), "a path is not looked up");
+        let cars = ModelSource::open_in("cars", &dirs, None).unwrap_err().to_string();
         assert!(cars.contains("not compressed with zstd"), "{cars}");
 
-        let text = ModelSource::open_in("peeple", &dirs).unwrap_err().to_string();
+        let text = ModelSource::open_in("peeple", &dirs, None).unwrap_err().to_string();
         let looked_in = format!("{0}/absent, {0}", dir.path().display());
         assert_eq!(
             text,

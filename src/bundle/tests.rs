@@ -3,10 +3,10 @@ use std::fs;
 use super::*;
 
 /// Name and content of the files of a bundle.
-pub(super) type Content = BTreeMap<String, Vec<u8>>;
+pub(crate) type Content = BTreeMap<String, Vec<u8>>;
 
 /// A valid bundle of three classes with the smallest model.
-pub(super) fn small_bundle() -> Content {
+pub(crate) fn small_bundle() -> Content {
     let manifest = format!(
         r#"format = 1
 name = "people"
@@ -44,7 +44,7 @@ providers = ["cpu"]
     .into()
 }
 
-pub(super) fn write_folder(dir: &Path, files: &Content) {
+pub(crate) fn write_folder(dir: &Path, files: &Content) {
     for (name, content) in files {
         let path = dir.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -53,7 +53,7 @@ pub(super) fn write_folder(dir: &Path, files: &Content) {
 }
 
 /// The files with the first `from` in the manifest replaced.
-pub(super) fn edited(from: &str, to: &str) -> Content {
+pub(crate) fn edited(from: &str, to: &str) -> Content {
     let mut files = small_bundle();
     let text = String::from_utf8(files["bundle.toml"].clone()).unwrap();
     assert!(text.contains(from), "{from}");
