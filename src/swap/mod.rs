@@ -11,6 +11,7 @@
 
 pub mod agreement;
 pub mod look;
+pub mod offline;
 pub mod phase;
 pub mod prove;
 pub mod record;

@@ -1,5 +1,6 @@
 //! `vigil bundle`: make, look at, check and pack bundles.
 
+mod compare;
 mod prove;
 mod reference;
 
@@ -28,6 +29,9 @@ pub enum BundleCommand {
     Reference(reference::Arguments),
     /// Check that the model finds here what its reference set says; exit code 1 if it does not
     Prove(prove::Arguments),
+    /// Compare what two bundles' models find on the same pictures: whether NEW may take the place of OLD; exit code 1 if
+    /// they agree less than is demanded, 2 if they could not be compared
+    Compare(compare::Arguments),
 }
 
 /// A new bundle.
@@ -120,6 +124,7 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
             Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         BundleCommand::Reference(args) => reference::run(&args, library),
+        BundleCommand::Compare(args) => Ok(compare::run(&args, library)),
         BundleCommand::Prove(args) => prove::run(&args, library),
         BundleCommand::Pack(args) => {
             let bundle = Bundle::open(&locate(&args.dir)?)?;
