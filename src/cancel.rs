@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often work that waits looks whether it is still wanted.
 pub const LOOK: Duration = Duration::from_millis(10);
@@ -20,6 +20,19 @@ impl Cancel {
     /// Whether [`cancel`](Self::cancel) was called on any clone.
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits for `time`; whether it was cut short by [`cancel`](Self::cancel).
+    pub fn wait(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        while !self.is_cancelled() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+        true
     }
 }
 
@@ -43,5 +56,6 @@ mod tests {
         assert!(!clone.is_cancelled() && cancel == clone && cancel != other);
         cancel.cancel();
         assert!(clone.is_cancelled() && !other.is_cancelled());
+        assert!(clone.wait(Duration::from_secs(60)) && !other.wait(Duration::from_millis(1)));
     }
 }

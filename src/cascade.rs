@@ -9,15 +9,12 @@
 //!
 //! Objects with a track are looked at again after a time or when their box has grown, and carry what was found in
 //! between; objects without one are looked at on every frame. Time is the frame's running time, handed in.
-//!
-//! When the model is replaced, every object is looked at anew, and nothing that the old one said is put on a frame of the
-//! new one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::bundle::contract::Task;
-use crate::result::{Attribute, BBox, FrameResult, Freshness, Keypoint, ModelId, Object, TrackState};
+use crate::result::{Attribute, BBox, FrameResult, Freshness, Keypoint, Object, TrackState};
 
 /// Which objects are looked at.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,17 +156,14 @@ struct Known {
     /// Area of its box when it was looked at, 0..1 of the frame.
     area: f32,
     seen_ns: u64,
-    findings: Option<Findings>,
+    /// What was found, and in which era.
+    findings: Option<(u64, Findings)>,
 }
 
 /// Chooses objects and remembers what was found about those that are tracked.
 #[derive(Debug, Default)]
 pub struct Cascade {
     known: HashMap<u64, Known>,
-    /// The model of the last frame on its way in.
-    asked: Option<Arc<ModelId>>,
-    /// The model of the last frame on its way out: frames of the old model come out while those of the new one go in.
-    heard: Option<Arc<ModelId>>,
     waiting: Vec<(u64, Pick)>,
 }
 
@@ -182,13 +176,15 @@ impl Cascade {
         self.known.clear();
     }
 
-    /// The objects of a frame of running time `now_ns` that `model` is to look at; they count as looked at from now on.
+    /// Another model looks from now on: every object is to be looked at anew, as if it had not been. What the old one
+    /// said stays for the frames of its era that are still to come.
+    pub fn ask_anew(&mut self) {
+        self.known.values_mut().for_each(|known| known.asked_ns = None);
+    }
+
+    /// The objects of a frame of running time `now_ns` that are to be looked at; they count as looked at from now on.
     /// Only fresh results are: a held or predicted box may lie beside its object.
-    pub fn choose(&mut self, rules: &Rules, now_ns: u64, model: &Arc<ModelId>, result: &FrameResult) -> Vec<Pick> {
-        if self.asked.as_ref() != Some(model) {
-            self.asked = Some(Arc::clone(model));
-            self.known.values_mut().for_each(|k| k.asked_ns = None);
-        }
+    pub fn choose(&mut self, rules: &Rules, now_ns: u64, result: &FrameResult) -> Vec<Pick> {
         self.known.retain(|_, k| now_ns.saturating_sub(k.seen_ns) <= FORGET_NS && k.seen_ns <= now_ns);
         self.waiting.clear();
         if result.freshness != Freshness::Fresh {
@@ -229,18 +225,9 @@ impl Cascade {
     }
 
     /// Puts the findings of this frame on its objects, and those of earlier frames on tracked objects that were not
-    /// looked at again. Frames come here in order, each with the model that it was for, if there was one.
-    pub fn absorb(
-        &mut self,
-        now_ns: u64,
-        model: Option<&Arc<ModelId>>,
-        found: Vec<(Pick, Findings)>,
-        result: &mut FrameResult,
-    ) {
-        if self.heard.as_ref() != model {
-            self.heard = model.cloned();
-            self.known.values_mut().for_each(|k| k.findings = None);
-        }
+    /// looked at again. Frames come here in order. `era` counts the models that looked one after the other: what one of
+    /// them said is not put on a frame of another's.
+    pub fn absorb(&mut self, now_ns: u64, era: u64, found: Vec<(Pick, Findings)>, result: &mut FrameResult) {
         let mut more = Vec::new();
         let mut fresh: HashMap<usize, Findings> = found.into_iter().map(|(pick, f)| (pick.object, f)).collect();
         for (place, object) in result.objects.iter_mut().enumerate() {
@@ -249,12 +236,12 @@ impl Cascade {
                 (Some(findings), Some(known)) => {
                     findings.give(object, &mut more);
                     known.seen_ns = now_ns;
-                    known.findings = Some(findings);
+                    known.findings = Some((era, findings));
                 }
                 (Some(findings), None) => findings.give(object, &mut more),
                 (None, Some(known)) => {
                     known.seen_ns = now_ns.max(known.seen_ns);
-                    if let Some(findings) = &known.findings {
+                    if let Some((_, findings)) = known.findings.as_ref().filter(|(of, _)| *of == era) {
                         findings.give(object, &mut more);
                     }
                 }

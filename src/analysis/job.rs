@@ -7,12 +7,12 @@ use super::{Settings, Stats, nanos};
 use crate::cascade::{Findings, Pick};
 use crate::engine::lanes::Lane;
 use crate::engine::{EngineError, Io};
-use crate::frame::{FrameView, View};
+use crate::frame::{FrameInfo, FrameView, View};
 use crate::model::Model;
 use crate::post::{Scratch, Thresholds};
 use crate::pre::geometry::Geometry;
 use crate::pre::{Border, PreError, Preprocessor};
-use crate::result::{AbsentReason, FrameResult};
+use crate::result::{AbsentReason, BBox, FrameResult};
 
 /// Everything that one frame needs on its way through the model; used again for later frames.
 pub(super) struct Job {
@@ -30,6 +30,50 @@ pub(super) struct Job {
     name: Arc<str>,
     /// What the model says about one object.
     part: FrameResult,
+}
+
+/// What frames are like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Seen {
+    pub(super) info: FrameInfo,
+    pub(super) view: View,
+    /// Most objects of a frame that the model looked at; `None`: it looks at whole frames.
+    pub(super) picks: Option<usize>,
+}
+
+/// A frame with nothing on it.
+struct Blank {
+    info: FrameInfo,
+    planes: Vec<(Vec<u8>, usize)>,
+}
+
+impl Blank {
+    /// As large as frames of `info`; `None` where that is no size.
+    fn new(info: FrameInfo) -> Option<Self> {
+        let plane = |i| {
+            let stride = info.format.row_bytes(i, info.width);
+            let len = stride.checked_mul(info.format.rows(i, info.height))?;
+            Some((vec![0; len], stride))
+        };
+        let planes = (0..info.format.planes()).map(plane).collect::<Option<_>>()?;
+        Some(Self { info, planes })
+    }
+
+    fn view(&self) -> Option<FrameView<'_>> {
+        let planes: Vec<_> = self.planes.iter().map(|(bytes, stride)| (bytes.as_slice(), *stride)).collect();
+        FrameView::new(self.info, &planes).ok()
+    }
+}
+
+/// What a model's runs for one frame were like.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ran {
+    /// Running the model, nanoseconds.
+    pub(super) run_ns: u64,
+    /// Numbers that were dropped since they are not finite.
+    pub(super) non_finite: u64,
+    /// Objects and classes that were found.
+    pub(super) found: u64,
 }
 
 /// The tensors of one run.
@@ -64,6 +108,23 @@ impl Job {
 
     pub(super) fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// Whether the model looks at the whole frame.
+    pub(super) fn is_whole(&self) -> bool {
+        self.pictures.iter().all(|picture| picture.pick.is_none())
+    }
+
+    /// Does once what the first frame like `seen` would have to do, so that it has no more to do than any other: makes
+    /// the tensors and the tables, and touches the memory of both.
+    pub(super) fn warm(&mut self, seen: &Seen, settings: &Settings) {
+        let Some(blank) = Blank::new(seen.info) else { return };
+        let pick = Pick { object: 0, region: BBox::WHOLE };
+        let picks = seen.picks.map(|most| vec![pick; most]);
+        if let Some(frame) = blank.view() {
+            // A frame that cannot be read will say so itself.
+            let _ = self.fill(&frame, &seen.view, picks.as_deref(), settings);
+        }
     }
 
     /// Brings the frame, or the parts of it that `picks` names, into the input tensors.
@@ -115,13 +176,16 @@ impl Job {
         stats: &Stats,
         result: &mut FrameResult,
         found: &mut Vec<(Pick, Findings)>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Ran, EngineError> {
+        let mut ran = Ran::default();
         let (batch, image) = (self.model.batch(), self.model.post().image_input());
         let task = self.model.bundle().task;
         for (run, pictures) in self.runs.iter_mut().zip(self.pictures.chunks(batch)) {
             let start = Instant::now();
             lane.run(&mut run.io, number, self.limit)?;
-            stats.run.record(nanos(start));
+            let run_ns = nanos(start);
+            ran.run_ns += run_ns;
+            stats.run.record(run_ns);
             let start = Instant::now();
             let places = match run.io.inputs.get(image).map(|t| t.shape.as_slice()) {
                 Some([batch, _, _, _]) => *batch,
@@ -134,6 +198,8 @@ impl Job {
                     .run_item(outputs, place, &self.thresholds, &picture.geometry, &mut self.scratch, target)
                     .map_err(|e| EngineError::Run(e.to_string()))?;
                 stats.guard(&dropped);
+                ran.non_finite += dropped.non_finite;
+                ran.found += (target.objects.len() + target.classes.len()) as u64;
                 let object = picture.pick.and_then(|p| Some((p, result.objects.get(p.object)?.bbox)));
                 if let Some((pick, bbox)) = object {
                     found.push((pick, Findings::take(task, &self.name, bbox, &mut self.part)));
@@ -142,6 +208,6 @@ impl Job {
             stats.post.record(nanos(start));
         }
         stats.looked_at(self.pictures.iter().filter(|p| p.pick.is_some()).count());
-        Ok(())
+        Ok(ran)
     }
 }

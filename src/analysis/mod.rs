@@ -8,25 +8,32 @@
 //! Every frame that goes in comes out once, with a result that says whether the model looked at it. `T` is what travels
 //! with the frame (a buffer); nothing here knows what it is.
 
+mod beside;
+mod companion;
 mod job;
 mod latency;
 mod queue;
 mod read;
+mod reap;
 mod stats;
+mod swap;
 mod values;
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use beside::Beside;
+pub use companion::{Companion, Role};
 pub use latency::LatencyBound;
 use queue::{Entry, Queue, Shared, State};
+use reap::{let_go, reap};
 pub use stats::{Snapshot, Stats};
 pub use values::{Flushing, Input, Outcome, Settings, Times, WhenBusy};
 
 use crate::cascade::Pick;
 use crate::engine::lanes::User;
 use crate::engine::slot::Slot;
-use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
+use crate::result::{AbsentReason, FrameResult, Freshness};
 
 /// Longest wait for runs under way when the analysis ends.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
@@ -37,9 +44,11 @@ pub struct Ticket {
     result: FrameResult,
     state: State,
     picks: Option<Vec<Pick>>,
-    second: Option<Arc<ModelId>>,
     since: Instant,
     begun: Instant,
+    era: u64,
+    /// The companion's sample of the frame.
+    sample: Option<(Arc<Beside>, u64)>,
 }
 
 /// See the module's description.
@@ -76,7 +85,10 @@ impl<T: Send + 'static> Analysis<T> {
 
     /// Changes how the frames from the next one on are analysed.
     pub fn set_settings(&self, settings: Settings) {
+        // With the lock of those who wait, so that none of them misses it.
+        let queue = self.shared.lock();
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+        drop(queue);
         self.shared.changed.notify_all();
     }
 
@@ -91,7 +103,7 @@ impl<T: Send + 'static> Analysis<T> {
     /// # Errors
     /// [`Flushing`] after [`Analysis::flush`]; the payload is dropped.
     pub fn enter(&self, ticket: Ticket, payload: T) -> Result<(), Flushing> {
-        let Ticket { result, state, picks, second, since, begun } = ticket;
+        let Ticket { result, state, picks, since, begun, era, sample } = ticket;
         let own_ns = nanos(begun);
         let wanted = match &state {
             State::Queued(job, _) => Some(Arc::clone(job.model())),
@@ -101,7 +113,12 @@ impl<T: Send + 'static> Analysis<T> {
         if queue.closed() {
             let stale = queue.give_back(state);
             drop(queue);
-            drop(stale);
+            stale.into_iter().for_each(reap);
+            wanted.into_iter().for_each(let_go);
+            if let Some((beside, _)) = sample {
+                beside.forget();
+                let_go(beside);
+            }
             self.shared.changed.notify_all();
             return Err(Flushing);
         }
@@ -111,17 +128,25 @@ impl<T: Send + 'static> Analysis<T> {
             state,
             error: None,
             picks,
-            second,
             found: Vec::new(),
             looked: false,
             since,
             begun,
             own_ns,
+            era,
+            sample: sample.as_ref().map(|(beside, number)| beside.sampled(*number)),
         });
         drop(queue);
         match wanted {
-            Some(model) => model.lanes().request(&self.user),
+            Some(model) => {
+                model.lanes().request(&self.user);
+                let_go(model);
+            }
             None => self.shared.changed.notify_all(),
+        }
+        if let Some((beside, _)) = sample {
+            beside.send();
+            let_go(beside);
         }
         Ok(())
     }
@@ -157,7 +182,7 @@ impl<T: Send + 'static> Analysis<T> {
             if entry.error.is_some() {
                 cascade.unchoose(&entry.result, &picks);
             }
-            cascade.absorb(now_ns(&entry.result), entry.second.as_ref(), entry.found, &mut entry.result);
+            cascade.absorb(now_ns(&entry.result), entry.era, entry.found, &mut entry.result);
         }
         self.shared.stats.count(&entry.result.freshness, entry.error.is_some(), nanos(entry.since));
         Some(Outcome {
@@ -207,8 +232,15 @@ impl<T: Send + 'static> Analysis<T> {
         for entry in dropped {
             gone.push((queue.give_back(entry.state), entry.payload));
         }
+        let beside = queue.beside.clone();
         drop(queue);
-        drop(gone);
+        let (stale, payloads): (Vec<_>, Vec<_>) = gone.into_iter().unzip();
+        stale.into_iter().flatten().for_each(reap);
+        drop(payloads);
+        if let Some(beside) = beside {
+            beside.forget();
+            let_go(beside);
+        }
         self.shared.cascade().clear();
         self.shared.changed.notify_all();
     }
@@ -238,11 +270,23 @@ impl<T: Send + 'static> Analysis<T> {
         self.resume();
     }
 
-    /// Lets go of the model and of the memory that jobs hold. Waits, within bounds, for the runs under way: an engine that
+    /// Lets go of the models and of the memory that jobs hold. Waits, within bounds, for the runs under way: an engine that
     /// runs on while the process ends crashes it. Runs that are not over then are cut, and whoever loads the model next
     /// gets another engine.
     pub fn release(&self) {
-        let limit = self.slot.get().map_or(RELEASE_LIMIT, |model| release_limit(model.run_time()));
+        let (beside, running) = {
+            let mut queue = self.shared.lock();
+            queue.watch = None;
+            (queue.beside.take(), queue.running_models())
+        };
+        if let Some(beside) = &beside {
+            beside.end();
+        }
+        // Frames of an old model may be under way beside those of the new one.
+        let models = running.iter().chain(beside.as_ref().map(|beside| &beside.companion().model));
+        let longest = models.map(|model| model.run_time()).chain(self.slot.get().map(|model| model.run_time())).max();
+        let limit = longest.map_or(RELEASE_LIMIT, release_limit);
+        drop(running);
         self.settle(limit);
         let hanging = self.shared.lock().running_models();
         hanging.iter().for_each(|model| model.lanes().give_up(&self.user));
@@ -250,6 +294,9 @@ impl<T: Send + 'static> Analysis<T> {
             self.settle(RELEASE_LIMIT);
         }
         drop(hanging);
+        if let Some(beside) = beside {
+            beside.finish(limit, RELEASE_LIMIT);
+        }
         let mut queue = self.shared.lock();
         // A run that is later than that gives up its job by itself.
         queue.model = Weak::new();

@@ -5,13 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use super::job::Job;
+use super::beside::{Answer, Beside, Sampled};
+use super::job::{Job, Seen};
+use super::reap::reap;
+use super::swap::{Observers, Watch};
 use super::{Stats, nanos};
 use crate::cascade::{Cascade, Findings, Pick};
 use crate::engine::lanes::{Lane, User};
 use crate::engine::{Engine, EngineError};
 use crate::model::Model;
-use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
+use crate::result::{AbsentReason, FrameResult, Freshness};
 
 pub(super) enum State {
     /// The result is complete.
@@ -31,8 +34,6 @@ pub(super) struct Entry<T> {
     pub(super) error: Option<String>,
     /// The objects that the model is to look at, where it looks at objects.
     pub(super) picks: Option<Vec<Pick>>,
-    /// That model, if there was one.
-    pub(super) second: Option<Arc<ModelId>>,
     /// What it said about them.
     pub(super) found: Vec<(Pick, Findings)>,
     /// The model was run.
@@ -41,6 +42,10 @@ pub(super) struct Entry<T> {
     pub(super) begun: Instant,
     /// From `begun` until the result was complete.
     pub(super) own_ns: u64,
+    /// The era of the model that it belongs to.
+    pub(super) era: u64,
+    /// A companion looks at the frame too.
+    pub(super) sample: Option<Sampled>,
 }
 
 impl<T> Entry<T> {
@@ -69,6 +74,17 @@ struct Running {
     /// The entry's, which may be dropped meanwhile.
     number: u64,
     model: Weak<Model>,
+    sample: Option<Sampled>,
+}
+
+/// A frame that a lane takes.
+struct Taken {
+    number: u64,
+    job: Box<Job>,
+    /// To be filled in.
+    result: FrameResult,
+    /// There is a companion that looks at it too.
+    sampled: bool,
 }
 
 #[allow(clippy::vec_box, reason = "jobs are large and wander between entries, lanes and this list")]
@@ -100,6 +116,14 @@ pub(super) struct Queue<T> {
     pub(super) stopped: bool,
     /// The model of the last frame; jobs of others are not kept, since they would keep their model loaded.
     pub(super) model: Weak<Model>,
+    /// How often a model has taken over from another.
+    pub(super) era: u64,
+    /// What frames are like.
+    pub(super) seen: Option<Seen>,
+    /// Who watches the model, if anyone does.
+    pub(super) watch: Option<Watch>,
+    /// The companion, if there is one.
+    pub(super) beside: Option<Arc<Beside>>,
 }
 
 pub(super) struct Shared<T> {
@@ -140,6 +164,10 @@ impl<T> Default for Queue<T> {
             failed: false,
             stopped: false,
             model: Weak::new(),
+            era: 0,
+            seen: None,
+            watch: None,
+            beside: None,
         }
     }
 }
@@ -167,10 +195,15 @@ impl<T> Queue<T> {
         None
     }
 
-    /// Takes a frame off the list of those on a lane; `false` if it is not there any more.
-    fn end_run(&mut self, number: u64) -> bool {
+    /// Takes a frame off the list of those on a lane; `None` if it is not there any more.
+    fn end_run(&mut self, number: u64) -> Option<Running> {
         let at = self.running.iter().position(|run| run.number == number);
-        at.map(|at| self.running.swap_remove(at)).is_some()
+        at.map(|at| self.running.swap_remove(at))
+    }
+
+    /// Who is to be told of a run of `model`.
+    fn observers(&self, model: &Weak<Model>) -> Observers {
+        Observers::of(self.watch.as_ref(), self.beside.as_deref(), model)
     }
 
     /// The entry of that number, unless a flush has dropped it.
@@ -222,25 +255,33 @@ impl<T> Queue<T> {
 
 impl<T: Send> User for Shared<T> {
     fn work(&self, lane: &Lane<'_>) {
-        let Some((number, mut job, mut result)) = self.take_queued(lane.engine()) else {
+        let Some(Taken { number, mut job, mut result, sampled }) = self.take_queued(lane.engine()) else {
             return;
         };
+        let model = Arc::clone(job.model());
         let mut found = Vec::new();
         let answer = catch_unwind(AssertUnwindSafe(|| job.run((lane, number), &self.stats, &mut result, &mut found)))
             .unwrap_or_else(|_| Err(EngineError::Run("the decoder panicked".into())));
+        let ran = answer.as_ref().ok().copied();
+        // The companion's answer is compared with a copy, so that the frame need not wait for it.
+        let copy = ran.filter(|_| sampled).map(|_| match job.is_whole() {
+            true => Answer::Frame(result.clone()),
+            false => Answer::Objects(found.clone()),
+        });
         let mut queue = self.lock();
-        if !queue.end_run(number) {
+        let Some(run) = queue.end_run(number) else {
             // The frame has gone on without the answer, and the job is nobody's any more.
             drop(queue);
             drop(job);
             return;
-        }
+        };
+        let observers = queue.observers(&run.model);
         let stale = queue.take_back(job);
         // A flush may have dropped the frame meanwhile.
         if let Some(entry) = queue.entry(number) {
             entry.looked = true;
             match answer {
-                Ok(()) => {
+                Ok(_) => {
                     (entry.found, entry.result) = (found, result);
                     entry.ready();
                 }
@@ -250,11 +291,17 @@ impl<T: Send> User for Shared<T> {
         drop(queue);
         self.changed.notify_all();
         drop(stale);
+        observers.tell(ran);
+        if let Some(sample) = run.sample {
+            sample.tell(&model, copy);
+        }
     }
 
     fn overdue(&self, number: u64, error: &EngineError) {
         let mut queue = self.lock();
-        if queue.end_run(number) {
+        let run = queue.end_run(number);
+        let observers = run.as_ref().map(|run| queue.observers(&run.model));
+        if run.is_some() {
             queue.in_flight -= 1;
             if let Some(entry) = queue.entry(number) {
                 entry.looked = true;
@@ -263,26 +310,42 @@ impl<T: Send> User for Shared<T> {
         }
         drop(queue);
         self.changed.notify_all();
+        observers.inspect(|observers| observers.tell(None));
+        if let Some(sample) = run.and_then(|run| run.sample) {
+            sample.withdraw();
+        }
     }
 
     fn refused(&self, engine: &dyn Engine, error: &EngineError) {
         let mut queue = self.lock();
         let waits = queue.queued_for(engine).and_then(|at| queue.entries.get_mut(at));
-        let state = waits.map(|entry| {
+        let refused = waits.map(|entry| {
             let state = std::mem::replace(&mut entry.state, State::Ready);
             entry.fail(error);
-            state
+            (state, entry.sample.take())
         });
-        let stale = state.and_then(|state| queue.give_back(state));
+        let Some((state, sample)) = refused else { return };
+        let observers = match &state {
+            State::Queued(job, _) => Some(queue.observers(&Arc::downgrade(job.model()))),
+            _ => None,
+        };
+        let stale = queue.give_back(state);
         drop(queue);
         self.changed.notify_all();
-        drop(stale);
+        // Whoever enters a frame may be told here that it is refused.
+        if let Some(stale) = stale {
+            reap(stale);
+        }
+        observers.inspect(|observers| observers.tell(None));
+        if let Some(sample) = sample {
+            sample.withdraw();
+        }
     }
 }
 
 impl<T> Shared<T> {
-    /// The first entry that waits for a lane of `engine`: its number, its job, and its result to be filled in.
-    fn take_queued(&self, engine: &dyn Engine) -> Option<(u64, Box<Job>, FrameResult)> {
+    /// The first entry that waits for a lane of `engine`.
+    fn take_queued(&self, engine: &dyn Engine) -> Option<Taken> {
         let mut queue = self.lock();
         let at = queue.queued_for(engine)?;
         let number = queue.first + at as u64;
@@ -290,10 +353,11 @@ impl<T> Shared<T> {
         let State::Queued(job, since) = std::mem::replace(&mut entry.state, State::Running) else {
             return None;
         };
-        let result = entry.result.clone();
-        queue.running.push(Running { number, model: Arc::downgrade(job.model()) });
+        let (result, sample) = (entry.result.clone(), entry.sample.take());
+        let sampled = sample.is_some();
+        queue.running.push(Running { number, model: Arc::downgrade(job.model()), sample });
         drop(queue);
         self.stats.queue.record(nanos(since));
-        Some((number, job, result))
+        Some(Taken { number, job, result, sampled })
     }
 }

@@ -3,19 +3,27 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::job::Job;
+use super::beside::{Beside, Look};
+use super::job::{Job, Seen};
 use super::queue::State;
+use super::reap::{let_go, reap};
 use super::{Analysis, Flushing, Input, Settings, Ticket, WhenBusy, absent, nanos, now_ns};
-use crate::cascade::Pick;
-use crate::model::Model;
-use crate::result::{AbsentReason, FrameResult, Freshness};
+use crate::cascade::{Pick, Rules};
+use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
 
 /// Most skipped frames in line: each holds a buffer.
 const MOST_SKIPPED: usize = 64;
 
-enum Place {
-    Analyse(Option<Box<Job>>),
-    Hold,
+/// How a frame is to be treated, by the model and the settings that hold when its turn comes.
+struct Placed {
+    number: u64,
+    /// The model's; `None` without one.
+    id: Option<Arc<ModelId>>,
+    settings: Settings,
+    era: u64,
+    /// For a frame that the model is to look at.
+    job: Option<Box<Job>>,
+    beside: Option<Arc<Beside>>,
 }
 
 impl<T: Send + 'static> Analysis<T> {
@@ -26,124 +34,135 @@ impl<T: Send + 'static> Analysis<T> {
     /// [`Flushing`] after [`Analysis::flush`].
     pub fn read(&self, input: &Input<'_>) -> Result<Ticket, Flushing> {
         let since = Instant::now();
-        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let model = self.slot.get();
-        if settings.cascade.is_some() {
-            return self.read_objects(input, &settings, model, since);
+        let rules = self.settings.lock().unwrap_or_else(PoisonError::into_inner).cascade.clone();
+        if let Some(rules) = rules {
+            return self.read_objects(input, &rules, since);
         }
-        let (number, place) = self.place(&settings, model.as_ref().filter(|_| input.frame.is_some()))?;
+        let placed = self.place(input, None)?;
         let begun = Instant::now();
         let mut result = FrameResult {
-            frame: number,
+            frame: placed.number,
             pts_ns: input.times.pts_ns,
             running_time_ns: input.times.running_time_ns,
             utc_ns: input.times.utc_ns,
-            model: model.as_ref().map(|m| Arc::clone(m.id())),
+            model: placed.id.clone(),
             freshness: Freshness::Fresh,
             ..FrameResult::absent(AbsentReason::NoModel, input.size)
         };
-        let state = match (place, model) {
-            (_, None) => absent(&mut result, AbsentReason::NoModel),
-            (_, Some(_)) if input.frame.is_none() => absent(&mut result, AbsentReason::BadFrame),
-            (Place::Hold, _) => State::Hold,
-            (Place::Analyse(job), Some(model)) => match self.prepare(job, &model, &settings, input, None) {
-                Some(state) => state,
-                None => absent(&mut result, AbsentReason::BadFrame),
-            },
+        let (has_model, held, era) = (placed.id.is_some(), placed.job.is_none(), placed.era);
+        let (state, sample) = self.prepare(placed, input, None);
+        let state = match state {
+            Some(state) => state,
+            None if !has_model => absent(&mut result, AbsentReason::NoModel),
+            None if held && input.frame.is_some() => State::Hold,
+            None => absent(&mut result, AbsentReason::BadFrame),
         };
-        Ok(Ticket { result, state, picks: None, second: None, since, begun })
+        Ok(Ticket { result, state, picks: None, since, begun, era, sample })
     }
 
     /// As [`read`](Self::read), for a model that looks at what was found before: the frame keeps its result, and the
     /// objects that the rules choose go into the model's input.
-    fn read_objects(
-        &self,
-        input: &Input<'_>,
-        settings: &Settings,
-        model: Option<Arc<Model>>,
-        since: Instant,
-    ) -> Result<Ticket, Flushing> {
+    fn read_objects(&self, input: &Input<'_>, rules: &Rules, since: Instant) -> Result<Ticket, Flushing> {
         let mut result = input.earlier.cloned().unwrap_or_else(|| FrameResult {
             pts_ns: input.times.pts_ns,
             running_time_ns: input.times.running_time_ns,
             utc_ns: input.times.utc_ns,
             ..FrameResult::absent(AbsentReason::Skipped, input.size)
         });
-        let usable = model.as_ref().filter(|_| input.frame.is_some());
-        let picks = match (&settings.cascade, usable) {
-            (Some(rules), Some(model)) => self.shared.cascade().choose(rules, now_ns(&result), model.id(), &result),
-            _ => Vec::new(),
-        };
-        let placed = self.place(settings, usable.filter(|_| !picks.is_empty()));
+        let usable = input.frame.is_some() && !self.slot.is_empty();
+        let picks = if usable { self.shared.cascade().choose(rules, now_ns(&result), &result) } else { Vec::new() };
+        let placed = self.place(input, Some(&picks))?;
         let begun = Instant::now();
-        let state = match (placed, &model) {
-            (Ok((_, Place::Analyse(job))), Some(model)) => self.prepare(job, model, settings, input, Some(&picks)),
-            (Err(Flushing), _) => return Err(Flushing),
-            _ => None,
-        };
+        let (id, era) = (placed.id.clone(), placed.era);
+        let (state, sample) = self.prepare(placed, input, Some((&picks, &result)));
         let picks = if state.is_some() {
             picks
         } else {
             self.shared.cascade().unchoose(&result, &picks);
             Vec::new()
         };
-        let second = model.map(|m| Arc::clone(m.id()));
-        result.secondary.extend(second.clone());
-        Ok(Ticket { result, state: state.unwrap_or(State::Ready), picks: Some(picks), second, since, begun })
+        result.secondary.extend(id);
+        Ok(Ticket { result, state: state.unwrap_or(State::Ready), picks: Some(picks), since, begun, era, sample })
     }
 
-    /// Waits for room and decides whether the frame is analysed.
-    fn place(&self, settings: &Settings, model: Option<&Arc<Model>>) -> Result<(u64, Place), Flushing> {
-        let most = settings.max_in_flight.max(1);
-        // Skipped frames wait in line behind those that are analysed; they may not pile up.
-        let room = most.saturating_mul(settings.interval as usize + 1).min(most.saturating_add(MOST_SKIPPED));
+    /// Waits for room and decides whether the frame is analysed: the model looks at it, or at the objects `picks`.
+    fn place(&self, input: &Input<'_>, picks: Option<&[Pick]>) -> Result<Placed, Flushing> {
+        let frame = input.frame.filter(|_| picks.is_none_or(|picks| !picks.is_empty()));
         let mut queue = self.shared.lock();
-        let analyse = model.is_some() && queue.frames.is_multiple_of(u64::from(settings.interval) + 1);
-        loop {
+        let (settings, model, analyse) = loop {
             if queue.closed() {
                 return Err(Flushing);
             }
+            // Model and settings change together, under the queue's lock.
+            let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let model = self.slot.get();
+            let most = settings.max_in_flight.max(1);
+            // Skipped frames wait in line behind those that are analysed; they may not pile up.
+            let room = most.saturating_mul(settings.interval as usize + 1).min(most.saturating_add(MOST_SKIPPED));
+            let turn = queue.frames.is_multiple_of(u64::from(settings.interval) + 1);
+            let analyse = frame.is_some() && model.is_some() && turn;
             let busy = analyse && queue.in_flight >= most;
-            if queue.entries.len() < room && !busy {
-                break;
+            let held = analyse && settings.when_busy == WhenBusy::Hold;
+            if (queue.entries.len() < room && !busy) || (held && queue.entries.len() < room.saturating_mul(2)) {
+                break (settings, model, analyse && !busy);
             }
-            if analyse && settings.when_busy == WhenBusy::Hold && queue.entries.len() < room.saturating_mul(2) {
-                break;
-            }
+            // The model may be another one by the time that there is room. This is not its last reference: the slot has
+            // one, and changes under the lock.
+            drop(model);
             queue = self.shared.wait(queue);
-        }
+        };
         let number = queue.frames;
         queue.frames += 1;
-        if !analyse || queue.in_flight >= most {
-            return Ok((number, Place::Hold));
-        }
+        let (id, era) = (model.as_ref().map(|model| Arc::clone(model.id())), queue.era);
+        let (Some(model), Some(frame), true) = (&model, frame, analyse) else {
+            drop(model);
+            drop(queue);
+            return Ok(Placed { number, id, settings, era, job: None, beside: None });
+        };
         queue.in_flight += 1;
-        let stale = model.map_or_else(Vec::new, |model| queue.use_model(model));
+        let most = |seen: &Seen| seen.picks.unwrap_or(0);
+        let picks = picks.map(|picks| picks.len().max(queue.seen.as_ref().map_or(0, most)));
+        queue.seen = Some(Seen { info: *frame.info(), view: input.view, picks });
+        let stale = queue.use_model(model);
         let job = queue.free.pop();
+        let beside = queue.beside.clone();
         drop(queue);
-        // The last job of a model ends its engine: not under the lock.
-        drop(stale);
-        Ok((number, Place::Analyse(job)))
+        if !stale.is_empty() {
+            reap(stale);
+        }
+        let job = job.unwrap_or_else(|| Box::new(Job::new(model)));
+        Ok(Placed { number, id, settings, era, job: Some(job), beside })
     }
 
-    /// Fills a job; `None` if the frame cannot be read.
+    /// Fills the frame's job, and lets the companion take its sample; nothing without a job, or if the frame cannot be
+    /// read. `objects` are those that the model looks at, and the result that has them.
+    #[allow(clippy::type_complexity, reason = "two parts of a ticket")]
     fn prepare(
         &self,
-        job: Option<Box<Job>>,
-        model: &Arc<Model>,
-        settings: &Settings,
+        placed: Placed,
         input: &Input<'_>,
-        picks: Option<&[Pick]>,
-    ) -> Option<State> {
+        objects: Option<(&[Pick], &FrameResult)>,
+    ) -> (Option<State>, Option<(Arc<Beside>, u64)>) {
+        let Placed { settings, job: Some(mut job), beside, .. } = placed else { return (None, None) };
         let start = Instant::now();
-        let mut job = job.unwrap_or_else(|| Box::new(Job::new(model)));
-        if input.frame.is_some_and(|frame| job.fill(frame, &input.view, picks, settings).is_ok()) {
-            self.shared.stats.pre.record(nanos(start));
-            return Some(State::Queued(job, Instant::now()));
-        }
-        let stale = self.shared.lock().take_back(job);
-        drop(stale);
-        self.shared.changed.notify_all();
-        None
+        let picks = objects.map(|(picks, _)| picks);
+        let Some(frame) = input.frame.filter(|frame| job.fill(frame, &input.view, picks, &settings).is_ok()) else {
+            let stale = self.shared.lock().take_back(job);
+            stale.into_iter().for_each(reap);
+            beside.into_iter().for_each(let_go);
+            self.shared.changed.notify_all();
+            return (None, None);
+        };
+        self.shared.stats.pre.record(nanos(start));
+        let state = State::Queued(job, Instant::now());
+        let number = beside.as_ref().and_then(|b| b.take(&Look { frame, view: &input.view, objects }, &settings));
+        let sample = match (beside, number) {
+            (Some(beside), Some(number)) => Some((beside, number)),
+            (beside, _) => {
+                beside.into_iter().for_each(let_go);
+                None
+            }
+        };
+        (Some(state), sample)
     }
 }

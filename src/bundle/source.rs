@@ -93,14 +93,14 @@ impl ModelSource {
         }
     }
 
-    /// Checks that one of `keys` has signed the bundle; without keys everything passes.
+    /// Checks that one of `keys` has signed the bundle, and names it; without keys everything passes.
     ///
     /// # Errors
     /// [`BundleError::Signature`], also for a bare model, which cannot be signed.
-    pub fn check_signature(&self, keys: &[PublicKey]) -> Result<(), BundleError> {
+    pub fn check_signature(&self, keys: &[PublicKey]) -> Result<Option<String>, BundleError> {
         match self {
-            Self::Bundle(bundle) => sign::verify(bundle, keys).map(drop),
-            Self::Bare { .. } if keys.is_empty() => Ok(()),
+            Self::Bundle(bundle) => sign::verify(bundle, keys),
+            Self::Bare { .. } if keys.is_empty() => Ok(None),
             Self::Bare { path, .. } => Err(BundleError::Signature {
                 origin: path.clone(),
                 why: "a bare model has no signature, and keys are configured here; make a bundle of it with vigil bundle \

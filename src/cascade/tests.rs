@@ -27,10 +27,6 @@ fn named(label: &str, bbox: BBox) -> Findings {
     Findings::take(Task::Classify, &"colour".into(), bbox, &mut part)
 }
 
-fn model(release: &str) -> Arc<ModelId> {
-    Arc::new(ModelId { name: "colour".into(), release: release.into(), digest: release.into() })
-}
-
 fn labels(object: &Object) -> Vec<(String, String)> {
     object.attributes.iter().map(|a| (a.name.to_string(), a.label.to_string())).collect()
 }
@@ -56,18 +52,16 @@ fn rules_say_which_objects_are_looked_at() {
     }
     let mut result = frame(objects);
     let rules = Rules { classes: vec!["person".into()], min_confidence: 0.2, ..Rules::default() };
-    let chosen = places(&Cascade::default().choose(&rules, 0, &model("1"), &result));
+    let chosen = places(&Cascade::default().choose(&rules, 0, &result));
     assert_eq!(chosen, [0, 5], "too small, another class, too weak, a guess; what is no number is refused further on");
     result.freshness = Freshness::Held { age_ns: 5 };
-    assert_eq!(Cascade::default().choose(&rules, 0, &model("1"), &result), [], "old boxes lie beside their objects");
+    assert_eq!(Cascade::default().choose(&rules, 0, &result), [], "old boxes lie beside their objects");
 }
 
 #[test]
 fn the_margin_is_added_on_each_side() {
     let rules = Rules { margin: 0.5, ..Rules::default() };
-    let [pick] =
-        Cascade::default().choose(&rules, 0, &model("1"), &frame(vec![object(0, square(0.25, 0.25), None)]))[..]
-    else {
+    let [pick] = Cascade::default().choose(&rules, 0, &frame(vec![object(0, square(0.25, 0.25), None)]))[..] else {
         panic!("one")
     };
     assert_eq!(pick.region, BBox { x: 0.125, y: 0.375, w: 0.5, h: 0.5 });
@@ -77,8 +71,7 @@ fn the_margin_is_added_on_each_side() {
 fn a_tracked_object_is_looked_at_again_after_a_time_or_when_it_has_grown() {
     let rules = Rules { again_ns: S, growth: 2.0, ..Rules::default() };
     let mut cascade = Cascade::default();
-    let mut at =
-        |now, side| cascade.choose(&rules, now, &model("1"), &frame(vec![object(0, square(0.1, side), Some(7))])).len();
+    let mut at = |now, side| cascade.choose(&rules, now, &frame(vec![object(0, square(0.1, side), Some(7))])).len();
     assert_eq!(at(0, 0.1), 1);
     assert_eq!(at(S / 2, 0.1), 0);
     assert_eq!(at(S / 2 + 1, 0.15), 1, "more than twice the area");
@@ -86,8 +79,7 @@ fn a_tracked_object_is_looked_at_again_after_a_time_or_when_it_has_grown() {
     assert_eq!(at(S / 2 + 1 + S, 0.15), 1, "a second later");
     let never = Rules { again_ns: u64::MAX, growth: 0.0, ..Rules::default() };
     let mut cascade = Cascade::default();
-    let mut at =
-        |now, side| cascade.choose(&never, now, &model("1"), &frame(vec![object(0, square(0.1, side), Some(7))])).len();
+    let mut at = |now, side| cascade.choose(&never, now, &frame(vec![object(0, square(0.1, side), Some(7))])).len();
     assert_eq!([at(0, 0.1), at(9 * S, 0.9)], [1, 0]);
 }
 
@@ -95,7 +87,7 @@ fn a_tracked_object_is_looked_at_again_after_a_time_or_when_it_has_grown() {
 fn an_object_without_a_track_is_looked_at_on_every_frame() {
     let mut cascade = Cascade::default();
     let result = frame(vec![object(0, square(0.1, 0.2), None)]);
-    assert_eq!([0, 1, 2].map(|now| cascade.choose(&Rules::default(), now, &model("1"), &result).len()), [1, 1, 1]);
+    assert_eq!([0, 1, 2].map(|now| cascade.choose(&Rules::default(), now, &result).len()), [1, 1, 1]);
 }
 
 #[test]
@@ -103,7 +95,7 @@ fn with_too_many_objects_those_that_waited_longest_come_first() {
     let rules = Rules { most: 2, again_ns: 0, ..Rules::default() };
     let mut cascade = Cascade::default();
     let result = frame((0..5).map(|i| object(i, square(0.1, 0.2), Some(u64::from(i)))).collect());
-    let rounds: Vec<_> = (0..4).map(|i| places(&cascade.choose(&rules, i, &model("1"), &result))).collect();
+    let rounds: Vec<_> = (0..4).map(|i| places(&cascade.choose(&rules, i, &result))).collect();
     assert_eq!(rounds, [vec![0, 1], vec![2, 3], vec![4, 0], vec![1, 2]]);
 }
 
@@ -112,21 +104,21 @@ fn findings_land_on_their_object_and_stay_with_its_track() {
     let mut cascade = Cascade::default();
     let bbox = square(0.1, 0.2);
     let mut result = frame(vec![object(0, bbox, Some(7)), object(1, square(0.6, 0.2), None)]);
-    let picks = cascade.choose(&Rules::default(), 0, &model("1"), &result);
+    let picks = cascade.choose(&Rules::default(), 0, &result);
     let found = vec![(picks[0], named("red", bbox)), (picks[1], named("blue", square(0.6, 0.2)))];
-    cascade.absorb(0, Some(&model("1")), found, &mut result);
+    cascade.absorb(0, 0, found, &mut result);
     assert_eq!(labels(&result.objects[0]), [pair("colour", "red")]);
     assert_eq!(labels(&result.objects[1]), [pair("colour", "blue")]);
 
     let mut later = frame(vec![object(0, square(0.3, 0.2), Some(7)), object(1, square(0.6, 0.2), None)]);
     later.objects[0].attributes.push(Attribute { name: "make".into(), label: "saab".into(), confidence: 1.0 });
-    cascade.absorb(S / 2, Some(&model("1")), Vec::new(), &mut later);
+    cascade.absorb(S / 2, 0, Vec::new(), &mut later);
     assert_eq!(labels(&later.objects[0]), [pair("make", "saab"), pair("colour", "red")], "another model's stays");
     assert_eq!(labels(&later.objects[1]), [], "nobody knows whether it is the same one");
 
     let mut again = frame(vec![object(0, bbox, Some(7))]);
-    let picks = cascade.choose(&Rules::default(), 2 * S, &model("1"), &again);
-    cascade.absorb(2 * S, Some(&model("1")), vec![(picks[0], named("green", bbox))], &mut again);
+    let picks = cascade.choose(&Rules::default(), 2 * S, &again);
+    cascade.absorb(2 * S, 0, vec![(picks[0], named("green", bbox))], &mut again);
     assert_eq!(labels(&again.objects[0]), [pair("colour", "green")], "the earlier answer is replaced");
 }
 
@@ -135,17 +127,17 @@ fn what_was_found_in_an_object_moves_with_it() {
     let mut cascade = Cascade::default();
     let bbox = BBox { x: 0.2, y: 0.2, w: 0.2, h: 0.4 };
     let mut result = frame(vec![object(4, bbox, Some(7))]);
-    let picks = cascade.choose(&Rules::default(), 0, &model("1"), &result);
+    let picks = cascade.choose(&Rules::default(), 0, &result);
     let mut face = object(0, BBox { x: 0.25, y: 0.2, w: 0.1, h: 0.1 }, None);
     face.keypoints.push(Keypoint { x: 0.3, y: 0.25, confidence: 0.5 });
     let mut part = frame(vec![face]);
     let found = Findings::take(Task::Detect, &"faces".into(), bbox, &mut part);
-    cascade.absorb(0, Some(&model("1")), vec![(picks[0], found)], &mut result);
+    cascade.absorb(0, 0, vec![(picks[0], found)], &mut result);
     assert_eq!((result.objects[1].id, result.objects[1].parent), (5, Some(4)));
 
     // Twice as wide and half as high, elsewhere.
     let mut later = frame(vec![object(0, BBox { x: 0.5, y: 0.6, w: 0.4, h: 0.2 }, Some(7))]);
-    cascade.absorb(1, Some(&model("1")), Vec::new(), &mut later);
+    cascade.absorb(1, 0, Vec::new(), &mut later);
     let child = &later.objects[1];
     let expected = [0.6, 0.6, 0.2, 0.05, 0.7, 0.625];
     let b = child.bbox;
@@ -166,7 +158,7 @@ fn the_most_confident_pose_in_a_crop_is_the_objects_own() {
     let bbox = square(0.1, 0.2);
     let found = Findings::take(Task::Pose, &"pose".into(), bbox, &mut part);
     let mut result = frame(vec![object(0, bbox, None)]);
-    Cascade::default().absorb(0, Some(&model("1")), vec![(Pick { object: 0, region: bbox }, found)], &mut result);
+    Cascade::default().absorb(0, 0, vec![(Pick { object: 0, region: bbox }, found)], &mut result);
     assert_eq!(result.objects.len(), 1);
     assert_eq!(result.objects[0].keypoints, [Keypoint { x: 0.15, y: 0.6, confidence: 0.5 }]);
 }
@@ -175,71 +167,48 @@ fn the_most_confident_pose_in_a_crop_is_the_objects_own() {
 fn an_object_on_which_the_model_failed_is_looked_at_on_the_next_frame() {
     let mut cascade = Cascade::default();
     let result = frame(vec![object(0, square(0.1, 0.2), Some(7))]);
-    let picks = cascade.choose(&Rules::default(), 0, &model("1"), &result);
-    assert_eq!(cascade.choose(&Rules::default(), 1, &model("1"), &result).len(), 0);
+    let picks = cascade.choose(&Rules::default(), 0, &result);
+    assert_eq!(cascade.choose(&Rules::default(), 1, &result).len(), 0);
     cascade.unchoose(&result, &picks);
-    assert_eq!(cascade.choose(&Rules::default(), 2, &model("1"), &result).len(), 1);
+    assert_eq!(cascade.choose(&Rules::default(), 2, &result).len(), 1);
 }
 
 #[test]
 fn tracks_that_are_gone_are_forgotten() {
     let mut cascade = Cascade::default();
     for id in 0..100 {
-        cascade.choose(&Rules::default(), id * S, &model("1"), &frame(vec![object(0, square(0.1, 0.2), Some(id))]));
+        cascade.choose(&Rules::default(), id * S, &frame(vec![object(0, square(0.1, 0.2), Some(id))]));
     }
     assert!(cascade.known.len() <= 12, "{}", cascade.known.len());
-    cascade.choose(&Rules::default(), 0, &model("1"), &frame(Vec::new()));
+    cascade.choose(&Rules::default(), 0, &frame(Vec::new()));
     assert_eq!(cascade.known.len(), 0, "time has jumped back");
 }
 
-/// What is on object 7 after frame `now`, of which the model says `label` if it looks.
-fn after(cascade: &mut Cascade, now: u64, model: &Arc<ModelId>, label: &str) -> Vec<(String, String)> {
-    let mut result = frame(vec![object(0, square(0.1, 0.2), Some(7))]);
-    let picks = cascade.choose(&Rules::default(), now, model, &result);
-    let found = picks.into_iter().map(|pick| (pick, named(label, square(0.1, 0.2)))).collect();
-    cascade.absorb(now, Some(model), found, &mut result);
-    labels(&result.objects[0])
-}
-
 #[test]
-fn another_model_looks_anew_and_nothing_of_the_old_one_stays() {
+fn another_model_is_asked_anew_and_does_not_inherit_what_the_old_one_said() {
     let mut cascade = Cascade::default();
-    let (old, new) = (model("1"), model("2"));
-    assert_eq!(after(&mut cascade, 0, &old, "red"), [pair("colour", "red")]);
-    assert_eq!(after(&mut cascade, 1, &model("1"), "blue"), [pair("colour", "red")], "the same model, loaded again");
-    // The new model is not asked about everything at once.
-    let none = Rules { most: 0, ..Rules::default() };
-    let mut result = frame(vec![object(0, square(0.1, 0.2), Some(7))]);
-    assert_eq!(cascade.choose(&none, 2, &new, &result), []);
-    cascade.absorb(2, Some(&new), Vec::new(), &mut result);
-    assert_eq!(labels(&result.objects[0]), [], "red is what the old one said");
-    assert_eq!(after(&mut cascade, 3, &new, "green"), [pair("colour", "green")], "long before a second is over");
-    assert_eq!(after(&mut cascade, 4, &old, "blue"), [pair("colour", "blue")], "and back");
-    let mut without = frame(vec![object(0, square(0.1, 0.2), Some(7))]);
-    cascade.absorb(5, None, Vec::new(), &mut without);
-    assert_eq!(labels(&without.objects[0]), [], "there is no model that would say so");
-}
-
-#[test]
-fn frames_of_the_old_model_that_come_out_late_keep_its_findings_to_themselves() {
-    let mut cascade = Cascade::default();
-    let (old, new) = (model("1"), model("2"));
-    after(&mut cascade, 0, &old, "red");
-    // Two frames of the old model are under way, the second one with a look at object 7, as the first of the new goes in.
-    let seen = || frame(vec![object(0, square(0.1, 0.2), Some(7))]);
-    let [mut first, mut second, mut third] = [seen(), seen(), seen()];
-    assert_eq!(cascade.choose(&Rules::default(), 1, &old, &first), []);
-    let late = cascade.choose(&Rules::default(), 2 * S, &old, &second);
-    let anew = cascade.choose(&Rules::default(), 2 * S + 1, &new, &third);
-    assert_eq!((late.len(), anew.len()), (1, 1));
-
-    cascade.absorb(1, Some(&old), Vec::new(), &mut first);
-    assert_eq!(labels(&first.objects[0]), [pair("colour", "red")], "its own model still says so");
-    cascade.absorb(2 * S, Some(&old), vec![(late[0], named("blue", square(0.1, 0.2)))], &mut second);
-    assert_eq!(labels(&second.objects[0]), [pair("colour", "blue")]);
-    // The new model fails.
-    cascade.unchoose(&third, &anew);
-    cascade.absorb(2 * S + 1, Some(&new), Vec::new(), &mut third);
+    let bbox = square(0.1, 0.2);
+    let tracked = || frame(vec![object(0, bbox, Some(7))]);
+    let mut first = tracked();
+    let picks = cascade.choose(&Rules::default(), 0, &first);
+    cascade.absorb(0, 0, vec![(picks[0], named("red", bbox))], &mut first);
+    // Still the old model's, and on its way out when the new one takes over.
+    let mut second = tracked();
+    assert!(cascade.choose(&Rules::default(), 1, &second).is_empty());
+    cascade.ask_anew();
+    let mut third = tracked();
+    let picks = cascade.choose(&Rules::default(), 2, &third);
+    assert_eq!(places(&picks), [0]);
+    cascade.absorb(1, 0, Vec::new(), &mut second);
+    assert_eq!(labels(&second.objects[0]), [pair("colour", "red")]);
+    // The new model fails on the third, so nothing is known on the fourth.
+    cascade.unchoose(&third, &picks);
+    cascade.absorb(2, 1, Vec::new(), &mut third);
     assert_eq!(labels(&third.objects[0]), []);
-    assert_eq!(after(&mut cascade, 2 * S + 2, &new, "green"), [pair("colour", "green")]);
+    let mut fourth = tracked();
+    let picks = cascade.choose(&Rules::default(), 3, &fourth);
+    cascade.absorb(3, 1, vec![(picks[0], named("green", bbox))], &mut fourth);
+    let mut fifth = tracked();
+    cascade.absorb(4, 1, Vec::new(), &mut fifth);
+    assert_eq!(labels(&fifth.objects[0]), [pair("colour", "green")]);
 }

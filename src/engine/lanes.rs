@@ -32,6 +32,9 @@ const TOO_MANY_HANG: &str =
 /// What a run without a limit is given: the engine needs a time by which it can be told to end.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Users for whom there is a place in the queue from the start; more of them are no harm.
+const USERS: usize = 16;
+
 static ABANDONED: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs in this process that were abandoned and have not come back.
@@ -212,6 +215,8 @@ impl Lanes {
                 abandoned,
             }),
         };
+        // So that the first frame of a model that takes over allocates nothing.
+        lanes.shared.lock().waiting.reserve(USERS);
         for _ in 0..lanes.shared.lanes() {
             lanes.shared.start_lane(&mut lanes.shared.lock())?;
         }

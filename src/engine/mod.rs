@@ -117,6 +117,11 @@ pub trait Engine: Send + Sync {
     /// How many runs may be under way at once.
     fn lanes(&self) -> usize;
 
+    /// Most processors that one run keeps busy.
+    fn threads_per_run(&self) -> usize {
+        1
+    }
+
     /// Tensors for a run, as [`Io::new`] makes them, in memory from where the engine need not copy them.
     fn io(&self, input_shapes: &[Vec<usize>]) -> Io {
         Io::new(self.spec(), input_shapes)

@@ -124,8 +124,7 @@ fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuild
     let fail = |e: &dyn std::fmt::Display| EngineError::Model(first_line(e));
     let provider = provider(&options.provider)?;
     let cpu = options.provider == "cpu";
-    // Lanes bring their own thread; the rest of the budget is the pool that all of them share.
-    let pool = options.threads - options.lanes + 1;
+    let pool = options.threads_per_run();
     let builder = Session::builder(&runtime.env)
         .map_err(|e| fail(&e))?
         .with_optimization_level(GraphOptimizationLevel::Level3)
@@ -229,6 +228,10 @@ impl Engine for OnnxEngine {
 
     fn lanes(&self) -> usize {
         self.options.lanes
+    }
+
+    fn threads_per_run(&self) -> usize {
+        self.options.threads_per_run()
     }
 
     fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {

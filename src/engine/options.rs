@@ -23,6 +23,14 @@ pub struct Options {
     pub isolation: Isolation,
 }
 
+impl Options {
+    /// Most threads that one run uses: a lane brings its own thread, and the rest of the budget is a pool that all lanes
+    /// share.
+    pub fn threads_per_run(&self) -> usize {
+        self.threads.saturating_sub(self.lanes) + 1
+    }
+}
+
 /// Where an engine runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Isolation {

@@ -15,6 +15,11 @@ impl Slot {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether there is no model.
+    pub fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// Puts `model` in place of the current one, which is returned.
     pub fn replace(&self, model: Option<Arc<Model>>) -> Option<Arc<Model>> {
         std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), model)

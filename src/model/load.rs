@@ -33,6 +33,7 @@ impl Model {
     /// # Errors
     /// A [`ModelError`] whose text names the model, what is wrong with it and what to do.
     pub fn from_source(source: ModelSource, request: &Request) -> Result<Self, ModelError> {
+        source.check_signature(&request.keys)?;
         match source {
             ModelSource::Bundle(bundle) => Self::from_bundle(&bundle, request),
             ModelSource::Bare { path, bytes, digest, info, operators } => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::bundle::Bundle;
 use crate::bundle::contract::{InputContract, Labels, Task};
+use crate::bundle::sign::PublicKey;
 use crate::engine::lanes::Lanes;
 pub use crate::engine::options::Background;
 use crate::engine::{Io, Spec};
@@ -14,6 +15,7 @@ use crate::pre::Preprocessor;
 use crate::result::ModelId;
 
 mod error;
+pub mod ladder;
 mod load;
 
 pub use error::{Attempt, ModelError};
@@ -35,6 +37,8 @@ pub struct Request {
     pub batch: bool,
     /// The engine's own process; `None`: it runs in this one.
     pub isolation: Option<Isolated>,
+    /// Public keys, one of which must have signed the bundle; without any, unsigned models are taken too.
+    pub keys: Vec<PublicKey>,
     /// Pairs of a variant's digest (SHA-256 of its file) and an execution provider that are not to be tried, since they
     /// failed while they ran.
     pub without: Vec<(String, String)>,

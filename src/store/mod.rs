@@ -95,6 +95,21 @@ impl Store {
         Self { root: root.into() }
     }
 
+    /// Whether the store has releases of `name`; `false` too for what is no name.
+    pub fn knows(&self, name: &str) -> bool {
+        check_name(name).is_ok() && self.releases(name).is_ok_and(|list| !list.is_empty())
+    }
+
+    /// The confirmed release to use where `model`, `NAME` or `NAME@RELEASE`, does not work, written the same way: the
+    /// current one, or if that is meant the one before.
+    pub fn instead_of(&self, model: &str) -> Option<String> {
+        let (name, release) = model.split_once('@').map_or((model, None), |(name, release)| (name, Some(release)));
+        let Selection { current, previous, .. } = self.knows(name).then(|| self.selection(name).ok()).flatten()?;
+        let refused = release.map(str::to_owned).or_else(|| current.clone());
+        let other = current.into_iter().chain(previous).find(|other| Some(other) != refused.as_ref())?;
+        Some(format!("{name}@{other}"))
+    }
+
     /// Its folder.
     pub fn root(&self) -> &Path {
         &self.root

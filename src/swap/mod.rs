@@ -10,13 +10,24 @@
 //! that crashes the runtime is rejected like any other that is bad.
 
 pub mod agreement;
+pub mod descent;
 pub mod look;
 pub mod offline;
+pub mod order;
 pub mod phase;
 pub mod prove;
 pub mod record;
+mod refusal;
 pub mod rules;
+mod steps;
+pub mod swapper;
 pub mod trial;
+mod words;
 
+pub use descent::{Below, Descent, Failing};
+pub use order::{Host, Order, Terms};
 pub use phase::{Cause, Phase, Reason};
 pub use record::{History, Identity, Record};
+pub use rules::Rules;
+pub use swapper::Swapper;
+pub use trial::{Trial, TrialReport, Verdict};

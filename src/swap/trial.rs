@@ -52,6 +52,17 @@ pub enum Verdict {
     Failed(Reason, String),
 }
 
+/// What ended a wait for a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waited {
+    /// There is one.
+    Verdict(Verdict),
+    /// Nobody waits any more.
+    Cancelled,
+    /// There is none yet.
+    Late,
+}
+
 /// What was seen of one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
@@ -285,13 +296,12 @@ impl Trial {
 
     fn tell(&self, now: Instant, how: impl FnOnce(&mut Core)) {
         let mut core = self.lock();
-        if core.verdict.is_none() {
-            how(&mut core);
-            let decided = core.judge(now).is_some();
-            drop(core);
-            if decided {
-                self.decided.notify_all();
-            }
+        // Figures go on after the verdict, which stays as it is: a shadow may be looked at for longer.
+        how(&mut core);
+        let decided = core.verdict.is_none() && core.judge(now).is_some();
+        drop(core);
+        if decided {
+            self.decided.notify_all();
         }
     }
 
@@ -318,19 +328,41 @@ impl Trial {
         self.tell(now, |core| core.incomparable = true);
     }
 
+    /// Takes in that a run of the model that is tried does not come back: it has failed.
+    pub fn subject_hangs(&self, now: Instant, text: &str) {
+        self.tell(now, |core| core.verdict = Some(Verdict::Failed(Reason::Errors, text.to_owned())));
+    }
+
     /// Waits until there is a verdict; `None` once `cancel` says so, which is noticed within 50 ms.
     pub fn wait(&self, cancel: &Cancel) -> Option<Verdict> {
+        match self.wait_until(cancel, None) {
+            Waited::Verdict(verdict) => Some(verdict),
+            Waited::Cancelled | Waited::Late => None,
+        }
+    }
+
+    /// As [`wait`](Self::wait), but not beyond `until`.
+    pub fn wait_until(&self, cancel: &Cancel, until: Option<Instant>) -> Waited {
         let mut core = self.lock();
         loop {
             if cancel.is_cancelled() {
-                return None;
+                return Waited::Cancelled;
             }
-            let verdict = core.judge(Instant::now());
-            if verdict.is_some() {
-                return verdict;
+            let now = Instant::now();
+            if let Some(verdict) = core.judge(now) {
+                return Waited::Verdict(verdict);
             }
-            core = self.decided.wait_timeout(core, POLL).unwrap_or_else(PoisonError::into_inner).0;
+            let left = until.map_or(POLL, |until| until.saturating_duration_since(now).min(POLL));
+            if left.is_zero() {
+                return Waited::Late;
+            }
+            core = self.decided.wait_timeout(core, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// What it judges by.
+    pub fn rules(&self) -> Rules {
+        self.lock().rules
     }
 
     /// How it stands now.

@@ -5,6 +5,7 @@
 
 pub mod bundles;
 pub mod rig;
+pub mod swap_rig;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};

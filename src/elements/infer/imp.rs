@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -19,16 +20,22 @@ use gst_video::prelude::*;
 use gst_video::{VideoInfo, VideoOrientationMethod};
 
 use super::properties::{Region, SPECS, Settings, stats};
+use super::swap::{Swaps, swap_model};
+use super::trials::OnUnusable;
 use crate::analysis::{Analysis, Flushing, Input, LatencyBound, Outcome, Ticket, Times};
+use crate::bundle::sign;
 use crate::engine::runtime::{self, Severity};
 use crate::frame::{FrameInfo, Orientation, View};
 use crate::gstutil::{frame, lock, pad_templates, report_flow_at_eos, time};
 use crate::meta;
+use crate::model::ladder::{Climb, Failed, climb};
 use crate::model::{Model, ModelError};
 use crate::pre::MAX_SIDE;
 use crate::result::{AbsentReason, Freshness};
+use crate::store::Store;
+use crate::swap::{Cause, Order};
 
-static CAT: LazyLock<gst::DebugCategory> =
+pub(super) static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("vigilinfer", gst::DebugColorFlags::empty(), Some("Vigil inference")));
 
 static RUNTIME_CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -45,7 +52,7 @@ struct Stream {
 /// See [`super::Infer`].
 #[derive(Default)]
 pub struct Infer {
-    settings: Mutex<Settings>,
+    pub(super) settings: Mutex<Settings>,
     stream: Mutex<Option<Stream>>,
     /// How the stream's tags say that its pictures are turned.
     tagged: Mutex<Orientation>,
@@ -56,7 +63,8 @@ pub struct Infer {
     /// A flush, a start and a stop may come from three threads at once: a pause that overlapped a start would wait for
     /// a task that waits for frames.
     task: Mutex<()>,
-    analysis: Arc<Analysis<gst::Buffer>>,
+    pub(super) analysis: Arc<Analysis<gst::Buffer>>,
+    pub(super) swaps: Swaps,
     /// The engine failed on the last analysed frame.
     failing: AtomicBool,
     /// The delay that latency queries are told.
@@ -88,16 +96,27 @@ fn load_error(error: &ModelError) -> gst::ErrorMessage {
 }
 
 impl Infer {
-    fn load(&self) -> Result<Arc<Model>, gst::ErrorMessage> {
+    /// Loads the model that is set, or the first one below it that can be used; with what was loaded, as a user would
+    /// write it. `None` where the element may run without.
+    fn load(&self) -> Result<Option<(Arc<Model>, String)>, gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let request = settings.request().ok_or_else(|| {
+        let mut request = settings.request().ok_or_else(|| {
             gst::error_msg!(
                 gst::ResourceError::Settings,
                 ("No model is set: set the property model to a bundle, a .onnx file or the name of an installed bundle")
             )
         })?;
+        request.keys = sign::configured_keys(settings.trials.public_keys.as_deref())
+            .map_err(|e| gst::error_msg!(gst::ResourceError::Settings, ("{e}")))?;
         runtime::set_log_sink(forward_runtime_log);
-        let model = Arc::new(Model::load(&request).map_err(|e| load_error(&e))?);
+        let previous = |model: &str| Store::default_place().and_then(|store| store.instead_of(model));
+        let Climb { model, name, failed, .. } = match climb(&request, &previous, settings.trials.fallback()) {
+            Ok(climb) => climb,
+            Err(failed) => return self.without_model(settings.trials.on_unusable, &failed).map(|()| None),
+        };
+        for (_, name, error) in &failed {
+            gst::element_imp_warning!(self, gst::ResourceError::NotFound, ("{name} cannot be used: {error}"));
+        }
         gst::info!(
             CAT,
             imp = self,
@@ -112,13 +131,25 @@ impl Infer {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Settings,
-                (
-                    "{} does not say what its classes are called: they are class 0, class 1, … Name them in a bundle",
-                    request.model
-                )
+                ("{name} does not say what its classes are called: they are class 0, class 1, … Name them in a bundle")
             );
         }
-        Ok(model)
+        Ok(Some((Arc::new(model), name)))
+    }
+
+    /// No model can be used: the one that was asked for says why.
+    fn without_model(&self, then: OnUnusable, failed: &[Failed]) -> Result<(), gst::ErrorMessage> {
+        let Some((_, _, first)) = failed.first() else { return Ok(()) };
+        if then == OnUnusable::Error {
+            return Err(load_error(first));
+        }
+        let text = failed.iter().map(|(_, name, error)| format!("{name}: {error}")).collect::<Vec<_>>().join("; ");
+        gst::element_imp_warning!(
+            self,
+            gst::ResourceError::NotFound,
+            ("No model can be used, and frames pass without analysis: {text}")
+        );
+        Ok(())
     }
 
     fn apply_settings(&self) {
@@ -236,11 +267,15 @@ impl Infer {
     fn report(&self, outcome: &Outcome<gst::Buffer>) {
         let frame = outcome.result.frame;
         let failure = match (&outcome.error, outcome.result.freshness) {
-            (Some(error), _) => format!("The model failed on frame {frame}: {error}"),
+            (Some(error), _) => {
+                self.swaps.note(self, true);
+                format!("The model failed on frame {frame}: {error}")
+            }
             (None, Freshness::Absent(AbsentReason::BadFrame)) => {
                 format!("Frame {frame} cannot be read: its planes are too small, or a side is over {MAX_SIDE} pixels")
             }
             (None, Freshness::Fresh) if outcome.looked => {
+                self.swaps.note(self, false);
                 if self.failing.swap(false, Ordering::Relaxed) {
                     let content = gst::Structure::builder("vigil-infer")
                         .field("state", "recovered")
@@ -317,27 +352,54 @@ impl ObjectSubclass for Infer {
 }
 
 impl ObjectImpl for Infer {
+    fn constructed(&self) {
+        self.parent_constructed();
+        self.swaps.attach(&self.obj());
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         SPECS.as_slice()
     }
 
     fn signals() -> &'static [glib::subclass::Signal] {
         static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
-            vec![glib::subclass::Signal::builder("result").param_types([gst::Structure::static_type()]).build()]
+            let swap = glib::subclass::Signal::builder("swap-model")
+                .param_types([String::static_type(), gst::Structure::static_type()])
+                .return_type::<u64>()
+                .action()
+                .class_handler(|args| Some(swap_model(args).to_value()));
+            let result = glib::subclass::Signal::builder("result").param_types([gst::Structure::static_type()]);
+            vec![result.build(), swap.build()]
         });
         SIGNALS.as_slice()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        if !lock(&self.settings).set(pspec.name(), value) {
+        let (fits, wanted) = {
+            let mut settings = lock(&self.settings);
+            let before = settings.model.clone();
+            let fits = settings.set(pspec.name(), value);
+            (fits, settings.model.clone().filter(|model| !model.is_empty() && before.as_ref() != Some(model)))
+        };
+        if !fits {
             gst::warning!(CAT, imp = self, "property {} got a value of another type", pspec.name());
         }
-        self.apply_settings();
+        match (pspec.name(), wanted) {
+            // Before the element runs this does nothing: the start loads what is set.
+            ("model", Some(model)) => drop(self.swaps.request(Order::new(model, Cause::Property))),
+            ("shadow-model", _) => self.swaps.shadow_changed(),
+            _ => self.apply_settings(),
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => stats(&self.analysis.stats(), self.analysis.slot().get().as_deref()).to_value(),
+            "stats" => {
+                let mut stats = stats(&self.analysis.stats(), self.analysis.slot().get().as_deref());
+                self.swaps.add_stats(&mut stats);
+                stats.to_value()
+            }
+            "swap-history" => self.swaps.history().to_value(),
             name => lock(&self.settings).get(name).unwrap_or_else(|| glib::Value::from_type(pspec.value_type())),
         }
     }
@@ -365,6 +427,7 @@ impl ElementImpl for Infer {
 
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         if transition == gst::StateChange::PausedToReady {
+            self.swaps.stop();
             // Wakes the streaming thread and the task for good, so that the pads can be deactivated.
             self.analysis.stop();
         }
@@ -386,18 +449,22 @@ impl BaseTransformImpl for Infer {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let model = self.load()?;
+        let (model, name) = self.load()?.unzip();
         // Two runs side by side share the memory's bandwidth, so a run takes longer than alone.
-        let guess = u64::try_from(model.run_time().as_nanos()).unwrap_or(u64::MAX).saturating_mul(2);
+        let run_time = model.as_ref().map_or(Duration::ZERO, |model| model.run_time());
+        let guess = u64::try_from(run_time.as_nanos()).unwrap_or(u64::MAX).saturating_mul(2);
         *lock(&self.latency) = LatencyBound::new(guess);
         self.failing.store(false, Ordering::Relaxed);
         self.lonely.store(false, Ordering::Relaxed);
         *lock(&self.flow) = None;
-        self.analysis.slot().replace(Some(model));
+        self.analysis.slot().replace(model);
         self.apply_settings();
-        let _task = lock(&self.task);
-        self.analysis.restart();
-        self.start_task();
+        {
+            let _task = lock(&self.task);
+            self.analysis.restart();
+            self.start_task();
+        }
+        self.swaps.start(self, &name.unwrap_or_default());
         Ok(())
     }
 
@@ -433,6 +500,9 @@ impl BaseTransformImpl for Infer {
 
     fn sink_event(&self, event: gst::Event) -> bool {
         use gst::EventView;
+        if self.take_order(&event) {
+            return true;
+        }
         match event.view() {
             EventView::FlushStart(_) => {
                 self.analysis.flush();
@@ -468,6 +538,9 @@ impl BaseTransformImpl for Infer {
     }
 
     fn src_event(&self, event: gst::Event) -> bool {
+        if self.take_order(&event) {
+            return true;
+        }
         if let gst::EventView::Reconfigure(_) = event.view() {
             // Downstream has been linked again.
             self.revive_after(gst::FlowError::NotLinked);

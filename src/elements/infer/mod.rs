@@ -13,7 +13,37 @@
 //! are looked at on every frame. Only fresh results are looked at: a held or predicted box may lie beside its object.
 //!
 //! `model` names a bundle folder, a `.vigil` archive, a bare `.onnx` file, or an installed bundle; see `docs/bundles.md`.
-//! It is loaded on the way to PAUSED. What cannot be loaded, and a `provider` that is absent, is one ERROR that says why.
+//! It is loaded on the way to PAUSED: the bundle's variants in their order, else the release before it in the store, else
+//! `fallback-model`. What cannot be loaded, and a `provider` that is absent, is one ERROR that says why, or with
+//! `on-unusable=pass` one WARNING, and frames pass as `absent` (`no-model`) until there is a model.
+//!
+//! # Another model while video runs
+//!
+//! Set `model`, emit `swap-model`, or send the event `vigil-swap-model`: all do the same. The new model is read, its digests and
+//! its signature are checked, another process loads it and lets it look at the bundle's reference pictures, and only then it takes
+//! the old one's place, between two frames, with its labels, thresholds, input size and decoder. No frame waits for that. Then it is on
+//! probation: it is watched for errors, impossible numbers and slowness, and compared with the old model on a sample of the frames.
+//! If it breaks a rule the old one is back with the next frame, which nobody needs to ask for. Each phase is a message `vigil-model`. A
+//! second request takes the first one's place; a model on probation is rolled back by it. `docs/models.md` has the whole life of a model.
+//!
+//! - The action signal `swap-model` takes the model (as the property does) and a structure with options, or NULL, and returns the
+//!   request's number, or 0 if the element does not run: then the model is what it starts with.
+//! - The event `vigil-swap-model` (custom, in either direction) has the field `model`, the options, and `element`, the name of the
+//!   only element that is meant; without it the first `vigilinfer` on its way takes it. An application message of the same name and
+//!   fields is relayed by sending its structure as an event into the pipeline.
+//! - Options: `provider` (string), `shadow` (boolean: looks at live frames beside the active model first), `probation-time`
+//!   (unsigned 64 bit, nanoseconds), `probation-frames` (unsigned 64 bit).
+//! - `model=NAME` of the store follows it: when `vigil bundle use` proposes another release, it is tried here, and becomes the
+//!   store's current one when it is confirmed.
+//!
+//! With `shadow-model` a second model looks at a sample of the frames, within `shadow-cpu`, and nobody gets its answers: they
+//! are compared with the active model's, and reported as messages `vigil-shadow` and in `stats`. With `shadow-promote` a model that keeps to
+//! the rules takes the active one's place.
+//!
+//! A model that fails on every frame for `fallback-after` is replaced by the next variant of its bundle, the release before it in
+//! the store, or `fallback-model`.
+//!
+//! # Engines
 //!
 //! A run that takes longer than `engine-timeout` is cut. Its frame goes on as `absent` (`deadline`), the next ones are analysed
 //! again. A run that does not heed that is abandoned: another thread takes over, and an element that starts later gets an
@@ -58,6 +88,15 @@
 //!   `since` (if absent; nanoseconds since 1970 UTC, left out if unknown), `model`, `release`, `digest`, and the lists
 //!   `objects` (`id`, `label`, `class-id`, `confidence`, `x`, `y`, `width`, `height`, and where there are any `track`,
 //!   `parent`, `attributes`, `keypoints`, `corners`) and `classes` (`label`, `class-id`, `confidence`).
+//! - Element message `vigil-model` for each phase of a swap: `request-id`, `phase` (`requested`, `staged`, `verified`, `loaded`,
+//!   `proven`, `shadowed`, `activated`, `probation`, `confirmed`, `rejected`, `rolled-back`), `cause` (`property`, `signal`, `event`,
+//!   `store`, `shadow`, `fallback`), `reason` (where it ended otherwise than well), `text`, `new-model` (what was asked for), `old-name`,
+//!   `old-release`, `old-digest`, `new-name`, `new-release`, `new-digest` (of the whole bundles; as far as they are known), `elapsed` and
+//!   `phase-time` (nanoseconds), `utc` (nanoseconds since 1970 UTC). `swap-history` has the last 32.
+//! - Element message `vigil-shadow` every `shadow-report` while a shadow model looks at frames: `request-id`, and the figures that `stats`
+//!   has with `shadow-` before them: `samples`, `matched`, `class-changes`, `missed` (only the active model found it), `extra`,
+//!   `agreement` (0..1), `score-shift` (new less old), `frames`, `errors`, `non-finite`, `run-median`, `run-p99`, and the active model's
+//!   `active-run-median`, `active-run-p99` (nanoseconds).
 //! - LATENCY when frames take longer than before. Frames on which the model failed do not count.
 //!
 //! The signal `result` carries the same structure as `vigil-result`, if `emit-signals` is on. It is emitted from the
@@ -87,6 +126,8 @@
 mod imp;
 mod isolation;
 mod properties;
+mod swap;
+mod trials;
 
 use glib::prelude::*;
 

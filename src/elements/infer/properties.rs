@@ -8,6 +8,7 @@ use glib::prelude::*;
 use gst_video::VideoOrientationMethod;
 
 use super::isolation::{self, Process};
+use super::trials::{self, Trials};
 use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
 use crate::cascade::Rules;
 use crate::engine::lanes;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub ort_library: Option<String>,
     pub engine_timeout: u64,
     pub process: Process,
+    /// What a new model must prove, and what there is below it.
+    pub trials: Trials,
     pub interval: u32,
     pub when_busy: Busy,
     pub confidence: f32,
@@ -73,6 +76,7 @@ impl Default for Settings {
             ort_library: None,
             engine_timeout: 10_000_000_000,
             process: Process::default(),
+            trials: Trials::default(),
             interval: 0,
             when_busy: Busy::default(),
             confidence: -1.0,
@@ -92,8 +96,13 @@ impl Default for Settings {
 impl Settings {
     /// What to load; `None` without a model.
     pub fn request(&self) -> Option<Request> {
-        Some(Request {
-            model: self.model.clone().filter(|m| !m.is_empty())?,
+        self.model.clone().filter(|m| !m.is_empty()).map(|model| self.request_for(model))
+    }
+
+    /// What to load for another model than the one that is set.
+    pub fn request_for(&self, model: String) -> Request {
+        Request {
+            model,
             provider: self.provider.clone(),
             threads: self.threads as usize,
             lanes: self.max_in_flight as usize,
@@ -101,7 +110,7 @@ impl Settings {
             batch: self.inference_region == Region::Objects,
             isolation: self.process.request(),
             ..Request::default()
-        })
+        }
     }
 
     /// How frames are analysed with an engine of `lanes` lanes.
@@ -154,7 +163,7 @@ impl Settings {
             "object-max" => value.get::<u32>().map(|v| self.rules.most = v as usize).is_ok(),
             "reinfer-time" => store(&mut self.rules.again_ns, value),
             "reinfer-growth" => store(&mut self.rules.growth, value),
-            name => self.process.set(name, value),
+            name => self.process.set(name, value) || self.trials.set(name, value),
         }
     }
 
@@ -184,7 +193,7 @@ impl Settings {
             "object-max" => u32::try_from(self.rules.most).unwrap_or(u32::MAX).to_value(),
             "reinfer-time" => self.rules.again_ns.to_value(),
             "reinfer-growth" => self.rules.growth.to_value(),
-            name => return self.process.get(name),
+            name => return self.process.get(name).or_else(|| self.trials.get(name)),
         })
     }
 }
@@ -193,6 +202,7 @@ impl Settings {
 pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
     let mut specs = engine_specs();
     specs.extend(isolation::specs());
+    specs.extend(trials::specs());
     specs.extend(frame_specs());
     specs.extend(object_specs());
     specs
@@ -204,8 +214,8 @@ fn engine_specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("model")
             .nick("Model")
-            .blurb("Bundle folder, .vigil archive, .onnx file, or the name of an installed bundle")
-            .mutable_ready()
+            .blurb("Bundle folder, .vigil archive, .onnx file, or the name of an installed bundle (NAME or NAME@RELEASE); one that is set while frames flow is proven before it takes the old one's place")
+            .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("provider")
             .nick("Execution provider")
@@ -292,6 +302,11 @@ fn frame_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb("Counts of frames and times of each stage in nanoseconds, since the element was made")
+            .read_only()
+            .build(),
+        gst::ParamSpecArray::builder("swap-history")
+            .nick("Swap history")
+            .blurb("The last 32 messages vigil-model, oldest first")
             .read_only()
             .build(),
     ]

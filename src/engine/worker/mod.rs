@@ -109,6 +109,10 @@ impl Engine for Remote {
         self.loaded.lanes
     }
 
+    fn threads_per_run(&self) -> usize {
+        self.inner.options.threads_per_run()
+    }
+
     fn io(&self, input_shapes: &[Vec<usize>]) -> Io {
         let mut io = Io::new(&self.loaded.spec, input_shapes);
         // Where there is no shared memory now, a run asks again and says so.

@@ -79,7 +79,7 @@ pub(super) type Finder = Box<dyn Fn() -> Result<PathBuf, EngineError> + Send + S
 /// What the supervisor's thread and the engine share.
 pub(super) struct Inner {
     find: Finder,
-    options: Options,
+    pub(super) options: Options,
     weights: OwnedFd,
     status: Mutex<Status>,
     changed: Condvar,

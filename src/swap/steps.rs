@@ -1,0 +1,296 @@
+//! The way of one request, from the bundle's files to a model that has proved itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::order::{Order, Terms};
+use super::phase::{Cause, Phase, Reason};
+use super::prove::prove;
+use super::record::{Identity, Record};
+use super::refusal::Refusal;
+use super::rules::Rules;
+use super::swapper::Shared;
+use super::trial::{Trial, Verdict, Waited};
+use crate::analysis::{Companion, Role};
+use crate::bundle::ModelSource;
+use crate::cancel::Cancel;
+use crate::model::{Background, Model, Request};
+
+/// Least niceness of the process that proves a model.
+const NICENESS: u8 = 10;
+/// The old model looks at each of so many frames during probation, at most.
+const PROBATION_EVERY: u32 = 5;
+/// Most processors that it may keep busy then.
+const PROBATION_CPU: f32 = 0.25;
+
+/// How far a request is.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    record: Record,
+    begun: Instant,
+    last: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(request: u64, order: &Order) -> Self {
+        let now = Instant::now();
+        let record = Record {
+            request,
+            phase: Phase::Requested,
+            cause: order.cause,
+            reason: None,
+            text: String::new(),
+            model: order.model.clone(),
+            old: None,
+            new: None,
+            elapsed: Duration::ZERO,
+            took: Duration::ZERO,
+            utc_ns: 0,
+        };
+        Self { record, begun: now, last: now }
+    }
+
+    pub(super) fn request(&self) -> u64 {
+        self.record.request
+    }
+
+    /// The request is taken.
+    pub(super) fn begin(&mut self, shared: &Shared, order: &Order) {
+        self.record.old = shared.host().current().map(|model| Identity::of(model.bundle()));
+        self.tell(shared, Phase::Requested, order.describe());
+    }
+
+    fn enter(&mut self, phase: Phase, text: String) {
+        let now = Instant::now();
+        let record = &mut self.record;
+        (record.phase, record.text) = (phase, text);
+        (record.elapsed, record.took) = (now - self.begun, now - self.last);
+        record.utc_ns = utc_ns();
+        self.last = now;
+    }
+
+    fn tell(&mut self, shared: &Shared, phase: Phase, text: String) {
+        self.enter(phase, text);
+        shared.tell(&self.record);
+    }
+
+    /// The request ends.
+    fn end(&mut self, shared: &Shared, order: &Order, phase: Phase, reason: Option<Reason>, text: String) {
+        self.record.reason = reason;
+        self.enter(phase, text);
+        shared.host().settled(order, &self.record);
+        shared.tell(&self.record);
+    }
+
+    /// The request ends before its model looked at a frame.
+    pub(super) fn refuse(&mut self, shared: &Shared, order: &Order, reason: Reason, text: String) {
+        self.end(shared, order, Phase::Rejected, Some(reason), text);
+    }
+}
+
+fn utc_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Carries a request out, to its end.
+pub(super) fn carry_out(shared: &Shared, progress: &mut Progress, order: &Order, cancel: &Cancel, epoch: u64) {
+    Steps { shared, progress, order, cancel, epoch, terms: shared.host().terms() }.run();
+}
+
+/// Threads that one run has where several run side by side: the proof runs one at a time, and should take as long.
+fn threads_of_a_run(request: &Request) -> usize {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = if request.threads == 0 { all } else { request.threads };
+    let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
+    threads / lanes
+}
+
+struct Steps<'a> {
+    shared: &'a Shared,
+    progress: &'a mut Progress,
+    order: &'a Order,
+    cancel: &'a Cancel,
+    epoch: u64,
+    terms: Terms,
+}
+
+impl Steps<'_> {
+    fn run(&mut self) {
+        match self.prepare() {
+            Ok(Some(model)) => self.activate(model),
+            Ok(None) => {
+                let text = "this very model is active already".into();
+                self.progress.end(self.shared, self.order, Phase::Confirmed, Some(Reason::Unchanged), text);
+            }
+            Err(refusal) => {
+                let (reason, text) = self.explain(refusal);
+                self.progress.refuse(self.shared, self.order, reason, text);
+            }
+        }
+    }
+
+    fn explain(&self, refusal: Refusal) -> (Reason, String) {
+        match refusal {
+            Refusal::Bad(reason, text) => (reason, text),
+            Refusal::Cancelled => {
+                let (reason, text) = self.shared.why_cancelled(self.epoch);
+                (reason, text.into())
+            }
+        }
+    }
+
+    fn tell(&mut self, phase: Phase, text: String) -> Result<(), Refusal> {
+        self.progress.tell(self.shared, phase, text);
+        if self.cancel.is_cancelled() { Err(Refusal::Cancelled) } else { Ok(()) }
+    }
+
+    /// Everything before activation; `None` if there is nothing to do.
+    fn prepare(&mut self) -> Result<Option<Arc<Model>>, Refusal> {
+        let request = self.shared.host().request(self.order).map_err(|(reason, text)| Refusal::Bad(reason, text))?;
+        let source = ModelSource::open(&request.model)?.stage()?;
+        let (name, release, digest) = source.identity();
+        self.progress.record.new = Some(Identity { name, release, digest });
+        self.tell(Phase::Staged, "its files are in memory".into())?;
+        let signer = source.check_signature(&request.keys)?;
+        let signed = signer.map_or_else(|| "not signed".into(), |key| format!("signed with the key {key}"));
+        self.tell(Phase::Verified, format!("digests and format are right, {signed}"))?;
+        if self.is_active() {
+            return Ok(None);
+        }
+        let request = Request {
+            background: Some(Background { limit: self.terms.load_limit, cancel: self.cancel.clone() }),
+            ..request
+        };
+        self.try_out(source.clone(), &request)?;
+        let model = Arc::new(Model::from_source(source, &request)?);
+        if self.order.shadow {
+            self.shadow(&model)?;
+        }
+        if self.cancel.is_cancelled() { Err(Refusal::Cancelled) } else { Ok(Some(model)) }
+    }
+
+    /// Whether the active model is the very one that is asked for, in the same variant.
+    fn is_active(&self) -> bool {
+        let same = |model: &Arc<Model>| Some(Identity::of(model.bundle())) == self.progress.record.new;
+        self.order.without.is_empty()
+            && self.order.provider.is_none()
+            && self.shared.host().current().as_ref().is_some_and(same)
+    }
+
+    /// Loads the model in a process of its own, and lets it look at its reference pictures there.
+    fn try_out(&mut self, source: ModelSource, request: &Request) -> Result<(), Refusal> {
+        let threads = threads_of_a_run(request);
+        let mut isolated = request.isolation.clone().unwrap_or_default();
+        isolated.niceness = isolated.niceness.max(NICENESS);
+        let own = Request { threads, lanes: 1, isolation: Some(isolated), ..request.clone() };
+        let model = Model::from_source(source, &own)?;
+        let run = model.run_time();
+        self.tell(Phase::Loaded, format!("loaded on {} in a process of its own, {run:.1?} a run", model.provider()))?;
+        let text = match prove(&model, self.cancel)? {
+            None => "the bundle has no reference set: nothing was proven".into(),
+            Some(proof) => proof.to_string(),
+        };
+        drop(model);
+        self.tell(Phase::Proven, text)
+    }
+
+    /// Lets the model look at live frames beside the active one, until its rules say that it may go on.
+    fn shadow(&mut self, model: &Arc<Model>) -> Result<(), Refusal> {
+        let rules = Rules::shadow(model.bundle(), &self.terms.shadow);
+        let trial = Trial::new(rules, Instant::now());
+        let host = self.shared.host();
+        let companion = Companion {
+            model: Arc::clone(model),
+            role: Role::New,
+            trial: Arc::clone(&trial),
+            cpu: self.terms.shadow_cpu,
+            every: 1,
+        };
+        host.accompany(Some(companion));
+        let outcome = self.follow(&trial);
+        host.accompany(None);
+        host.report(self.progress.request(), &trial.report());
+        outcome
+    }
+
+    /// Reports how a shadow run goes, until its rules say that the model may go on. Where nothing is to come of it, a model
+    /// that has been judged goes on beside the active one, until somebody ends it.
+    fn follow(&mut self, trial: &Trial) -> Result<(), Refusal> {
+        let promotes = self.order.cause != Cause::Shadow || self.terms.promote;
+        loop {
+            let until = Some(Instant::now() + self.terms.report_every);
+            match trial.wait_until(self.cancel, until) {
+                Waited::Late => self.shared.host().report(self.progress.request(), &trial.report()),
+                Waited::Cancelled => return Err(Refusal::Cancelled),
+                Waited::Verdict(Verdict::Failed(reason, text)) if promotes => return Err(Refusal::Bad(reason, text)),
+                Waited::Verdict(verdict) => {
+                    let text = match verdict {
+                        Verdict::Passed => trial.report().to_string(),
+                        Verdict::Failed(reason, text) => format!("{}: {text}", reason.as_str()),
+                    };
+                    self.tell(Phase::Shadowed, text)?;
+                    if promotes {
+                        return Ok(());
+                    }
+                    break;
+                }
+            }
+        }
+        loop {
+            self.shared.host().report(self.progress.request(), &trial.report());
+            if self.cancel.wait(self.terms.report_every) {
+                return Err(Refusal::Cancelled);
+            }
+        }
+    }
+
+    /// Puts the model in its place and watches it.
+    fn activate(&mut self, model: Arc<Model>) {
+        let host = self.shared.host();
+        let old = host.current();
+        let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
+        let watched = rules.is_watched();
+        let trial = Trial::new(rules, Instant::now());
+        if !host.activate(Some(Arc::clone(&model))) {
+            let (reason, text) = self.explain(Refusal::Cancelled);
+            return self.progress.refuse(self.shared, self.order, reason, text);
+        }
+        self.progress.tell(self.shared, Phase::Activated, format!("it looks at frames on {}", model.provider()));
+        let verdict = if watched { self.probation(&trial, old.as_ref()) } else { Some(Verdict::Passed) };
+        host.accompany(None);
+        host.watch(None);
+        match verdict {
+            Some(Verdict::Passed) => {
+                let text = if watched { trial.report().to_string() } else { "there is no probation".into() };
+                drop(old);
+                self.progress.end(self.shared, self.order, Phase::Confirmed, None, text);
+            }
+            Some(Verdict::Failed(reason, text)) => self.roll_back(old, reason, text),
+            None => {
+                let (reason, text) = self.explain(Refusal::Cancelled);
+                self.roll_back(old, reason, text);
+            }
+        }
+    }
+
+    fn probation(&mut self, trial: &Arc<Trial>, old: Option<&Arc<Model>>) -> Option<Verdict> {
+        self.shared.host().watch(Some(Arc::clone(trial)));
+        self.progress.tell(self.shared, Phase::Probation, trial.rules().to_string());
+        if let Some(old) = old {
+            self.shared.host().accompany(Some(Companion {
+                model: Arc::clone(old),
+                role: Role::Old,
+                trial: Arc::clone(trial),
+                cpu: PROBATION_CPU,
+                every: PROBATION_EVERY,
+            }));
+        }
+        trial.wait(self.cancel)
+    }
+
+    fn roll_back(&mut self, old: Option<Arc<Model>>, reason: Reason, text: String) {
+        let _ = self.shared.host().activate(old);
+        self.progress.end(self.shared, self.order, Phase::RolledBack, Some(reason), text);
+    }
+}

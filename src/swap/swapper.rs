@@ -1,0 +1,255 @@
+//! An element's requests: taken at once, carried out one after the other by a thread of their own.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::order::{Host, Order};
+use super::phase::{Cause, Phase, Reason};
+use super::record::{History, Record};
+use super::steps::{Progress, carry_out};
+use crate::cancel::Cancel;
+
+/// A request that waits for the thread.
+struct Pending {
+    progress: Progress,
+    order: Order,
+}
+
+/// The request that the thread is at.
+struct Running {
+    number: u64,
+    cancel: Cancel,
+    /// Nobody asked for it in particular: it is what the host wants to be done meanwhile.
+    standing: bool,
+}
+
+#[derive(Default)]
+struct State {
+    /// Requests so far.
+    requests: u64,
+    pending: Option<Pending>,
+    running: Option<Running>,
+    /// There is a thread, and it looks for work before it ends.
+    working: bool,
+    /// What the host wants to be done may have changed.
+    look: bool,
+    open: bool,
+    /// Closed so often: a thread of an earlier epoch has nothing to say any more.
+    epoch: u64,
+    history: History,
+    last: Option<(u64, Phase)>,
+}
+
+pub(super) struct Shared {
+    host: Arc<dyn Host>,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn host(&self) -> &dyn Host {
+        self.host.as_ref()
+    }
+
+    /// Keeps a record and passes it on.
+    pub(super) fn tell(&self, record: &Record) {
+        {
+            let mut state = self.lock();
+            state.history.push(record);
+            state.last = Some((record.request, record.phase));
+        }
+        self.host.tell(record);
+    }
+
+    /// Why a request of that epoch was cancelled.
+    pub(super) fn why_cancelled(&self, epoch: u64) -> (Reason, &'static str) {
+        let state = self.lock();
+        if state.open && state.epoch == epoch {
+            (Reason::Superseded, "a later request took its place")
+        } else {
+            (Reason::Stopped, "the element was stopped")
+        }
+    }
+
+    /// What a thread of that epoch does next; `None`: it ends.
+    fn next(&self, epoch: u64) -> Option<(Pending, Cancel)> {
+        let begin = |state: &mut State, pending: Pending, standing: bool| {
+            let (cancel, number) = (Cancel::default(), pending.progress.request());
+            state.running = Some(Running { number, cancel: cancel.clone(), standing });
+            Some((pending, cancel))
+        };
+        loop {
+            {
+                let mut state = self.lock();
+                if state.epoch != epoch {
+                    return None;
+                }
+                state.running = None;
+                state.look = false;
+                if let Some(pending) = state.pending.take() {
+                    return begin(&mut state, pending, false);
+                }
+            }
+            let standing = self.host.standing();
+            let mut state = self.lock();
+            if state.epoch != epoch {
+                return None;
+            }
+            if state.pending.is_some() || state.look {
+                continue;
+            }
+            let Some(order) = standing else {
+                state.working = false;
+                return None;
+            };
+            state.requests += 1;
+            let pending = Pending { progress: Progress::new(state.requests, &order), order };
+            return begin(&mut state, pending, true);
+        }
+    }
+
+    fn work(&self, epoch: u64) {
+        while let Some((Pending { mut progress, order }, cancel)) = self.next(epoch) {
+            if order.cause == Cause::Shadow {
+                progress.begin(self, &order);
+            }
+            carry_out(self, &mut progress, &order, &cancel, epoch);
+        }
+    }
+}
+
+/// Takes an element's requests for another model and carries them out.
+pub struct Swapper {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Swapper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Swapper").finish_non_exhaustive()
+    }
+}
+
+impl Swapper {
+    /// One that takes nothing until [`open`](Self::open).
+    pub fn new(host: Arc<dyn Host>) -> Self {
+        Self { shared: Arc::new(Shared { host, state: Mutex::default() }) }
+    }
+
+    /// Takes requests from now on.
+    pub fn open(&self) {
+        self.shared.lock().open = true;
+        self.look_again();
+    }
+
+    /// Gives up what is under way, and takes nothing more. Does not wait: what a thread still has in hand it lets go.
+    pub fn close(&self) {
+        let (pending, running) = {
+            let mut state = self.shared.lock();
+            (state.open, state.working) = (false, false);
+            state.epoch += 1;
+            (state.pending.take(), state.running.take())
+        };
+        if let Some(running) = running {
+            running.cancel.cancel();
+        }
+        if let Some(Pending { mut progress, order }) = pending {
+            progress.refuse(&self.shared, &order, Reason::Stopped, "the element was stopped".into());
+        }
+    }
+
+    /// Takes a request, in place of one that waits or is under way; its number. `None` while the swapper is closed.
+    pub fn request(&self, order: Order) -> Option<u64> {
+        let number = {
+            let mut state = self.shared.lock();
+            if !state.open {
+                return None;
+            }
+            state.requests += 1;
+            state.requests
+        };
+        let mut progress = Progress::new(number, &order);
+        progress.begin(&self.shared, &order);
+        let (replaced, cancel) = {
+            let mut state = self.shared.lock();
+            let later = state.pending.as_ref().map(|p| p.progress.request());
+            let later = later.max(state.running.as_ref().filter(|r| !r.standing).map(|r| r.number));
+            let own = Pending { progress, order };
+            // Another one may have come between.
+            let replaced = if !state.open || later > Some(number) { Some(own) } else { state.pending.replace(own) };
+            (replaced, state.running.as_ref().filter(|r| r.number < number).map(|r| r.cancel.clone()))
+        };
+        if let Some(cancel) = cancel {
+            cancel.cancel();
+        }
+        if let Some(Pending { mut progress, order }) = replaced {
+            progress.refuse(&self.shared, &order, Reason::Superseded, "a later request took its place".into());
+        }
+        self.start();
+        Some(number)
+    }
+
+    /// Looks whether what the host wants to be done meanwhile has changed; what is under way for it begins anew.
+    pub fn look_again(&self) {
+        let (standing, idle) = {
+            let mut state = self.shared.lock();
+            state.look = true;
+            let standing = state.running.as_ref().filter(|r| r.standing).map(|r| r.cancel.clone());
+            (standing, !state.working)
+        };
+        if let Some(cancel) = standing {
+            cancel.cancel();
+        }
+        // Most elements want nothing, and need no thread to find that out.
+        if idle && self.shared.host.standing().is_some() {
+            self.start();
+        }
+    }
+
+    /// The last records, and what became of all requests.
+    pub fn history(&self) -> History {
+        self.shared.lock().history.clone()
+    }
+
+    /// Whether no request is under way; what the host wants to be done meanwhile is none.
+    pub fn is_idle(&self) -> bool {
+        let state = self.shared.lock();
+        state.pending.is_none() && state.running.as_ref().is_none_or(|running| running.standing)
+    }
+
+    /// Number and phase of the last record.
+    pub fn last(&self) -> Option<(u64, Phase)> {
+        self.shared.lock().last
+    }
+
+    fn start(&self) {
+        let epoch = {
+            let mut state = self.shared.lock();
+            if state.working || !state.open {
+                return;
+            }
+            state.working = true;
+            state.epoch
+        };
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().name("vigil-swap".into()).spawn(move || shared.work(epoch));
+        if let Err(error) = thread {
+            let pending = {
+                let mut state = self.shared.lock();
+                state.working = false;
+                state.pending.take()
+            };
+            if let Some(Pending { mut progress, order }) = pending {
+                let text = format!("the system gives no thread to load it: {error}");
+                progress.refuse(&self.shared, &order, Reason::Memory, text);
+            }
+        }
+    }
+}
+
+impl Drop for Swapper {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
