@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{caps, init, messages, model, result};
 use gst::prelude::*;
 use gst_check::Harness;
@@ -38,7 +40,7 @@ fn start(behind: &str) -> (Harness, gst::Bus, gst::Caps) {
     (harness, bus, caps)
 }
 
-fn next(harness: &mut Harness, caps: &gst::Caps, n: u64) -> std::sync::Arc<FrameResult> {
+fn next(harness: &mut Harness, caps: &gst::Caps, n: u64) -> Arc<FrameResult> {
     harness.push(halves(caps, n)).unwrap();
     result(&harness.pull().unwrap())
 }
@@ -180,35 +182,28 @@ fn the_mirror_carries_attributes_and_parents() {
     }
 }
 
-/// Has the model of `element` replaced, with frames going on until the swap is over.
-fn swap(
-    harness: &mut Harness,
-    bus: &gst::Bus,
-    caps: &gst::Caps,
-    element: &str,
-    model: &str,
-) -> Vec<std::sync::Arc<FrameResult>> {
+/// Has the model of `element` replaced, with frames from `n` on until one is out after the swap.
+fn swap(harness: &mut Harness, bus: &gst::Bus, (caps, n): (&gst::Caps, u64), model: &str) -> Vec<Arc<FrameResult>> {
     let bin = harness.element().unwrap().downcast::<gst::Bin>().unwrap();
+    let second = bin.by_name("second").unwrap();
+    // Objects are looked at once only: there is nothing to watch it by.
     let options =
-        gst::Structure::builder("options").field("probation-time", 0u64).field("probation-frames", 2u64).build();
-    let request: u64 = bin.by_name(element).unwrap().emit_by_name("swap-model", &[&model, &Some(options)]);
-    let begun = std::time::Instant::now();
-    let (mut results, mut n) = (Vec::new(), 100);
-    loop {
-        results.push(next(harness, caps, n));
-        n += 1;
+        gst::Structure::builder("options").field("probation-time", 0u64).field("probation-frames", 0u64).build();
+    let request: u64 = second.emit_by_name("swap-model", &[&model, &Some(options)]);
+    let (begun, mut results, mut confirmed) = (std::time::Instant::now(), Vec::new(), false);
+    while !confirmed {
         for message in messages(bus, gst::MessageType::Element) {
             let Some(said) = message.structure().filter(|s| s.get::<u64>("request-id") == Ok(request)) else {
                 continue;
             };
-            match said.get::<&str>("phase").unwrap() {
-                "confirmed" => return results,
-                "rejected" | "rolled-back" => panic!("{said}"),
-                _ => {}
-            }
+            let phase = said.get::<&str>("phase").unwrap();
+            assert!(phase != "rejected" && phase != "rolled-back", "{said}");
+            confirmed = phase == "confirmed";
         }
+        results.push(next(harness, caps, n + results.len() as u64));
         assert!(begun.elapsed() < std::time::Duration::from_secs(60), "the swap does not end");
     }
+    results
 }
 
 #[test]
@@ -222,7 +217,7 @@ fn a_second_model_that_is_replaced_leaves_nothing_behind() {
         let seen = next(&mut harness, &caps, n);
         assert!(seen.objects.iter().all(|o| answers(o).len() == 1), "{n}: {:?}", seen.objects);
     }
-    let results = swap(&mut harness, &bus, &caps, "second", &model("colors"));
+    let results = swap(&mut harness, &bus, (&caps, 5), &model("colors"));
     let made_by = |r: &FrameResult| r.secondary[0].name.clone();
     let names: std::collections::BTreeSet<String> = results.iter().map(|r| made_by(r)).collect();
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["batch", "colors"], "frames of both models");
