@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gstvigil::bundle::sign;
+use gstvigil::cancel::Cancel;
 use gstvigil::export::units::parse_size;
-use gstvigil::model::{Isolated, Model, Request};
+use gstvigil::model::Model;
 use gstvigil::store::{Entry, InstallOptions, Installed, Release, Removed, Selection, Store};
 use serde_json::{Value, json};
 
 use super::keys::KeyArgs;
+use super::prove;
 
 type Failure = Box<dyn Error>;
 
@@ -294,19 +296,14 @@ pub fn use_release(args: &UseArgs, library: Option<&Path>) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads the model in a process of its own and runs it; says in a few words what was proven.
+/// Loads the model in a process of its own and lets it look at its reference set; says in a few words what was proven.
 fn load_and_prove(path: &Path, args: &UseArgs, library: Option<&Path>) -> Result<String, Failure> {
-    let request = Request {
-        model: path.display().to_string(),
-        provider: args.provider.clone(),
-        lanes: 1,
-        ort_library: library.map(Path::to_path_buf),
-        isolation: Some(Isolated::default()),
-        ..Request::default()
-    };
-    let model = Model::load(&request)?;
-    // JOIN: swap::prove::prove(&model, &Cancel::default()) goes here; its failure is this function's error.
-    Ok(format!("loads, and runs in {:.1?} on {}", model.run_time(), model.provider()))
+    let model = Model::load(&prove::request(path, &args.provider, library))?;
+    let (run, provider) = (model.run_time(), model.provider().to_owned());
+    Ok(match prove::prove(&model, &Cancel::default())? {
+        Some(proof) => format!("{proof}, on {provider}"),
+        None => format!("loaded on {provider}, {run:.1?} a run; there is no reference set to prove it with"),
+    })
 }
 
 /// Goes back to the previous release.

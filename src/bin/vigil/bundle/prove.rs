@@ -8,7 +8,8 @@ use gstvigil::bundle::contract::Task;
 use gstvigil::cancel::Cancel;
 use gstvigil::model::{Isolated, Model, Request};
 use gstvigil::priority::NICENESS;
-use gstvigil::swap::prove::{Proof, ProofFailure, prove};
+pub use gstvigil::swap::prove::prove;
+use gstvigil::swap::prove::{Proof, ProofFailure};
 use serde_json::{Value, json};
 
 use super::locate;
@@ -31,6 +32,8 @@ pub fn request(path: &Path, provider: &str, library: Option<&Path>) -> Request {
     Request {
         model: path.display().to_string(),
         provider: provider.to_owned(),
+        // As a run of an element has them, unless it was set up otherwise: frames side by side, a thread each.
+        threads: 1,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
         isolation: Some(Isolated { niceness: NICENESS as u8, ..Isolated::default() }),
