@@ -26,11 +26,13 @@ pub struct Arguments {
     json: bool,
 }
 
-/// How a model is loaded to be proven: in a process of its own, as it is before it goes live.
+/// How a model is loaded to be proven: in a process of its own, as it is before it goes live, and with one thread for a
+/// run, as an element has it where nothing else is asked of it.
 pub fn request(path: &Path, provider: &str, library: Option<&Path>) -> Request {
     Request {
         model: path.display().to_string(),
         provider: provider.to_owned(),
+        threads: 1,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
         isolation: Some(Isolated { niceness: NICENESS as u8, ..Isolated::default() }),
