@@ -21,6 +21,7 @@ use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime}
 
 pub use super::options::Options;
 pub use crate::bundle::contract::PROVIDERS;
+use crate::priority::at_low_priority;
 
 /// A session of ONNX Runtime.
 pub struct OnnxEngine {
@@ -62,11 +63,9 @@ impl OnnxEngine {
     pub fn load(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
         lanes::check_room()?;
         let runtime = runtime::get(ort_library)?;
-        let mut options = options.clone();
-        options.threads = options.threads.max(1);
-        options.lanes = if options.provider == "cpu" { options.lanes.clamp(1, options.threads) } else { 1 };
+        let options = sound(options);
         let mut builder = builder(runtime, &options)?;
-        let session = builder.commit_from_memory(bytes).map_err(|e| EngineError::Model(first_line(&e)))?;
+        let session = builder.commit_from_memory(bytes).map_err(|e| EngineError::of_load(first_line(&e)))?;
         let spec = spec(&session)?;
         let c_names = |tensors: &[TensorSpec]| -> Result<Vec<CString>, EngineError> {
             tensors
@@ -80,6 +79,21 @@ impl OnnxEngine {
         let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
         let runs = Runs::new(options.provider != "cpu");
         Ok(Self { session, spec, names, options, runs })
+    }
+
+    /// As [`load`](Self::load), beside running video: at low priority where the session starts no threads of its own. They
+    /// would inherit the niceness, nobody could take it back, and each frame would wait for them. A session that hangs
+    /// while it is made cannot be given up: the runtime has no way to end that.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn load_beside_video(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
+        // The first load of a process starts what lives as long as the process, which must not be nice either.
+        runtime::get(ort_library)?;
+        if pool(options) > 1 || options.provider != "cpu" {
+            return Self::load(bytes, options, ort_library);
+        }
+        at_low_priority(|| Self::load(bytes, options, ort_library))
     }
 
     /// Makes the outputs that the model sizes itself into values that [`Binding`] can read.
@@ -104,6 +118,19 @@ impl OnnxEngine {
     }
 }
 
+/// The options with numbers of threads and lanes that can be.
+fn sound(options: &Options) -> Options {
+    let threads = options.threads.max(1);
+    let lanes = if options.provider == "cpu" { options.lanes.clamp(1, threads) } else { 1 };
+    Options { threads, lanes, ..options.clone() }
+}
+
+/// Threads that work on one run. Lanes bring their own thread; the rest of the budget is the pool that all of them share.
+fn pool(options: &Options) -> usize {
+    let Options { threads, lanes, .. } = sound(options);
+    threads - lanes + 1
+}
+
 /// More inputs or outputs than any model in the supported families has.
 const MAX_TENSORS: usize = 64;
 
@@ -124,12 +151,11 @@ fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuild
     let fail = |e: &dyn std::fmt::Display| EngineError::Model(first_line(e));
     let provider = provider(&options.provider)?;
     let cpu = options.provider == "cpu";
-    let pool = options.threads_per_run();
     let builder = Session::builder(&runtime.env)
         .map_err(|e| fail(&e))?
         .with_optimization_level(GraphOptimizationLevel::Level3)
         .map_err(|e| fail(&e))?
-        .with_intra_threads(pool)
+        .with_intra_threads(pool(options))
         .map_err(|e| fail(&e))?
         .with_inter_threads(1)
         .map_err(|e| fail(&e))?
@@ -249,7 +275,7 @@ impl Engine for OnnxEngine {
         }
         answer.map_err(|text| match until {
             Some(until) if cut => EngineError::Deadline(until.saturating_duration_since(start)),
-            _ => EngineError::Run(first_line(&text)),
+            _ => EngineError::of_run(first_line(&text)),
         })
     }
 

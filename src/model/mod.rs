@@ -17,6 +17,9 @@ use crate::result::ModelId;
 mod error;
 pub mod ladder;
 mod load;
+#[cfg(test)]
+mod tests;
+mod warm;
 
 pub use error::{Attempt, ModelError};
 
@@ -97,6 +100,12 @@ impl Model {
     /// As [`fake`](Self::fake), on lanes of the test.
     #[cfg(test)]
     pub fn fake_on(lanes: Arc<Lanes>) -> Self {
+        Self::try_fake(lanes, &Request::default()).unwrap()
+    }
+
+    /// As [`fake_on`](Self::fake_on), as `request` says.
+    #[cfg(test)]
+    pub fn try_fake(lanes: Arc<Lanes>, request: &Request) -> Result<Self, ModelError> {
         use crate::bundle::contract::{Align, Color, DecoderKind, Layout, OutputContract, Resize, Task};
         let input = InputContract {
             layout: Layout::Nchw,
@@ -115,7 +124,7 @@ impl Model {
         let output = OutputContract::new(DecoderKind::Yolov8);
         let path = std::path::Path::new("fake.onnx");
         let bundle = Bundle::bare(path, (String::new(), 0), Task::Detect, vec!["thing".into()], input, output);
-        Self::finish(bundle, "digest", lanes, &Request::default()).unwrap()
+        Self::finish(bundle, "digest", lanes, request)
     }
 
     /// The bundle.
