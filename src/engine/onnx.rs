@@ -125,10 +125,9 @@ fn sound(options: &Options) -> Options {
     Options { threads, lanes, ..options.clone() }
 }
 
-/// Threads that work on one run. Lanes bring their own thread; the rest of the budget is the pool that all of them share.
+/// Threads that work on one run.
 fn pool(options: &Options) -> usize {
-    let Options { threads, lanes, .. } = sound(options);
-    threads - lanes + 1
+    sound(options).threads_per_run()
 }
 
 /// More inputs or outputs than any model in the supported families has.

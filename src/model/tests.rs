@@ -33,7 +33,7 @@ fn a_first_run_that_hangs_does_not_hang_the_load() {
     for heeds in [true, false] {
         let (gate, lanes) = hanging(heeds, &ABANDONED);
         let limit = Duration::from_millis(20);
-        let error = Model::try_fake(lanes, &beside_video(limit).0).unwrap_err();
+        let error = Model::try_fake("fake", "thing", lanes, &beside_video(limit).0).unwrap_err();
         assert!(matches!(error, ModelError::Late { limit: late, .. } if late == limit), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("fake.onnx") && text.contains("load-timeout"), "{text}");
@@ -50,7 +50,7 @@ fn a_first_run_that_is_not_wanted_any_more_does_not_hold_the_load() {
         let (request, cancel) = beside_video(LONG);
         let begun = Instant::now();
         let error = std::thread::scope(|scope| {
-            let load = scope.spawn(|| Model::try_fake(lanes, &request).unwrap_err());
+            let load = scope.spawn(|| Model::try_fake("fake", "thing", lanes, &request).unwrap_err());
             gate.hangs(1);
             cancel.cancel();
             load.join().unwrap()
@@ -69,7 +69,7 @@ fn a_first_run_that_is_slow_has_its_time() {
     });
     let (request, _cancel) = beside_video(LONG);
     std::thread::scope(|scope| {
-        let load = scope.spawn(|| Model::try_fake(lanes, &request).unwrap());
+        let load = scope.spawn(|| Model::try_fake("fake", "thing", lanes, &request).unwrap());
         gate.hangs(1);
         gate.open();
         gate.release();
@@ -81,7 +81,8 @@ fn a_first_run_that_is_slow_has_its_time() {
 fn what_ends_a_first_run_is_told_apart() {
     let error = |error: EngineError| {
         let engine = Fake::new(1).behave(move |_| Err(error.clone()));
-        Model::try_fake(Arc::new(Lanes::start(Arc::new(engine)).unwrap()), &Request::default()).unwrap_err()
+        Model::try_fake("fake", "thing", Arc::new(Lanes::start(Arc::new(engine)).unwrap()), &Request::default())
+            .unwrap_err()
     };
     let crashed = error(EngineError::Crashed("its process is dead".into()));
     assert!(matches!(crashed, ModelError::Engine { source: EngineError::Crashed(_), .. }), "{crashed:?}");

@@ -385,4 +385,12 @@ fn now() -> String {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod order_tests;
+#[cfg(test)]
+mod room_tests;
+#[cfg(test)]
+mod sharing_tests;
+#[cfg(test)]
 mod tests;

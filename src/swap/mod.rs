@@ -12,6 +12,7 @@
 pub mod agreement;
 pub mod descent;
 pub mod look;
+pub mod offline;
 pub mod order;
 pub mod phase;
 pub mod prove;

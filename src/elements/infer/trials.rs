@@ -258,7 +258,7 @@ fn probation_specs() -> Vec<glib::ParamSpec> {
         number(
             "probation-max-slowdown",
             "Probation maximum slowdown",
-            "Multiple of the old model's median run that the new one's may take before the old one comes back (-1 = the bundle's, else 3; 0 = any)",
+            "How many times the old model's median run the new one's may take before the old one comes back (-1 = the bundle's, else 3; 0 = any)",
             (-1.0, 1000.0),
             -1.0,
         ),

@@ -4,10 +4,12 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use gstvigil::bundle::contract::Task;
 use gstvigil::cancel::Cancel;
 use gstvigil::model::{Isolated, Model, Request};
 use gstvigil::priority::NICENESS;
-use gstvigil::swap::prove::{Proof, ProofFailure, prove};
+pub use gstvigil::swap::prove::prove;
+use gstvigil::swap::prove::{Proof, ProofFailure};
 use serde_json::{Value, json};
 
 use super::locate;
@@ -30,6 +32,8 @@ pub fn request(path: &Path, provider: &str, library: Option<&Path>) -> Request {
     Request {
         model: path.display().to_string(),
         provider: provider.to_owned(),
+        // As a run of an element has them, unless it was set up otherwise: frames side by side, a thread each.
+        threads: 1,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
         isolation: Some(Isolated { niceness: NICENESS as u8, ..Isolated::default() }),
@@ -100,10 +104,14 @@ pub fn text(model: &Model, proof: &Proof) -> String {
     let mut lines = vec![
         ("proven", format!("{} {} on {}", bundle.name, bundle.release, model.provider())),
         ("pictures", proof.pictures.to_string()),
-        ("objects", format!("{} found, IoU at least {:.3}", proof.objects, proof.least_iou)),
-        ("confidence", format!("{:.3} apart at most", proof.most_score)),
-        ("run", format!("{:.1?} (median); {limit}", proof.run)),
     ];
+    if !matches!(bundle.task, Task::Classify | Task::Embed) {
+        lines.push(("objects", format!("{} found, IoU at least {:.3}", proof.objects, proof.least_iou)));
+    }
+    if bundle.task != Task::Embed {
+        lines.push(("confidence", format!("{:.3} apart at most", proof.most_score)));
+    }
+    lines.push(("run", format!("{:.1?} (median); {limit}", proof.run)));
     lines.extend(proof.tolerated.iter().map(|text| ("tolerated", format!("{text} (rounding in NMS decided)"))));
     lines.into_iter().map(|(label, text)| format!("{label:<10} {text}\n")).collect()
 }
