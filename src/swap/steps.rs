@@ -181,7 +181,7 @@ impl Steps<'_> {
     /// Loads the model in a process of its own, and lets it look at its reference pictures there.
     fn try_out(&mut self, source: ModelSource, request: &Request) -> Result<(), Refusal> {
         let threads = threads_of_a_run(request);
-        let mut isolated = request.isolation.clone().unwrap_or_default();
+        let mut isolated = self.terms.apart.clone();
         isolated.niceness = isolated.niceness.max(NICENESS);
         let own = Request { threads, lanes: 1, isolation: Some(isolated), ..request.clone() };
         let model = Model::from_source(source, &own)?;
