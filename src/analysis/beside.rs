@@ -17,11 +17,10 @@ use std::time::{Duration, Instant};
 use super::companion::{Budget, Companion, Role};
 use super::job::{Job, Ran, Seen};
 use super::reap::{let_go, reap};
+use super::sample::{Answer, Look, Sample, Stage, State, Work};
 use super::{Settings, Stats, nanos};
-use crate::cascade::{Findings, Pick};
 use crate::engine::lanes::{Lane, User};
 use crate::engine::{Engine, EngineError};
-use crate::frame::{FrameView, View};
 use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult};
 use crate::swap::agreement::{SharedClasses, agree, agree_on_objects};
@@ -29,22 +28,6 @@ use crate::swap::trial::Observation;
 
 /// Least time that a run has where the active model's have no limit: a shadow that hangs must be found out.
 const LEAST_LIMIT: Duration = Duration::from_secs(10);
-
-/// What a model said about a frame.
-pub(super) enum Answer {
-    /// About the whole of it.
-    Frame(FrameResult),
-    /// About its objects.
-    Objects(Vec<(Pick, Findings)>),
-}
-
-/// What the companion is given beside the frame.
-pub(super) struct Look<'a> {
-    pub(super) frame: &'a FrameView<'a>,
-    pub(super) view: &'a View,
-    /// The objects that the active model looks at, and the result that has them.
-    pub(super) objects: Option<(&'a [Pick], &'a FrameResult)>,
-}
 
 /// A sample, as a frame that waits for its answer knows it. Frames do not keep the companion's model loaded.
 #[derive(Clone)]
@@ -57,7 +40,7 @@ impl Sampled {
     /// Hands over what the active model said; `None` if it gave no answer.
     pub(super) fn tell(self, model: &Arc<Model>, answer: Option<Answer>) {
         let Some(answer) = answer else { return self.withdraw() };
-        self.with(|beside, number| beside.answer(number, Arc::clone(model), answer));
+        self.with(|beside, number| beside.answer(number, model, answer));
     }
 
     /// There will be no answer of the active model.
@@ -71,47 +54,6 @@ impl Sampled {
             let_go(beside);
         }
     }
-}
-
-enum Stage {
-    /// Being pre-processed, or waits for a lane, or on one.
-    Pending,
-    Answered(Answer),
-}
-
-struct Sample {
-    number: u64,
-    stage: Stage,
-    /// The active model's answer, and the model.
-    other: Option<(Arc<Model>, Answer)>,
-    /// There will be none.
-    alone: bool,
-}
-
-/// Work for a lane.
-struct Work {
-    number: u64,
-    job: Box<Job>,
-    result: FrameResult,
-}
-
-#[derive(Default)]
-struct State {
-    /// No more samples: the companion was sent away, or one of its runs hangs.
-    ended: bool,
-    /// Frames since the last sample.
-    since: u32,
-    taken: u64,
-    /// The only job, unless it is in use.
-    free: Option<Box<Job>>,
-    queued: Option<Work>,
-    /// The number of the sample on a lane.
-    running: Option<u64>,
-    sample: Option<Sample>,
-    /// When the last sample was taken, and what its pre-processing took.
-    begun: Option<(Instant, Duration)>,
-    /// For the active model that was last compared with.
-    shared: Option<(Weak<Model>, Arc<SharedClasses>)>,
 }
 
 /// A companion at work. The lock is held for a look at the state, never over a run or a comparison.
@@ -224,23 +166,23 @@ impl Beside {
     }
 
     /// The active model's answer to the frame of sample `number`.
-    fn answer(&self, number: u64, model: Arc<Model>, answer: Answer) {
+    fn answer(&self, number: u64, model: &Arc<Model>, answer: Answer) {
+        let shared = self.shared_with(model);
         let mut state = self.lock();
         let Some(sample) = state.sample.as_mut().filter(|sample| sample.number == number) else { return };
         if matches!(sample.stage, Stage::Pending) {
-            sample.other = Some((model, answer));
+            sample.other = Some((shared, answer));
             return;
         }
         let own = state.sample.take().map(|sample| sample.stage);
         drop(state);
         if let Some(Stage::Answered(own)) = own {
-            self.compare(&model, &answer, &own);
+            self.compare(&shared, &answer, &own);
         }
     }
 
     /// Tells the trial how far the two answers to one frame agree.
-    fn compare(&self, active: &Arc<Model>, theirs: &Answer, own: &Answer) {
-        let shared = self.shared_with(active);
+    fn compare(&self, shared: &SharedClasses, theirs: &Answer, own: &Answer) {
         let now = Instant::now();
         let trial = &self.companion.trial;
         if !shared.is_comparable() {
@@ -251,8 +193,8 @@ impl Beside {
             Role::New => (theirs, own),
         };
         let agreement = match (old, new) {
-            (Answer::Frame(old), Answer::Frame(new)) => agree(old, new, &shared),
-            (Answer::Objects(old), Answer::Objects(new)) => agree_on_objects(old, new, &shared),
+            (Answer::Frame(old), Answer::Frame(new)) => agree(old, new, shared),
+            (Answer::Objects(old), Answer::Objects(new)) => agree_on_objects(old, new, shared),
             _ => return,
         };
         trial.compared(now, &agreement);
@@ -295,6 +237,12 @@ impl Beside {
         if self.companion.role == Role::New {
             self.companion.trial.subject_hangs(Instant::now(), &error.to_string());
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.sample.is_none() && state.running.is_none() && state.queued.is_none() && state.free.is_some()
     }
 
     /// Takes no more samples, and lets go of what is not in use. A run that is under way ends by itself.
@@ -357,24 +305,9 @@ impl Beside {
         }
         drop(state);
         drop(stale);
-        if let Some((own, (model, theirs))) = pair {
-            self.compare(&model, &theirs, &own);
+        if let Some((own, (shared, theirs))) = pair {
+            self.compare(&shared, &theirs, &own);
         }
-    }
-}
-
-impl State {
-    fn is_wanted(&self, number: u64) -> bool {
-        !self.ended && self.sample.as_ref().is_some_and(|sample| sample.number == number)
-    }
-
-    /// Keeps the job for the next sample; returned once there will be none, to be dropped without the lock.
-    fn keep(&mut self, job: Box<Job>) -> Option<Box<Job>> {
-        if self.ended {
-            return Some(job);
-        }
-        self.free = Some(job);
-        None
     }
 }
 

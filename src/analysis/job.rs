@@ -115,6 +115,11 @@ impl Job {
         self.pictures.iter().all(|picture| picture.pick.is_none())
     }
 
+    #[cfg(test)]
+    pub(super) fn is_warm(&self) -> bool {
+        self.runs.len() == 1 && self.pictures.len() == 1
+    }
+
     /// Does once what the first frame like `seen` would have to do, so that it has no more to do than any other: makes
     /// the tensors and the tables, and touches the memory of both.
     pub(super) fn warm(&mut self, seen: &Seen, settings: &Settings) {

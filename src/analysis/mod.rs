@@ -15,6 +15,7 @@ mod latency;
 mod queue;
 mod read;
 mod reap;
+mod sample;
 mod stats;
 mod swap;
 mod values;
@@ -358,6 +359,10 @@ fn hold(result: &mut FrameResult, last: Option<&FrameResult>) {
 }
 
 #[cfg(test)]
+mod beside_tests;
+#[cfg(test)]
 mod hang_tests;
+#[cfg(test)]
+mod swap_tests;
 #[cfg(test)]
 mod tests;

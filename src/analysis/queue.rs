@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use super::beside::{Answer, Beside, Sampled};
+use super::beside::{Beside, Sampled};
 use super::job::{Job, Seen};
 use super::reap::reap;
+use super::sample::Answer;
 use super::swap::{Observers, Watch};
 use super::{Stats, nanos};
 use crate::cascade::{Cascade, Findings, Pick};

@@ -3,10 +3,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use super::beside::{Beside, Look};
+use super::beside::Beside;
 use super::job::{Job, Seen};
 use super::queue::State;
 use super::reap::{let_go, reap};
+use super::sample::Look;
 use super::{Analysis, Flushing, Input, Settings, Ticket, WhenBusy, absent, nanos, now_ns};
 use crate::cascade::{Pick, Rules};
 use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
@@ -15,7 +16,7 @@ use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
 const MOST_SKIPPED: usize = 64;
 
 /// How a frame is to be treated, by the model and the settings that hold when its turn comes.
-struct Placed {
+pub(super) struct Placed {
     number: u64,
     /// The model's; `None` without one.
     id: Option<Arc<ModelId>>,
@@ -86,7 +87,7 @@ impl<T: Send + 'static> Analysis<T> {
     }
 
     /// Waits for room and decides whether the frame is analysed: the model looks at it, or at the objects `picks`.
-    fn place(&self, input: &Input<'_>, picks: Option<&[Pick]>) -> Result<Placed, Flushing> {
+    pub(super) fn place(&self, input: &Input<'_>, picks: Option<&[Pick]>) -> Result<Placed, Flushing> {
         let frame = input.frame.filter(|_| picks.is_none_or(|picks| !picks.is_empty()));
         let mut queue = self.shared.lock();
         let (settings, model, analyse) = loop {
@@ -137,7 +138,7 @@ impl<T: Send + 'static> Analysis<T> {
     /// Fills the frame's job, and lets the companion take its sample; nothing without a job, or if the frame cannot be
     /// read. `objects` are those that the model looks at, and the result that has them.
     #[allow(clippy::type_complexity, reason = "two parts of a ticket")]
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         placed: Placed,
         input: &Input<'_>,

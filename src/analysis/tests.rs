@@ -53,7 +53,7 @@ pub(super) fn next(analysis: &Analysis<u64>) -> Outcome<u64> {
 }
 
 /// A behaviour that waits for a permit in every run after the two of the warm-up.
-fn gated() -> (Sender<()>, impl FnMut(&mut crate::engine::Io) -> Result<(), EngineError> + Send + 'static) {
+pub(super) fn gated() -> (Sender<()>, impl FnMut(&mut crate::engine::Io) -> Result<(), EngineError> + Send + 'static) {
     let (open, gate): (_, Receiver<()>) = channel();
     let mut warm_up = 2;
     (open, move |_: &mut crate::engine::Io| {
@@ -233,7 +233,8 @@ pub(super) fn until(condition: impl Fn() -> bool) {
 }
 
 /// A gated behaviour that counts the runs that have begun after the warm-up.
-fn counted() -> (Sender<()>, Arc<AtomicUsize>, impl FnMut(&mut crate::engine::Io) -> Result<(), EngineError> + Send) {
+pub(super) fn counted()
+-> (Sender<()>, Arc<AtomicUsize>, impl FnMut(&mut crate::engine::Io) -> Result<(), EngineError> + Send) {
     let (open, mut behaviour) = gated();
     let begun = Arc::new(AtomicUsize::new(0));
     let (count, mut warm_up) = (Arc::clone(&begun), 2);

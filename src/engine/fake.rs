@@ -98,42 +98,66 @@ impl Gate {
 /// box over the middle half of the input, with the mean of the input as its score.
 pub struct Fake {
     spec: Spec,
+    side: usize,
     lanes: usize,
     runs: AtomicUsize,
     behaviour: Mutex<Option<Behaviour>>,
     gate: Arc<Gate>,
     heeds: bool,
+    ends: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Fake {
     /// An engine with `lanes` lanes.
     pub fn new(lanes: usize) -> Self {
+        Self::sized(lanes, 4)
+    }
+
+    /// As [`new`](Self::new), with an input of `side` by `side` pixels.
+    pub fn sized(lanes: usize, side: usize) -> Self {
         let tensor = |name: &str, shape: &[usize]| TensorSpec {
             name: name.into(),
             dtype: DataType::F32,
             shape: shape.iter().copied().map(Some).collect(),
         };
         let spec = Spec {
-            inputs: vec![tensor("image", &[1, 3, 4, 4])],
+            inputs: vec![tensor("image", &[1, 3, side, side])],
             outputs: vec![tensor("output0", &[1, 5, 1])],
             ..Spec::default()
         };
-        Self { spec, lanes, runs: AtomicUsize::new(0), behaviour: Mutex::new(None), gate: Arc::default(), heeds: false }
+        let (runs, behaviour) = (AtomicUsize::new(0), Mutex::new(None));
+        Self { spec, side, lanes, runs, behaviour, gate: Arc::default(), heeds: false, ends: None }
+    }
+
+    /// Calls `ends` on the thread that ends the engine.
+    pub fn at_end(mut self, ends: impl FnOnce() + Send + Sync + 'static) -> Self {
+        self.ends = Some(Box::new(ends));
+        self
     }
 
     /// Calls `behaviour` in every run, after the answer is written; it may change it, fail, block or panic.
-    pub fn behave(self, behaviour: impl FnMut(&mut Io) -> Result<(), EngineError> + Send + 'static) -> Self {
-        Self { behaviour: Mutex::new(Some(Box::new(behaviour))), ..self }
+    pub fn behave(mut self, behaviour: impl FnMut(&mut Io) -> Result<(), EngineError> + Send + 'static) -> Self {
+        self.behaviour = Mutex::new(Some(Box::new(behaviour)));
+        self
     }
 
     /// Makes runs hang while `gate` is shut. With `heeds` they end when they are cut.
-    pub fn hang_at(self, gate: &Arc<Gate>, heeds: bool) -> Self {
-        Self { gate: Arc::clone(gate), heeds, ..self }
+    pub fn hang_at(mut self, gate: &Arc<Gate>, heeds: bool) -> Self {
+        (self.gate, self.heeds) = (Arc::clone(gate), heeds);
+        self
     }
 
     /// Runs so far.
     pub fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        if let Some(ends) = self.ends.take() {
+            ends();
+        }
     }
 }
 
@@ -153,12 +177,17 @@ impl Engine for Fake {
     fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let mean = match io.inputs.first().map(|t| &t.data) {
-            Some(TensorData::F32(v)) if !v.is_empty() => v.iter().sum::<f32>() / v.len() as f32,
-            _ => return Err(EngineError::Run("the fake engine wants 32-bit floats".into())),
+            Some(TensorData::F32(v)) if v.len() == 3 * self.side * self.side => v.iter().sum::<f32>() / v.len() as f32,
+            _ => {
+                return Err(EngineError::Run(
+                    "the fake engine wants 32-bit floats, and as many as its input has".into(),
+                ));
+            }
         };
         if let Some(TensorData::F32(out)) = io.outputs.first_mut().map(|t| &mut t.data) {
             out.clear();
-            out.extend([2.0, 2.0, 2.0, 2.0, mean]);
+            let half = self.side as f32 / 2.0;
+            out.extend([half, half, half, half, mean]);
         }
         self.gate.pass(until, self.heeds)?;
         let mut behaviour = self.behaviour.lock().unwrap_or_else(PoisonError::into_inner);

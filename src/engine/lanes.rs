@@ -101,6 +101,8 @@ impl State {
 
 struct Shared {
     engine: Arc<dyn Engine>,
+    /// How many there should be.
+    lanes: usize,
     state: Mutex<State>,
     /// Work has come.
     changed: Condvar,
@@ -113,11 +115,6 @@ struct Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many lanes there should be.
-    fn lanes(&self) -> usize {
-        self.engine.lanes().max(1)
     }
 
     /// Starts a lane. The lock is held: nobody sees a lane less meanwhile.
@@ -203,11 +200,25 @@ impl Lanes {
         Self::counting(engine, &ABANDONED)
     }
 
+    /// One lane more for the same engine, apart from those that its users take turns on.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn spare(&self) -> std::io::Result<Self> {
+        Self::start_some(Arc::clone(&self.shared.engine), 1, self.shared.abandoned)
+    }
+
     /// As [`start`](Self::start), with the count of abandoned runs in `abandoned`.
     pub(crate) fn counting(engine: Arc<dyn Engine>, abandoned: &'static AtomicUsize) -> std::io::Result<Self> {
-        let lanes = Self {
+        let lanes = engine.lanes().max(1);
+        Self::start_some(engine, lanes, abandoned)
+    }
+
+    fn start_some(engine: Arc<dyn Engine>, lanes: usize, abandoned: &'static AtomicUsize) -> std::io::Result<Self> {
+        let all = Self {
             shared: Arc::new(Shared {
                 engine,
+                lanes,
                 state: Mutex::default(),
                 changed: Condvar::new(),
                 look: Condvar::new(),
@@ -216,11 +227,11 @@ impl Lanes {
             }),
         };
         // So that the first frame of a model that takes over allocates nothing.
-        lanes.shared.lock().waiting.reserve(USERS);
-        for _ in 0..lanes.shared.lanes() {
-            lanes.shared.start_lane(&mut lanes.shared.lock())?;
+        all.shared.lock().waiting.reserve(USERS);
+        for _ in 0..lanes {
+            all.shared.start_lane(&mut all.shared.lock())?;
         }
-        Ok(lanes)
+        Ok(all)
     }
 
     /// The engine.

@@ -99,6 +99,46 @@ pub fn constant_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
+/// The bytes of a [`constant_file`], read where they lie.
+pub struct Bytes {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Bytes {
+    /// Maps a file that [`constant_file`] made.
+    ///
+    /// # Errors
+    /// If it is empty or anybody could change it, or the system refuses the mapping.
+    pub fn map(file: BorrowedFd<'_>) -> io::Result<Self> {
+        let len = usize::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+        let needed = SealFlags::WRITE | SealFlags::SHRINK;
+        if len == 0 || !rustix::fs::fcntl_get_seals(file)?.contains(needed) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
+        let start = unsafe { rustix::mm::mmap(ptr::null_mut(), len, ProtFlags::READ, MapFlags::PRIVATE, file, 0) }?;
+        let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, len })
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: mapped in `map` with this length; the seals see to it that the file stays so long and as it is.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `map` with this length; slices of it borrow `self`.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
 impl Mapping {
     /// A new file with rooms of `sizes` bytes, and its mapping.
     ///
@@ -361,6 +401,7 @@ mod tests {
         assert_eq!(mapping.values::<u8>(0, 1 << 16).unwrap().len(), 1 << 16);
         let weights = constant_file(b"weights").unwrap();
         assert_eq!(rustix::io::pwrite(&weights, b"W", 0), Err(rustix::io::Errno::PERM));
+        assert_eq!(Bytes::map(weights.as_fd()).unwrap()[..], *b"weights");
     }
 
     #[test]
@@ -372,5 +413,7 @@ mod tests {
         let loose = rustix::fs::memfd_create("loose", MemfdFlags::ALLOW_SEALING).unwrap();
         rustix::fs::ftruncate(&loose, 4096).unwrap();
         assert!(Mapping::open(loose.as_fd(), &[100]).is_err(), "it may shrink");
+        assert!(Bytes::map(loose.as_fd()).is_err(), "it may change");
+        assert!(Bytes::map(constant_file(b"").unwrap().as_fd()).is_err(), "there is nothing in it");
     }
 }

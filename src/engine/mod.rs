@@ -64,6 +64,21 @@ impl EngineError {
     }
 }
 
+/// How runtimes say that memory is at its end.
+const NO_MEMORY: [&str; 4] = ["bad_alloc", "ailed to allocate memory", "out of memory", "ot enough memory"];
+
+impl EngineError {
+    /// What the runtime's text about a load means.
+    pub(crate) fn of_load(text: String) -> Self {
+        if NO_MEMORY.iter().any(|sign| text.contains(sign)) { Self::Memory(text) } else { Self::Model(text) }
+    }
+
+    /// What the runtime's text about a run means.
+    pub(crate) fn of_run(text: String) -> Self {
+        if NO_MEMORY.iter().any(|sign| text.contains(sign)) { Self::Memory(text) } else { Self::Run(text) }
+    }
+}
+
 /// The tensors of one run, reused from run to run so that nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Io {

@@ -21,6 +21,7 @@ use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime}
 
 pub use super::options::Options;
 pub use crate::bundle::contract::PROVIDERS;
+use crate::priority::at_low_priority;
 
 /// A session of ONNX Runtime.
 pub struct OnnxEngine {
@@ -30,6 +31,23 @@ pub struct OnnxEngine {
     options: Options,
     /// Where the provider takes one run at a time they wait here: a model that warms up uses the engine beside its lane.
     runs: Runs<RunOptions>,
+    /// The last field: dropped after the session.
+    _after: GiveBack,
+}
+
+/// Gives the memory of a session that has ended back to the system, which the C library does not do by itself: it keeps
+/// tens of megabytes in each of the pools that its threads have allocated from. That takes a few milliseconds, in which
+/// other threads that allocate may wait: drop a model where nobody waits for a frame.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        // SAFETY: it only gives back pages that no allocation uses, and takes the allocator's own locks for that.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
 }
 
 /// Names of inputs and outputs as C wants them.
@@ -62,11 +80,9 @@ impl OnnxEngine {
     pub fn load(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
         lanes::check_room()?;
         let runtime = runtime::get(ort_library)?;
-        let mut options = options.clone();
-        options.threads = options.threads.max(1);
-        options.lanes = if options.provider == "cpu" { options.lanes.clamp(1, options.threads) } else { 1 };
+        let options = sound(options);
         let mut builder = builder(runtime, &options)?;
-        let session = builder.commit_from_memory(bytes).map_err(|e| EngineError::Model(first_line(&e)))?;
+        let session = builder.commit_from_memory(bytes).map_err(|e| EngineError::of_load(first_line(&e)))?;
         let spec = spec(&session)?;
         let c_names = |tensors: &[TensorSpec]| -> Result<Vec<CString>, EngineError> {
             tensors
@@ -79,7 +95,22 @@ impl OnnxEngine {
         };
         let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
         let runs = Runs::new(options.provider != "cpu");
-        Ok(Self { session, spec, names, options, runs })
+        Ok(Self { session, spec, names, options, runs, _after: GiveBack })
+    }
+
+    /// As [`load`](Self::load), beside running video: at low priority where the session starts no threads of its own. They
+    /// would inherit the niceness, nobody could take it back, and each frame would wait for them. A session that hangs
+    /// while it is made cannot be given up: the runtime has no way to end that.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub fn load_beside_video(bytes: &[u8], options: &Options, ort_library: Option<&Path>) -> Result<Self, EngineError> {
+        // The first load of a process starts what lives as long as the process, which must not be nice either.
+        runtime::get(ort_library)?;
+        if pool(options) > 1 || options.provider != "cpu" {
+            return Self::load(bytes, options, ort_library);
+        }
+        at_low_priority(|| Self::load(bytes, options, ort_library))
     }
 
     /// Makes the outputs that the model sizes itself into values that [`Binding`] can read.
@@ -104,6 +135,18 @@ impl OnnxEngine {
     }
 }
 
+/// The options with numbers of threads and lanes that can be.
+fn sound(options: &Options) -> Options {
+    let threads = options.threads.max(1);
+    let lanes = if options.provider == "cpu" { options.lanes.clamp(1, threads) } else { 1 };
+    Options { threads, lanes, ..options.clone() }
+}
+
+/// Threads that work on one run.
+fn pool(options: &Options) -> usize {
+    sound(options).threads_per_run()
+}
+
 /// More inputs or outputs than any model in the supported families has.
 const MAX_TENSORS: usize = 64;
 
@@ -124,12 +167,11 @@ fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuild
     let fail = |e: &dyn std::fmt::Display| EngineError::Model(first_line(e));
     let provider = provider(&options.provider)?;
     let cpu = options.provider == "cpu";
-    let pool = options.threads_per_run();
     let builder = Session::builder(&runtime.env)
         .map_err(|e| fail(&e))?
         .with_optimization_level(GraphOptimizationLevel::Level3)
         .map_err(|e| fail(&e))?
-        .with_intra_threads(pool)
+        .with_intra_threads(pool(options))
         .map_err(|e| fail(&e))?
         .with_inter_threads(1)
         .map_err(|e| fail(&e))?
@@ -249,7 +291,7 @@ impl Engine for OnnxEngine {
         }
         answer.map_err(|text| match until {
             Some(until) if cut => EngineError::Deadline(until.saturating_duration_since(start)),
-            _ => EngineError::Run(first_line(&text)),
+            _ => EngineError::of_run(first_line(&text)),
         })
     }
 

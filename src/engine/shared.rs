@@ -1,11 +1,13 @@
 //! One engine per weights, provider and options in a process, however many elements use it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Instant;
 
 use super::lanes::Lanes;
-use super::options::Options;
+use super::options::{Background, Options};
 use super::{Engine, EngineError};
+use crate::cancel::LOOK;
 
 /// What makes two requests ask for the same engine: SHA-256 of the weights, and how they are run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,18 +22,34 @@ type Cell = Arc<Mutex<Weak<Lanes>>>;
 
 static ENGINES: LazyLock<Mutex<HashMap<Key, Cell>>> = LazyLock::new(Mutex::default);
 
-/// The engine for `key`: the one in use, if it has always answered, or what `load` makes. Others who ask for the same one meanwhile wait for it.
+/// The engine for `key`: the one in use, if it has always answered, or what `load` makes. Others who ask for the same one
+/// meanwhile wait for it.
 ///
 /// # Errors
 /// What `load` says, or [`EngineError::Runtime`] if the system gives no threads.
 pub fn get(key: &Key, load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError>) -> Result<Arc<Lanes>, EngineError> {
+    get_within(key, None, load)
+}
+
+/// As [`get`]; in the background it waits for another who loads it only as long as that says.
+///
+/// # Errors
+/// As for [`get`], and [`EngineError::Late`] and [`EngineError::Cancelled`] while another one loads it.
+pub fn get_within(
+    key: &Key,
+    background: Option<&Background>,
+    load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError>,
+) -> Result<Arc<Lanes>, EngineError> {
     let cell = {
         let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
         engines.retain(|other, cell| other == key || Arc::strong_count(cell) > 1 || is_used(cell));
         Arc::clone(engines.entry(key.clone()).or_default())
     };
     // Held over the load, so that two users of one model do not both load it; other models have other cells.
-    let mut slot = cell.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slot = match background {
+        None => cell.lock().unwrap_or_else(PoisonError::into_inner),
+        Some(background) => enter(&cell, background)?,
+    };
     // Those who use one that hung go on with it; what it computes from now on may be wrong, and its memory is not given
     // back, so nobody else begins to.
     if let Some(lanes) = slot.upgrade().filter(|lanes| lanes.is_sound()) {
@@ -41,6 +59,22 @@ pub fn get(key: &Key, load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError
     let lanes = Arc::new(lanes);
     *slot = Arc::downgrade(&lanes);
     Ok(lanes)
+}
+
+/// Waits for the turn to load an engine, as long as `background` says.
+fn enter<'a>(cell: &'a Cell, background: &Background) -> Result<MutexGuard<'a, Weak<Lanes>>, EngineError> {
+    let begun = Instant::now();
+    loop {
+        match cell.try_lock() {
+            Ok(slot) => return Ok(slot),
+            Err(TryLockError::Poisoned(slot)) => return Ok(slot.into_inner()),
+            Err(TryLockError::WouldBlock) if background.cancel.is_cancelled() => return Err(EngineError::Cancelled),
+            Err(TryLockError::WouldBlock) if begun.elapsed() > background.limit => {
+                return Err(EngineError::Late(background.limit));
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+        }
+    }
 }
 
 /// Whether an engine is alive, or being loaded right now.

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::warm::WarmUp;
 use super::{Attempt, MAX_BATCH, MAX_BATCH_VALUES, Model, ModelError, Request, fixed_batch, labels};
 use crate::bundle::contract::Task;
 use crate::bundle::{Bundle, ModelSource, Variant};
@@ -100,9 +101,8 @@ impl Model {
         lanes: Arc<Lanes>,
         request: &Request,
     ) -> Result<Self, ModelError> {
-        let model = bundle.origin.display().to_string();
         let post = PostProcessor::new(&bundle.output, &bundle.input, &bundle.labels, lanes.engine().spec())
-            .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
+            .map_err(|e| ModelError::Contract { model: bundle.origin.display().to_string(), source: e.into() })?;
         let id = ModelId { name: bundle.name.clone(), release: bundle.release.clone(), digest: digest.to_owned() };
         let batch = fixed_batch(lanes.engine().spec(), post.image_input()).unwrap_or(1);
         let mut loaded = Self {
@@ -115,24 +115,22 @@ impl Model {
             batch,
             failed: Vec::new(),
         };
-        loaded.warm_up(model)?;
-        if request.batch {
-            loaded.widen();
-        }
+        loaded.warm_up(request)?;
         Ok(loaded)
     }
+
     /// Runs the model on an empty picture: the first run is slow, and a model that answers in other shapes than it
     /// promised is better refused before video runs.
-    fn warm_up(&mut self, model: String) -> Result<(), ModelError> {
-        let mut io = self.io();
-        let engine = self.lanes.engine();
-        let run = |io: &mut Io| {
-            let start = Instant::now();
-            engine.run(io, None).map(|()| start.elapsed())
-        };
-        let times = run(&mut io).and_then(|_| run(&mut io));
-        self.run_time = times.map_err(|source| ModelError::Engine { model: model.clone(), source })?;
-        self.read_empty(&io, (0, self.batch)).map_err(|e| ModelError::Contract { model, source: e.into() })
+    fn warm_up(&mut self, request: &Request) -> Result<(), ModelError> {
+        let model = self.bundle.origin.display().to_string();
+        let failed = |e: EngineError| ModelError::engine(&model, e);
+        let warm_up = WarmUp::of(&self.lanes, request.background.as_ref()).map_err(failed)?;
+        let (io, _) = warm_up.run(self.io()).map_err(failed)?;
+        let (io, time) = warm_up.run(io).map_err(failed)?;
+        self.run_time = time;
+        self.read_empty(&io, (0, self.batch))
+            .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
+        if request.batch { self.widen(&warm_up).map_err(failed) } else { Ok(()) }
     }
 
     /// Reads the answer to an empty picture.
@@ -146,24 +144,31 @@ impl Model {
 
     /// Finds out whether several pictures can go into one run: many a model says that its batch is free and has a fixed
     /// one somewhere inside.
-    fn widen(&mut self) {
+    fn widen(&mut self, warm_up: &WarmUp) -> Result<(), EngineError> {
         let spec = self.lanes.engine().spec();
         if fixed_batch(spec, self.post.image_input()).is_some() {
-            return;
+            return Ok(());
         }
         let values = self.io().inputs.get(self.post.image_input()).map_or(0, |t| t.data.len());
         let most = (MAX_BATCH_VALUES / values.max(1)).clamp(1, MAX_BATCH);
         if most < 2 {
-            return;
+            return Ok(());
         }
         let mut io = self.io();
         self.resize_io(&mut io, 2);
-        let works = self.lanes.engine().run(&mut io, None).is_ok()
-            && io.outputs.iter().any(|t| t.shape.first() == Some(&2))
-            && (0..2).all(|item| self.read_empty(&io, (item, 2)).is_ok());
+        let works = match warm_up.run(io) {
+            Ok((io, _)) => {
+                io.outputs.iter().any(|t| t.shape.first() == Some(&2))
+                    && (0..2).all(|item| self.read_empty(&io, (item, 2)).is_ok())
+            }
+            // A run that hangs goes on to hang: not the engine to begin with.
+            Err(error @ (EngineError::Late(_) | EngineError::Cancelled)) => return Err(error),
+            Err(_) => false,
+        };
         if works {
             self.batch = most;
         }
+        Ok(())
     }
 }
 
@@ -217,10 +222,15 @@ fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> 
     let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
     let options = Options { provider: provider.to_owned(), threads, lanes, spin: false, isolation };
     let key = Key { digest: digest.to_owned(), options: options.clone() };
-    shared::get(&key, || match &options.isolation {
-        Isolation::Process(_) => Remote::load(bytes, &options).map(|e| Arc::new(e) as Arc<dyn Engine>),
+    let background = request.background.as_ref();
+    let load = if background.is_some() { OnnxEngine::load_beside_video } else { OnnxEngine::load };
+    // Lanes are started from here, at normal priority, whatever priority the model is loaded at.
+    shared::get_within(&key, background, || match &options.isolation {
+        Isolation::Process(_) => {
+            Remote::load((bytes, digest), &options, background).map(|e| Arc::new(e) as Arc<dyn Engine>)
+        }
         Isolation::None => {
-            OnnxEngine::load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
+            load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
         }
     })
 }

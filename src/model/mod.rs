@@ -17,6 +17,9 @@ use crate::result::ModelId;
 mod error;
 pub mod ladder;
 mod load;
+#[cfg(test)]
+mod tests;
+mod warm;
 
 pub use error::{Attempt, ModelError};
 
@@ -97,11 +100,24 @@ impl Model {
     /// As [`fake`](Self::fake), on lanes of the test.
     #[cfg(test)]
     pub fn fake_on(lanes: Arc<Lanes>) -> Self {
+        Self::try_fake("fake", "thing", lanes, &Request::default()).unwrap()
+    }
+
+    /// As [`fake_on`](Self::fake_on), with a name and the label of its class.
+    #[cfg(test)]
+    pub fn fake_called(name: &str, label: &str, lanes: Arc<Lanes>) -> Self {
+        Self::try_fake(name, label, lanes, &Request::default()).unwrap()
+    }
+
+    /// As [`fake_called`](Self::fake_called), as `request` says.
+    #[cfg(test)]
+    pub fn try_fake(name: &str, label: &str, lanes: Arc<Lanes>, request: &Request) -> Result<Self, ModelError> {
         use crate::bundle::contract::{Align, Color, DecoderKind, Layout, OutputContract, Resize, Task};
+        let side = lanes.engine().spec().inputs[0].shape[3].unwrap() as u32;
         let input = InputContract {
             layout: Layout::Nchw,
-            width: 4,
-            height: 4,
+            width: side,
+            height: side,
             color: Color::Rgb,
             resize: Resize::Stretch,
             antialias: false,
@@ -113,9 +129,9 @@ impl Model {
             quantization: None,
         };
         let output = OutputContract::new(DecoderKind::Yolov8);
-        let path = std::path::Path::new("fake.onnx");
-        let bundle = Bundle::bare(path, (String::new(), 0), Task::Detect, vec!["thing".into()], input, output);
-        Self::finish(bundle, "digest", lanes, &Request::default()).unwrap()
+        let path = std::path::PathBuf::from(format!("{name}.onnx"));
+        let bundle = Bundle::bare(&path, (String::new(), 0), Task::Detect, vec![label.into()], input, output);
+        Self::finish(bundle, "digest", lanes, request)
     }
 
     /// The bundle.

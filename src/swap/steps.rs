@@ -98,12 +98,12 @@ pub(super) fn carry_out(shared: &Shared, progress: &mut Progress, order: &Order,
     Steps { shared, progress, order, cancel, epoch, terms: shared.host().terms() }.run();
 }
 
-/// Threads that one run has where several run side by side: the proof runs one at a time, and should take as long.
+/// Most threads that one run has where several run side by side: the proof runs one at a time, and should take as long.
 fn threads_of_a_run(request: &Request) -> usize {
     let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = if request.threads == 0 { all } else { request.threads };
     let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
-    threads / lanes
+    threads - lanes + 1
 }
 
 struct Steps<'a> {
@@ -181,7 +181,7 @@ impl Steps<'_> {
     /// Loads the model in a process of its own, and lets it look at its reference pictures there.
     fn try_out(&mut self, source: ModelSource, request: &Request) -> Result<(), Refusal> {
         let threads = threads_of_a_run(request);
-        let mut isolated = request.isolation.clone().unwrap_or_default();
+        let mut isolated = self.terms.apart.clone();
         isolated.niceness = isolated.niceness.max(NICENESS);
         let own = Request { threads, lanes: 1, isolation: Some(isolated), ..request.clone() };
         let model = Model::from_source(source, &own)?;

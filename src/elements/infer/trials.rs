@@ -7,6 +7,7 @@ use gst::glib;
 
 use crate::bundle::TrialLimits;
 use crate::gstutil::store;
+use crate::model::Isolated;
 use crate::swap::{Cause, Order, Terms};
 
 /// What to do where no model can be used.
@@ -90,11 +91,12 @@ fn text(value: &Option<String>) -> Option<&str> {
 }
 
 impl Trials {
-    /// How orders are carried out.
-    pub fn terms(&self) -> Terms {
+    /// How orders are carried out, with `apart` as the limits of the process that proves a model.
+    pub fn terms(&self, apart: Isolated) -> Terms {
         let shadow = self.shadow.given();
         Terms {
             load_limit: Duration::from_nanos(self.load_timeout),
+            apart,
             probation: self.probation.given(),
             shadow: TrialLimits { samples: shadow.frames, ..shadow },
             shadow_cpu: self.shadow_cpu,
@@ -256,7 +258,7 @@ fn probation_specs() -> Vec<glib::ParamSpec> {
         number(
             "probation-max-slowdown",
             "Probation maximum slowdown",
-            "Multiple of the old model's median run that the new one's may take before the old one comes back (-1 = the bundle's, else 3; 0 = any)",
+            "How many times the old model's median run the new one's may take before the old one comes back (-1 = the bundle's, else 3; 0 = any)",
             (-1.0, 1000.0),
             -1.0,
         ),

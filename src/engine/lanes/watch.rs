@@ -64,7 +64,7 @@ impl Shared {
             return true;
         }
         self.abandoned.fetch_sub(1, Ordering::SeqCst);
-        let missing = state.live() < self.lanes();
+        let missing = state.live() < self.lanes;
         if let Some(at) = state.threads.iter().position(|t| t.number == thread) {
             if missing && let Some(own) = state.threads.get_mut(at) {
                 own.away = false;
@@ -140,7 +140,7 @@ impl Shared {
         }
         self.suspect.store(true, Ordering::SeqCst);
         let others = self.abandoned.fetch_add(1, Ordering::SeqCst);
-        if others < MOST_ABANDONED && state.live() < self.lanes() {
+        if others < MOST_ABANDONED && state.live() < self.lanes {
             // Without a thread the engine has a lane less, as beyond the bound.
             let _ = self.start_lane(state);
         }

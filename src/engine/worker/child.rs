@@ -12,7 +12,7 @@ use std::thread;
 
 use super::confine;
 use super::wire::{self, Answer, Command, Loaded, Report, Run, WireError};
-use crate::engine::memory::Mapping;
+use crate::engine::memory::{Bytes, Mapping};
 use crate::engine::onnx::OnnxEngine;
 use crate::engine::options::{Isolation, Options};
 use crate::engine::runtime::{self, Severity};
@@ -70,13 +70,13 @@ impl Server {
         let Some(file) = file else { exit(1) };
         let server = Arc::clone(self);
         let task: Box<dyn FnOnce() + Send> = match command {
-            Command::Load { options, beside } => {
+            Command::Load { options, beside, background } => {
                 if let Isolation::Process(worker) = &options.isolation
                     && let Err(error) = confine::limit(worker)
                 {
                     return report(&Report::Failed(error));
                 }
-                Box::new(move || report(&server.load(file, &options, beside)))
+                Box::new(move || report(&server.load(&file, &options, beside, background)))
             }
             Command::Serve => Box::new(move || server.serve(&file)),
         };
@@ -85,7 +85,7 @@ impl Server {
         }
     }
 
-    fn load(&self, weights: OwnedFd, options: &Options, beside: Option<PathBuf>) -> Report {
+    fn load(&self, weights: &OwnedFd, options: &Options, beside: Option<PathBuf>, background: bool) -> Report {
         runtime::set_log_sink(|severity, text| {
             let severity = match severity {
                 Severity::Error => 0,
@@ -102,9 +102,10 @@ impl Server {
             Isolation::Process(worker) => worker.ort_library.clone(),
             Isolation::None => None,
         };
-        let engine = read_all(weights)
+        let load = if background { OnnxEngine::load_beside_video } else { OnnxEngine::load };
+        let engine = Bytes::map(weights.as_fd())
             .map_err(|e| EngineError::Model(format!("the weights cannot be read: {e}")))
-            .and_then(|bytes| OnnxEngine::load(&bytes, options, library.as_deref()));
+            .and_then(|bytes| load(&bytes, options, library.as_deref()));
         match engine {
             Ok(engine) => {
                 let (spec, provider) = (engine.spec().clone(), engine.provider().to_owned());
@@ -189,13 +190,4 @@ fn tensors(spec: &Spec, rooms: &[usize], file: &OwnedFd) -> Result<Io, String> {
     let mut inputs = all.map(tensor).collect::<Result<Vec<_>, _>>()?;
     let outputs = inputs.split_off(spec.inputs.len());
     Ok(Io { inputs, outputs, binding: None, arena: None })
-}
-
-fn read_all(file: OwnedFd) -> io::Result<Vec<u8>> {
-    use std::io::{Read, Seek};
-    let mut file = std::fs::File::from(file);
-    file.rewind()?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -11,7 +11,8 @@
 //! Tensors never travel: those of an [`Io`] lie in memory that both processes map ([`crate::engine::memory`]), so that
 //! pre-processing writes into what the model reads, and post-processing reads what it wrote. Runs side by side each have a
 //! socket and a thread of the worker, so none waits for another. Weights are written once into a sealed anonymous file,
-//! which every worker of the engine reads; the application keeps nothing else of them.
+//! which every worker of the engine maps, and those of other engines with the same weights; the application keeps nothing
+//! else of them.
 //!
 //! A supervisor's thread starts the worker, watches it, and starts another one when it ends for whatever reason: exit,
 //! signal, a message that is none, a run that takes too long, three failed runs in a row. The run under way fails at once,
@@ -23,14 +24,18 @@ mod arena;
 pub mod child;
 mod confine;
 mod live;
+#[cfg(test)]
+mod load_tests;
 mod process;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod weights;
 mod wire;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub use arena::Arena;
@@ -38,8 +43,9 @@ use live::Fault;
 use supervisor::{Finder, Inner};
 use wire::Loaded;
 
-use super::options::Options;
-use super::{Engine, EngineError, Io, Spec, memory};
+use super::options::{Background, Options};
+use super::{Engine, EngineError, Io, Spec};
+use crate::cancel::LOOK;
 
 /// How an engine's process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,30 +70,59 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Starts a process and loads a model there.
+    /// Starts a process and loads a model there; `digest` is that of its bytes. With `background` at low priority, within its
+    /// limit (otherwise ten minutes), and only until it is cancelled. A process that is late or not wanted any more is
+    /// killed.
     ///
     /// # Errors
-    /// As for an engine in this process; [`EngineError::Runtime`] if no command or one of another version is found, and
-    /// [`EngineError::Model`] if the process dies while it loads.
-    pub fn load(bytes: &[u8], options: &Options) -> Result<Self, EngineError> {
-        Self::load_with(bytes, options, Box::new(process::find))
+    /// As for an engine in this process; [`EngineError::Runtime`] if no command or one of another version is found,
+    /// [`EngineError::Crashed`] if the process dies while it loads or cannot be trusted, [`EngineError::Late`],
+    /// [`EngineError::Cancelled`].
+    pub fn load(
+        (bytes, digest): (&[u8], &str),
+        options: &Options,
+        background: Option<&Background>,
+    ) -> Result<Self, EngineError> {
+        let weights = weights::file(bytes, digest).map_err(refused)?;
+        Self::load_with(weights, options, background, Box::new(process::find))
     }
 
-    fn load_with(bytes: &[u8], options: &Options, find: Finder) -> Result<Self, EngineError> {
-        let system = |e: std::io::Error| EngineError::Runtime(format!("the engine's process cannot be started: {e}"));
-        let weights = memory::constant_file(bytes).map_err(system)?;
-        let inner = Arc::new(Inner::new(options.clone(), weights, find).map_err(system)?);
+    fn load_with(
+        weights: Arc<OwnedFd>,
+        options: &Options,
+        background: Option<&Background>,
+        find: Finder,
+    ) -> Result<Self, EngineError> {
+        let inner = Arc::new(Inner::new(options.clone(), weights, find).map_err(refused)?);
         let (sender, first) = mpsc::channel();
-        let for_thread = Arc::clone(&inner);
+        let (for_thread, limit) = (Arc::clone(&inner), background.map(|b| b.limit));
         // The thread outlives every worker: the system ends a worker with the thread that started it.
-        let run = move || for_thread.supervise(|loaded| drop(sender.send(loaded)));
-        std::thread::Builder::new().name("vigil-supervise".into()).spawn(run).map_err(system)?;
-        match first.recv() {
-            Ok(Ok(loaded)) => Ok(Self { inner, loaded }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(EngineError::Runtime("the thread that starts the engine's process has ended".into())),
+        let run = move || for_thread.supervise(limit, |loaded| drop(sender.send(loaded)));
+        std::thread::Builder::new().name("vigil-supervise".into()).spawn(run).map_err(refused)?;
+        let loaded = match background {
+            None => first.recv().ok(),
+            Some(background) => loop {
+                match first.recv_timeout(LOOK) {
+                    Ok(loaded) => break Some(loaded),
+                    Err(RecvTimeoutError::Disconnected) => break None,
+                    Err(RecvTimeoutError::Timeout) if background.cancel.is_cancelled() => {
+                        inner.stop();
+                        return Err(EngineError::Cancelled);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+            },
+        };
+        match loaded {
+            Some(Ok(loaded)) => Ok(Self { inner, loaded }),
+            Some(Err(error)) => Err(error),
+            None => Err(EngineError::Runtime("the thread that starts the engine's process has ended".into())),
         }
     }
+}
+
+fn refused(error: std::io::Error) -> EngineError {
+    EngineError::Runtime(format!("the engine's process cannot be started: {error}"))
 }
 
 impl Drop for Remote {
@@ -136,7 +171,7 @@ impl Engine for Remote {
                 self.inner.keep_sample(io);
                 Ok(())
             }
-            Err(Fault::Run(text)) => Err(EngineError::Run(text)),
+            Err(Fault::Run(text)) => Err(EngineError::of_run(text)),
             Err(Fault::Late(limit)) => {
                 self.inner.replace(&live, format!("a run took longer than {limit:?}"));
                 Err(EngineError::Deadline(limit))
@@ -145,7 +180,7 @@ impl Engine for Remote {
                 self.inner.replace(&live, cause.clone());
                 Err(EngineError::Run(cause))
             }
-            Err(Fault::Died) => Err(EngineError::Run(self.inner.bury_later(&live))),
+            Err(Fault::Died) => Err(EngineError::Crashed(self.inner.bury_later(&live))),
         }
     }
 

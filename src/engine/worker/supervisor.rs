@@ -1,5 +1,6 @@
 //! The thread that starts an engine's worker, watches it, and starts another one when it ends.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,6 +17,8 @@ use crate::engine::{EngineError, Io, Tensor};
 
 /// Longest time for a worker to start, load and warm up.
 const LOAD_LIMIT: Duration = Duration::from_secs(600);
+/// More than that no clock can add.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A worker that lives for so long was well, and its end is the first of a row.
 const WELL: Duration = Duration::from_secs(10);
 /// Longest wait for the cause of an end to be known.
@@ -80,7 +83,7 @@ pub(super) type Finder = Box<dyn Fn() -> Result<PathBuf, EngineError> + Send + S
 pub(super) struct Inner {
     find: Finder,
     pub(super) options: Options,
-    weights: OwnedFd,
+    weights: Arc<OwnedFd>,
     status: Mutex<Status>,
     changed: Condvar,
     /// Readable once the engine is no longer wanted.
@@ -92,7 +95,7 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(options: Options, weights: OwnedFd, find: Finder) -> std::io::Result<Self> {
+    pub(super) fn new(options: Options, weights: Arc<OwnedFd>, find: Finder) -> std::io::Result<Self> {
         Ok(Self {
             find,
             options,
@@ -228,19 +231,20 @@ impl Inner {
         }
     }
 
-    /// What a worker's silence means while it starts.
-    fn explain(&self, live: &Live, silence: Silence) -> String {
+    /// What a worker's silence means while it starts, with a text for a death or garbage.
+    fn explain(&self, live: &Live, silence: Silence, limit: Duration) -> Result<String, EngineError> {
         match silence {
-            Silence::Unwanted => "it is no longer needed".into(),
-            Silence::Late => format!("the engine's process was not ready in {LOAD_LIMIT:?}"),
-            Silence::Closed => self.bury(live),
-            Silence::Garbage(what) => garbage(&what),
+            Silence::Unwanted => Err(EngineError::Cancelled),
+            Silence::Late => Err(EngineError::Late(limit)),
+            Silence::Closed => Ok(self.bury(live)),
+            Silence::Garbage(what) => Ok(garbage(&what)),
         }
     }
 
-    /// Starts a worker and waits until it can take frames.
-    fn start(&self, number: u64) -> Result<Arc<Live>, EngineError> {
-        let until = Instant::now() + LOAD_LIMIT;
+    /// Starts a worker and waits until it can take frames; for at most `limit`, beside running video if there is one.
+    fn start(&self, number: u64, limit: Option<Duration>) -> Result<Arc<Live>, EngineError> {
+        let (background, limit) = (limit.is_some(), limit.unwrap_or(LOAD_LIMIT).min(FOREVER));
+        let until = Instant::now() + limit;
         let program = (self.find)()?;
         let failed = |what: &dyn std::fmt::Display| {
             EngineError::Runtime(format!("the engine's process {} cannot be started: {what}", program.display()))
@@ -249,7 +253,7 @@ impl Inner {
         let process = Process::start(&program, theirs).map_err(|e| failed(&e))?;
         let live = Arc::new(Live::new(number, process, ours));
         let begun = match self.next(&live, Some(until)) {
-            Ok(Report::Hello { version }) if version == crate::VERSION => self.load(&live, until),
+            Ok(Report::Hello { version }) if version == crate::VERSION => self.load(&live, (until, limit), background),
             Ok(Report::Hello { version }) => Err(EngineError::Runtime(format!(
                 "the command {} is version {version} and cannot run models for version {}: install both from one build, \
                  or name another one in the environment variable VIGIL_WORKER",
@@ -257,39 +261,45 @@ impl Inner {
                 crate::VERSION
             ))),
             Ok(_) => Err(failed(&"it does not begin as a worker does")),
-            Err(silence) => Err(failed(&self.explain(&live, silence))),
+            Err(silence) => Err(self.explain(&live, silence, limit).map_or_else(|error| error, |what| failed(&what))),
         };
         begun.inspect_err(|_| drop(self.bury(&live)))?;
         Ok(live)
     }
 
-    fn load(&self, live: &Arc<Live>, until: Instant) -> Result<(), EngineError> {
+    fn load(&self, live: &Arc<Live>, (until, limit): (Instant, Duration), background: bool) -> Result<(), EngineError> {
         let beside = runtime::own_file().and_then(|file| file.parent().map(std::path::Path::to_path_buf));
-        let load = Command::Load { options: self.options.clone(), beside };
-        wire::send(&live.control, &load, Some(self.weights.as_fd()))
-            .map_err(|e| EngineError::Runtime(format!("the engine's process cannot be told what to load: {e}")))?;
-        let model = |what: String| EngineError::Model(what);
-        let loaded = match self.next(live, Some(until)).map_err(|silence| model(self.explain(live, silence)))? {
+        let load = Command::Load { options: self.options.clone(), beside, background };
+        let crashed = |what: String| EngineError::Crashed(format!("while loading it {what}"));
+        wire::send(&live.control, &load, Some(self.weights.as_fd())).map_err(|e| match e.kind() {
+            // It is dead already.
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => crashed(self.bury(live)),
+            _ => EngineError::Runtime(format!("the engine's process cannot be told what to load: {e}")),
+        })?;
+        let told = self.next(live, Some(until));
+        let told = told.map_err(|silence| self.explain(live, silence, limit).map_or_else(|error| error, crashed))?;
+        let loaded = match told {
             Report::Loaded(loaded) => loaded,
-            Report::Failed(EngineError::Model(what)) => return Err(model(self.limited(what))),
+            Report::Failed(EngineError::Model(what)) => return Err(EngineError::Model(self.limited(what))),
+            Report::Failed(EngineError::Memory(what)) => return Err(EngineError::Memory(self.limited(what))),
             Report::Failed(EngineError::Runtime(what)) => return Err(EngineError::Runtime(self.limited(what))),
             Report::Failed(error) => return Err(error),
             Report::Hello { .. } | Report::Log(..) => {
-                return Err(model("the engine's process says hello twice".into()));
+                return Err(crashed("the engine's process says hello twice".into()));
             }
         };
-        self.check(&loaded).map_err(|what| model(garbage(&what)))?;
+        self.check(&loaded).map_err(|what| crashed(garbage(&what)))?;
         let known = self.loaded.get_or_init(|| loaded.clone());
         if *known != loaded {
-            return Err(model("the model is another one than before".into()));
+            return Err(EngineError::Model("the model is another one than before".into()));
         }
         let Some(inputs) = self.sample.get() else { return Ok(()) };
         // Outputs begin as in any tensors for this model.
         let mut io = Io { inputs: inputs.clone(), ..Io::new(&loaded.spec, &[]) };
         live.run(&mut io, &loaded.spec, &self.gone, Some(until)).map_err(|fault| match fault {
-            Fault::Run(text) | Fault::Broken(text) => model(text),
-            Fault::Late(limit) => EngineError::Deadline(limit),
-            Fault::Died => model(self.bury(live)),
+            Fault::Run(text) | Fault::Broken(text) => EngineError::of_run(text),
+            Fault::Late(_) => EngineError::Late(limit),
+            Fault::Died => crashed(self.bury(live)),
         })
     }
 
@@ -330,9 +340,10 @@ impl Inner {
         self.set(Phase::Restarting(cause));
     }
 
-    /// The supervisor's thread: from the first start to the end of the engine. `first` is told how the first start went.
-    pub(super) fn supervise(&self, first: impl FnOnce(Result<Loaded, EngineError>)) {
-        match self.start(1) {
+    /// The supervisor's thread: from the first start, beside running video if there is a `limit`, to the end of the
+    /// engine. `first` is told how the first start went.
+    pub(super) fn supervise(&self, limit: Option<Duration>, first: impl FnOnce(Result<Loaded, EngineError>)) {
+        match self.start(1, limit) {
             Ok(live) => {
                 self.set(Phase::Ready(Arc::clone(&live)));
                 if let Some(loaded) = self.loaded.get() {
@@ -366,7 +377,7 @@ impl Inner {
                 }
                 number += 1;
                 useful = false;
-                match self.start(number) {
+                match self.start(number, None) {
                     Ok(live) => break live,
                     Err(error) => self.set(Phase::Restarting(error.to_string())),
                 }

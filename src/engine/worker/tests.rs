@@ -9,11 +9,11 @@ use super::supervisor::Backoff;
 use super::wire::{Answer, Command, Report, Run};
 use super::*;
 use crate::engine::options::{Isolation, Worker};
-use crate::engine::{DataType, TensorData, TensorSpec};
+use crate::engine::{DataType, TensorData, TensorSpec, memory};
 
 const MODE: &str = "VIGIL_TEST_WORKER";
 const FOLDER: &str = "VIGIL_TEST_FOLDER";
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 fn spec() -> Spec {
     let tensor = |name: &str, shape: &[Option<usize>]| TensorSpec {
@@ -35,8 +35,25 @@ fn options() -> Options {
 
 /// An engine whose worker behaves as `mode` says, and its folder. A mode that begins with `run-` is for the first
 /// worker only; the next ones are good.
-fn remote(mode: &str) -> (Result<Remote, EngineError>, tempfile::TempDir) {
+pub(super) fn remote(mode: &str) -> (Result<Remote, EngineError>, tempfile::TempDir) {
+    remote_beside_video(mode, None)
+}
+
+/// As [`remote`], loaded in the background.
+pub(super) fn remote_beside_video(
+    mode: &str,
+    background: Option<&Background>,
+) -> (Result<Remote, EngineError>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
+    (remote_in(&folder, mode, background), folder)
+}
+
+/// As [`remote_beside_video`], in a folder of the test's.
+pub(super) fn remote_in(
+    folder: &tempfile::TempDir,
+    mode: &str,
+    background: Option<&Background>,
+) -> Result<Remote, EngineError> {
     let script = folder.path().join("worker");
     let lines = format!(
         "#!/bin/sh\n{MODE}={mode} {FOLDER}={} exec {} engine::worker::tests::double --exact --nocapture\n",
@@ -45,8 +62,8 @@ fn remote(mode: &str) -> (Result<Remote, EngineError>, tempfile::TempDir) {
     );
     std::fs::write(&script, lines).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let path: PathBuf = script.clone();
-    (Remote::load_with(b"weights", &options(), Box::new(move || Ok(path.clone()))), folder)
+    let weights = weights::file(b"weights", mode).unwrap();
+    Remote::load_with(weights, &options(), background, Box::new(move || Ok(script.clone())))
 }
 
 fn say(bytes: &[u8]) {
@@ -105,6 +122,18 @@ fn misbehave_at_start(mode: &str) -> bool {
         "dies-loading" => {
             hello();
             std::process::abort();
+        }
+        "hangs" | "hangs-loading" => {
+            if mode == "hangs-loading" {
+                hello();
+            }
+            let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
+            std::fs::write(folder.join("new"), std::process::id().to_string()).unwrap();
+            std::fs::rename(folder.join("new"), folder.join("hangs")).unwrap();
+        }
+        "no-memory" => {
+            hello();
+            tell(&Report::Failed(EngineError::of_load("Exception: std::bad_alloc".into())));
         }
         "refuses" => {
             hello();
@@ -213,7 +242,7 @@ fn run(remote: &Remote, first: f32, until: Option<Instant>) -> Result<Io, Engine
 
 /// Waits until the engine answers; how often another worker took over.
 #[track_caller]
-fn back(remote: &Remote) -> u64 {
+pub(super) fn back(remote: &Remote) -> u64 {
     let begun = Instant::now();
     loop {
         match run(remote, 7.0, None) {
@@ -258,6 +287,11 @@ fn a_worker_that_cannot_be_trusted_at_its_start_is_an_error_that_says_so() {
         let error = remote.err().unwrap_or_else(|| panic!("{mode} is taken"));
         assert!(error.to_string().contains(says), "{mode}: {error}");
         assert_eq!(mode == "refuses", matches!(error, EngineError::Provider(_)), "{mode}: {error:?}");
+        // One that is not a worker yet has not seen the model.
+        let early = ["version", "exit", "crash", "random", "truncated", "long", "deep", "empty", "no-file"];
+        let early = early.contains(&mode) || mode.ends_with("-file") || mode == "loads-too-early";
+        assert_eq!(early, matches!(error, EngineError::Runtime(_)), "{mode}: {error:?}");
+        assert_eq!(!early && mode != "refuses", matches!(error, EngineError::Crashed(_)), "{mode}: {error:?}");
         drop(folder);
     }
 }
@@ -279,7 +313,12 @@ fn nonsense_in_a_run_costs_that_run_and_the_worker() {
         let (remote, _folder) = remote(mode);
         let remote = remote.unwrap();
         let error = run(&remote, 1.0, None).err().unwrap_or_else(|| panic!("{mode} is taken"));
-        assert!(matches!(error, EngineError::Run(_)) && error.to_string().contains(says), "{mode}: {error:?}");
+        let died = ["run-crashes", "run-speaks"].contains(&mode);
+        assert_eq!(died, matches!(error, EngineError::Crashed(_)), "{mode}: {error:?}");
+        assert!(
+            matches!(error, EngineError::Run(_) | EngineError::Crashed(_)) && error.to_string().contains(says),
+            "{mode}: {error:?}"
+        );
         assert_eq!(back(&remote), 1, "{mode}");
     }
 }
@@ -288,7 +327,7 @@ fn nonsense_in_a_run_costs_that_run_and_the_worker() {
 fn a_worker_that_closes_a_socket_for_runs_is_replaced() {
     let (remote, _folder) = remote("run-closes");
     let remote = remote.unwrap();
-    assert!(matches!(run(&remote, 1.0, None), Err(EngineError::Run(_))));
+    assert!(matches!(run(&remote, 1.0, None), Err(EngineError::Crashed(_))));
     assert_eq!(back(&remote), 1);
 }
 

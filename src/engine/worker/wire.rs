@@ -37,6 +37,8 @@ pub(super) enum Command {
         options: Options,
         /// Where the runtime may lie: beside the plugin.
         beside: Option<PathBuf>,
+        /// Whether it is loaded beside running video.
+        background: bool,
     },
     /// Take [`Run`]s from the socket that comes with it.
     Serve,

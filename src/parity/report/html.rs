@@ -55,7 +55,11 @@ impl Report {
         if !self.shown.is_empty() {
             let sides = &self.about.sides;
             writeln!(page, "<h2>The worst differences</h2><p class=key><span style='color:var(--ours)'></span>")?;
-            writeln!(page, "{}<span style='color:var(--theirs)'></span>", escaped(&sides.ours))?;
+            writeln!(
+                page,
+                "{}<span style='color:var(--theirs); border-top-style: dashed'></span>",
+                escaped(&sides.ours)
+            )?;
             writeln!(page, "{}</p><div class=grid>", escaped(&sides.theirs))?;
             for shown in &self.shown {
                 self.figure(page, shown)?;
