@@ -252,14 +252,16 @@ impl Steps<'_> {
         let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
         let watched = rules.is_watched();
         let trial = Trial::new(rules, Instant::now());
-        if !host.activate(Some(Arc::clone(&model))) {
+        if !self.is_current() || !host.activate(Some(Arc::clone(&model))) {
             let (reason, text) = self.explain(Refusal::Cancelled);
             return self.progress.refuse(self.shared, self.order, reason, text);
         }
         self.progress.tell(self.shared, Phase::Activated, format!("it looks at frames on {}", model.provider()));
         let verdict = if watched { self.probation(&trial, old.as_ref()) } else { Some(Verdict::Passed) };
-        host.accompany(None);
-        host.watch(None);
+        if self.is_current() {
+            host.accompany(None);
+            host.watch(None);
+        }
         match verdict {
             Some(Verdict::Passed) => {
                 let text = if watched { trial.report().to_string() } else { "there is no probation".into() };
@@ -274,10 +276,18 @@ impl Steps<'_> {
         }
     }
 
+    /// Whether the element has not been stopped since the request was taken. One that was may run again already, with a
+    /// model that is none of this request's business.
+    fn is_current(&self) -> bool {
+        self.shared.is_current(self.epoch)
+    }
+
     fn probation(&mut self, trial: &Arc<Trial>, old: Option<&Arc<Model>>) -> Option<Verdict> {
-        self.shared.host().watch(Some(Arc::clone(trial)));
+        if self.is_current() {
+            self.shared.host().watch(Some(Arc::clone(trial)));
+        }
         self.progress.tell(self.shared, Phase::Probation, trial.rules().to_string());
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|_| self.is_current()) {
             self.shared.host().accompany(Some(Companion {
                 model: Arc::clone(old),
                 role: Role::Old,
@@ -290,7 +300,9 @@ impl Steps<'_> {
     }
 
     fn roll_back(&mut self, old: Option<Arc<Model>>, reason: Reason, text: String) {
-        let _ = self.shared.host().activate(old);
+        if self.is_current() {
+            let _ = self.shared.host().activate(old);
+        }
         self.progress.end(self.shared, self.order, Phase::RolledBack, Some(reason), text);
     }
 }
