@@ -43,10 +43,21 @@ fn json(output: &str) -> Value {
 
 /// A picture of 96 × 64 pixels whose halves have these colours.
 fn halves(path: &Path, left: [u8; 3], right: [u8; 3]) {
-    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), 96, 64);
+    picture(path, 96, &[left.repeat(48), right.repeat(48)].concat());
+}
+
+/// A picture of 64 such rows.
+fn picture(path: &Path, width: u32, row: &[u8]) {
+    let mut encoder = png::Encoder::new(std::fs::File::create(path).unwrap(), width, 64);
     encoder.set_color(png::ColorType::Rgb);
-    let row = [left.repeat(48), right.repeat(48)].concat();
     encoder.write_header().unwrap().write_image_data(&row.repeat(64)).unwrap();
+}
+
+/// Puts the weights of bundle `from` into bundle `to`.
+fn exchange_weights(from: &Path, to: &Path) {
+    let digest = |folder: &Path| gstvigil::bundle::digest::of_bytes(&std::fs::read(folder.join("model.onnx")).unwrap());
+    edit(&to.join("bundle.toml"), &digest(to), &digest(from));
+    std::fs::copy(from.join("model.onnx"), to.join("model.onnx")).unwrap();
 }
 
 /// A folder with pictures in `in` and a bundle `b` around one of the small models.
@@ -164,13 +175,22 @@ fn a_model_that_answers_nan_makes_and_passes_no_set() {
     // The set of its sound sister, around the broken weights.
     let sound = with_bundle("red", &[]);
     succeeds(sound.path(), &["reference", "b", "in"]);
-    let (ours, theirs) = (sound.path().join("b"), dir.path().join("b"));
-    let digest = |folder: &Path| gstvigil::bundle::digest::of_bytes(&std::fs::read(folder.join("model.onnx")).unwrap());
-    edit(&ours.join("bundle.toml"), &digest(&ours), &digest(&theirs));
-    std::fs::copy(theirs.join("model.onnx"), ours.join("model.onnx")).unwrap();
+    exchange_weights(&dir.path().join("b"), &sound.path().join("b"));
     let output = vigil(sound.path(), &["prove", "b", "--json"]);
     let report = json(text(&output.stdout));
     assert_eq!((output.status.code(), &report["reason"]), (Some(1), &"non-finite".into()), "{report}");
+}
+
+#[test]
+fn a_model_that_hangs_is_not_proven() {
+    let (dir, hangs) = (with_bundle("red", &[]), with_bundle("hang", &[]));
+    picture(&dir.path().join("white.png"), 64, &[255; 64 * 3]);
+    succeeds(dir.path(), &["reference", "b", "white.png", "--max-latency-ms", "500"]);
+    exchange_weights(&hangs.path().join("b"), &dir.path().join("b"));
+    let output = vigil(dir.path(), &["prove", "b", "--json"]);
+    let report = json(text(&output.stdout));
+    assert_eq!((output.status.code(), &report["reason"]), (Some(1), &"engine".into()), "{report}");
+    assert!(report["text"].as_str().unwrap().contains("took longer than"), "{report}");
 }
 
 #[test]

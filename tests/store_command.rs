@@ -338,3 +338,37 @@ fn every_release_that_a_bundle_may_have_can_be_named() {
     place.good(&["install", &folder]);
     assert!(place.good(&["show", "red@2026.11.1+rc1_a-b"]).contains("release    2026.11.1+rc1_a-b\n"));
 }
+
+#[test]
+fn doctor_tells_what_is_installed_and_whose_bundles_are_taken() {
+    let place = Place::new();
+    for release in ["1", "2"] {
+        place.good(&["install", &place.bundle(release)]);
+    }
+    place.good(&["use", "red@2", "--now"]);
+    let doctor = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vigil"));
+        command.args(["doctor", "--json"]).env("VIGIL_HOME", place.path("home")).env_remove("VIGIL_STORE");
+        command.env_remove("VIGIL_PUBLIC_KEYS");
+        let output = command.output().unwrap();
+        let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = findings.as_array().unwrap().clone();
+        move |what: &str| -> Vec<(String, String)> {
+            let of = |f: &Value, key: &str| f[key].as_str().unwrap().to_owned();
+            findings.iter().filter(|f| f["what"] == what).map(|f| (of(f, "state"), of(f, "text"))).collect()
+        }
+    };
+    let said = doctor();
+    let path = place.path("home/store/red/2");
+    assert!(said("bundle").contains(&("good".into(), format!("red 2 at {}", path.display()))), "{:?}", said("bundle"));
+    assert!(said("signatures").is_empty());
+
+    std::fs::remove_file(path.join("model.onnx")).unwrap();
+    place.good(&["keygen", "site"]);
+    std::fs::create_dir(place.path("home/keys")).unwrap();
+    std::fs::copy(place.path("site.pub"), place.path("home/keys/site.pub")).unwrap();
+    let said = doctor();
+    let damaged = |(state, text): &(String, String)| state == "note" && text.contains("1 is used instead");
+    assert!(said("bundle").iter().any(damaged), "{:?}", said("bundle"));
+    assert!(said("signatures")[0].1.starts_with("only bundles signed by "));
+}

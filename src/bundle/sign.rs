@@ -289,6 +289,19 @@ pub fn is_signed(bundle: &Bundle) -> bool {
     bundle.files().any(|file| file == SIGNATURE)
 }
 
+/// The fingerprints of the keys that the bundle's signatures claim to be of; nothing is checked.
+///
+/// # Errors
+/// [`BundleError::Signature`] if they are damaged.
+pub fn claimed(bundle: &Bundle) -> Result<Vec<String>, BundleError> {
+    if !is_signed(bundle) {
+        return Ok(Vec::new());
+    }
+    let signatures =
+        parse(&bundle.read(SIGNATURE)?).map_err(|why| BundleError::Signature { origin: bundle.origin.clone(), why })?;
+    Ok(signatures.into_iter().map(|(fingerprint, _)| fingerprint).collect())
+}
+
 /// The keys of which one must have signed a bundle; none: unsigned bundles are taken too.
 ///
 /// `explicit` names the files, separated by commas; without it those of `VIGIL_PUBLIC_KEYS` count, separated by colons, else

@@ -14,7 +14,8 @@ fn check(log: &[Taken], staging: &Path) -> Result<(), String> {
     let mut after_rename: BTreeSet<&Path> = BTreeSet::new();
     for (number, (step, path, to)) in log.iter().enumerate() {
         let at = |why: &str| format!("step {number}, {step:?} {}: {why}", path.display());
-        if !after_rename.is_empty() && !(*step == Step::SyncDir && after_rename.contains(path.as_path())) {
+        let syncs_it = *step == Step::SyncDir && after_rename.contains(path.as_path());
+        if !after_rename.is_empty() && !syncs_it {
             return Err(at("the folders of the rename before it are not synced"));
         }
         let parent = path.parent().unwrap();

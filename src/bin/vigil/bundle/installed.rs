@@ -9,10 +9,11 @@ use gstvigil::cancel::Cancel;
 use gstvigil::export::units::parse_size;
 use gstvigil::model::Model;
 use gstvigil::store::{Entry, InstallOptions, Installed, Release, Removed, Selection, Store};
+use gstvigil::swap::prove::prove;
 use serde_json::{Value, json};
 
 use super::keys::KeyArgs;
-use super::prove;
+use super::prove::request;
 
 type Failure = Box<dyn Error>;
 
@@ -298,12 +299,10 @@ pub fn use_release(args: &UseArgs, library: Option<&Path>) -> Result<ExitCode, F
 
 /// Loads the model in a process of its own and lets it look at its reference set; says in a few words what was proven.
 fn load_and_prove(path: &Path, args: &UseArgs, library: Option<&Path>) -> Result<String, Failure> {
-    let model = Model::load(&prove::request(path, &args.provider, library))?;
-    let (run, provider) = (model.run_time(), model.provider().to_owned());
-    Ok(match prove::prove(&model, &Cancel::default())? {
-        Some(proof) => format!("{proof}, on {provider}"),
-        None => format!("loaded on {provider}, {run:.1?} a run; there is no reference set to prove it with"),
-    })
+    let model = Model::load(&request(path, &args.provider, library))?;
+    let proof = prove(&model, &Cancel::default())?;
+    let proof = proof.map_or_else(|| "it has no reference set to be proven with".into(), |proof| proof.to_string());
+    Ok(format!("loads, and runs in {:.1?} on {}; {proof}", model.run_time(), model.provider()))
 }
 
 /// Goes back to the previous release.

@@ -8,8 +8,7 @@ use gstvigil::bundle::contract::Task;
 use gstvigil::cancel::Cancel;
 use gstvigil::model::{Isolated, Model, Request};
 use gstvigil::priority::NICENESS;
-pub use gstvigil::swap::prove::prove;
-use gstvigil::swap::prove::{Proof, ProofFailure};
+use gstvigil::swap::prove::{Proof, ProofFailure, prove};
 use serde_json::{Value, json};
 
 use super::locate;
@@ -27,12 +26,12 @@ pub struct Arguments {
     json: bool,
 }
 
-/// How a model is loaded to be proven: in a process of its own, as it is before it goes live.
+/// How a model is loaded to be proven: in a process of its own, as it is before it goes live, and with one thread for a
+/// run, as an element has it where nothing else is asked of it.
 pub fn request(path: &Path, provider: &str, library: Option<&Path>) -> Request {
     Request {
         model: path.display().to_string(),
         provider: provider.to_owned(),
-        // As a run of an element has them, unless it was set up otherwise: frames side by side, a thread each.
         threads: 1,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
