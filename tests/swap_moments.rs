@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 
-use common::bundles::{Fault, good_other};
+use common::bundles::{Draft, Fault, Scene, good_other};
 use common::site::{Site, fresh, nothing_is_left, path, wait_until};
 use common::swap_rig::{self, Camera, LONG, QUICK, id, phases, text};
 use common::{frame, model, result};
@@ -112,7 +112,7 @@ fn stops_at(site: &mut Site, number: u64, phase: &'static str, options: Option<g
     wait_until("the request ends", || id(&last()) == number && ends.contains(&text(&last(), "phase").as_str()));
     let last = last();
     nothing_is_left(0);
-    assert!(!common::threads().iter().any(|name| name.starts_with("vigil-")), "{:?}", common::threads());
+    wait_until("all threads end", || !common::threads().iter().any(|name| name.starts_with("vigil-")));
     (text(&last, "phase"), text(&last, "reason"))
 }
 
@@ -192,6 +192,60 @@ fn of_a_thousand_requests_of_four_threads_the_last_one_counts() {
     let ended = |site: &Site| ["confirmed", "rejected", "rolled-back"].map(|e| site.count(&format!("swaps-{e}")));
     assert_eq!(ended(&site).iter().sum::<u64>(), 1001, "each has one end: {:?}", ended(&site));
     assert!(site.camera.results.iter().all(|r| r.freshness == Freshness::Fresh && r.objects.len() == 1));
+    nothing_is_left(0);
+}
+
+#[test]
+fn an_earlier_request_that_is_slow_to_be_told_does_not_undo_a_later_one() {
+    let mut site = Site::start("probation-time=0 probation-frames=0");
+    let element = site.camera.element.clone();
+    // The first request is held until the second one is through.
+    site.when(1, "requested", move || {
+        let second = std::thread::spawn(move || {
+            let number: u64 = element.emit_by_name("swap-model", &[&model("blob96"), &None::<gst::Structure>]);
+            assert_eq!(number, 2);
+            let confirmed = || element.property::<gst::Structure>("stats").get::<u64>("swaps-confirmed").unwrap();
+            wait_until("the second request is through", || confirmed() == 1);
+        });
+        second.join().unwrap();
+    });
+    assert_eq!(site.camera.swapped(&model("blob_three")), ("rejected".into(), "superseded".into()));
+    nothing_is_left(0);
+    assert_eq!((site.camera.active(), site.property()), ("blob96".into(), model("blob96")));
+}
+
+#[test]
+fn a_request_during_probation_begins_from_the_old_model() {
+    let mut site = Site::start("probation-frames=1000000");
+    let first = site.camera.swap(&model("blob_three"));
+    site.camera.until("probation", |s| text(s, "phase") == "probation");
+    let now = gst::Structure::builder("options").field("probation-time", 0_u64).field("probation-frames", 3_u64);
+    let second = site.camera.swap_with(&model("blob96"), Some(now.build()));
+    let told = site.camera.outcome(second);
+    assert_eq!(phases(&told), ALL, "{told:#?}");
+    for message in told.iter().filter(|s| ["activated", "confirmed"].contains(&text(s, "phase").as_str())) {
+        assert_eq!(text(message, "old-name"), "reds", "{message:#?}");
+    }
+    let history: gst::Array = site.camera.element.property("swap-history");
+    let of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
+    let last = of_first.last().unwrap();
+    assert_eq!((text(&last, "phase"), text(&last, "reason")), ("rolled-back".into(), "superseded".into()));
+    assert!(site.camera.results.iter().all(|r| r.freshness == Freshness::Fresh && r.objects.len() == 1));
+}
+
+#[test]
+fn a_proof_that_hangs_is_given_up_when_another_model_is_asked_for() {
+    let mut site = Site::start(QUICK);
+    // White: its runs have no end then.
+    let white = Scene { size: (32, 32), red: (0, 0, 1, 1), grey: 255 };
+    let hangs = Draft::new("hang", "2").labels(&["red", "blue"]).size(32).reference(&[white], 0, "");
+    let first = site.camera.swap(&path(&hangs.folder(&site.place("hangs"))));
+    site.camera.until("loaded", |s| text(s, "phase") == "loaded");
+    site.takes_another();
+    let history: gst::Array = site.camera.element.property("swap-history");
+    let of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
+    let last = of_first.last().unwrap();
+    assert_eq!((text(&last, "phase"), text(&last, "reason")), ("rejected".into(), "superseded".into()));
     nothing_is_left(0);
 }
 

@@ -26,6 +26,8 @@ struct Running {
 struct State {
     /// Requests so far.
     requests: u64,
+    /// The latest one that was put in line.
+    latest: u64,
     pending: Option<Pending>,
     running: Option<Running>,
     /// There is a thread, and it looks for work before it ends.
@@ -178,13 +180,12 @@ impl Swapper {
         progress.begin(&self.shared, &order);
         let (replaced, cancel) = {
             let mut state = self.shared.lock();
-            let later = state.pending.as_ref().map(|p| p.progress.request());
-            let later = later.max(state.running.as_ref().filter(|r| !r.standing).map(|r| r.number));
             let own = Pending { progress, order };
-            // Another one may have come between, or the end of them all.
-            if state.epoch != epoch || later > Some(number) {
+            // Another one may have come between, which may be over by now, or the end of them all.
+            if state.epoch != epoch || state.latest > number {
                 (Some(own), None)
             } else {
+                state.latest = number;
                 let replaced = state.pending.replace(own);
                 (replaced, state.running.as_ref().filter(|r| r.number < number).map(|r| r.cancel.clone()))
             }
