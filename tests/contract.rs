@@ -209,8 +209,20 @@ fn properties_hold_what_is_set() {
 
 #[test]
 fn properties_are_described() {
-    let units =
-        ["nanoseconds", "pixels", "bytes", "frames", "objects", "records", "threads", "chains", "cores", "times", "0..1", "per cent"];
+    let units = [
+        "nanoseconds",
+        "pixels",
+        "bytes",
+        "frames",
+        "objects",
+        "records",
+        "threads",
+        "chains",
+        "cores",
+        "times",
+        "0..1",
+        "per cent",
+    ];
     let changes = [gst::PARAM_FLAG_MUTABLE_READY, gst::PARAM_FLAG_MUTABLE_PAUSED, gst::PARAM_FLAG_MUTABLE_PLAYING];
     for name in names() {
         let element = gst::ElementFactory::make(&name).build().unwrap();

@@ -81,7 +81,8 @@ fn a_first_run_that_is_slow_has_its_time() {
 fn what_ends_a_first_run_is_told_apart() {
     let error = |error: EngineError| {
         let engine = Fake::new(1).behave(move |_| Err(error.clone()));
-        Model::try_fake("fake", "thing", Arc::new(Lanes::start(Arc::new(engine)).unwrap()), &Request::default()).unwrap_err()
+        Model::try_fake("fake", "thing", Arc::new(Lanes::start(Arc::new(engine)).unwrap()), &Request::default())
+            .unwrap_err()
     };
     let crashed = error(EngineError::Crashed("its process is dead".into()));
     assert!(matches!(crashed, ModelError::Engine { source: EngineError::Crashed(_), .. }), "{crashed:?}");

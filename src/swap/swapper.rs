@@ -1,9 +1,10 @@
 //! An element's requests: taken at once, carried out one after the other by a thread of their own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::order::{Host, Order};
-use super::phase::{Cause, Phase, Reason};
+use super::phase::{Phase, Reason};
 use super::record::{History, Record};
 use super::steps::{Progress, carry_out};
 use crate::cancel::Cancel;
@@ -30,6 +31,8 @@ struct State {
     running: Option<Running>,
     /// There is a thread, and it looks for work before it ends.
     working: bool,
+    /// A thread, maybe of an earlier epoch, has dealings with the host.
+    busy: bool,
     /// What the host wants to be done may have changed.
     look: bool,
     open: bool,
@@ -42,6 +45,8 @@ struct State {
 pub(super) struct Shared {
     host: Arc<dyn Host>,
     state: Mutex<State>,
+    /// `busy` or `epoch` has changed.
+    changed: Condvar,
 }
 
 impl Shared {
@@ -60,7 +65,8 @@ impl Shared {
             state.history.push(record);
             state.last = Some((record.request, record.phase));
         }
-        self.host.tell(record);
+        // What a host does with the news must not harm what it is about.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.host.tell(record)));
     }
 
     /// Why a request of that epoch was cancelled.
@@ -92,7 +98,8 @@ impl Shared {
                     return begin(&mut state, pending, false);
                 }
             }
-            let standing = self.host.standing();
+            // A host that panics wants nothing.
+            let standing = catch_unwind(AssertUnwindSafe(|| self.host.standing())).unwrap_or_default();
             let mut state = self.lock();
             if state.epoch != epoch {
                 return None;
@@ -110,13 +117,25 @@ impl Shared {
         }
     }
 
+    /// Waits until a thread of an earlier epoch has let go of what it had in hand; `false` if that lasted beyond this
+    /// epoch.
+    fn take_turn(&self, epoch: u64) -> bool {
+        let wait = |state: &mut State| state.busy && state.epoch == epoch;
+        let mut state = self.changed.wait_while(self.lock(), wait).unwrap_or_else(PoisonError::into_inner);
+        let ours = state.epoch == epoch;
+        state.busy |= ours;
+        ours
+    }
+
     fn work(&self, epoch: u64) {
+        if !self.take_turn(epoch) {
+            return;
+        }
         while let Some((Pending { mut progress, order }, cancel)) = self.next(epoch) {
-            if order.cause == Cause::Shadow {
-                progress.begin(self, &order);
-            }
             carry_out(self, &mut progress, &order, &cancel, epoch);
         }
+        self.lock().busy = false;
+        self.changed.notify_all();
     }
 }
 
@@ -134,7 +153,7 @@ impl std::fmt::Debug for Swapper {
 impl Swapper {
     /// One that takes nothing until [`open`](Self::open).
     pub fn new(host: Arc<dyn Host>) -> Self {
-        Self { shared: Arc::new(Shared { host, state: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { host, state: Mutex::default(), changed: Condvar::new() }) }
     }
 
     /// Takes requests from now on.
@@ -151,6 +170,7 @@ impl Swapper {
             state.epoch += 1;
             (state.pending.take(), state.running.take())
         };
+        self.shared.changed.notify_all();
         if let Some(running) = running {
             running.cancel.cancel();
         }
@@ -161,13 +181,13 @@ impl Swapper {
 
     /// Takes a request, in place of one that waits or is under way; its number. `None` while the swapper is closed.
     pub fn request(&self, order: Order) -> Option<u64> {
-        let number = {
+        let (number, epoch) = {
             let mut state = self.shared.lock();
             if !state.open {
                 return None;
             }
             state.requests += 1;
-            state.requests
+            (state.requests, state.epoch)
         };
         let mut progress = Progress::new(number, &order);
         progress.begin(&self.shared, &order);
@@ -176,15 +196,19 @@ impl Swapper {
             let later = state.pending.as_ref().map(|p| p.progress.request());
             let later = later.max(state.running.as_ref().filter(|r| !r.standing).map(|r| r.number));
             let own = Pending { progress, order };
-            // Another one may have come between.
-            let replaced = if !state.open || later > Some(number) { Some(own) } else { state.pending.replace(own) };
-            (replaced, state.running.as_ref().filter(|r| r.number < number).map(|r| r.cancel.clone()))
+            // Another one may have come between, or the end.
+            let late = state.epoch != epoch || later > Some(number);
+            let replaced = if late { Some(own) } else { state.pending.replace(own) };
+            // What nobody asked for gives way, also if it began in between and has a later number.
+            let running = state.running.as_ref().filter(|r| !late && (r.standing || r.number < number));
+            (replaced, running.map(|r| r.cancel.clone()))
         };
         if let Some(cancel) = cancel {
             cancel.cancel();
         }
         if let Some(Pending { mut progress, order }) = replaced {
-            progress.refuse(&self.shared, &order, Reason::Superseded, "a later request took its place".into());
+            let (reason, text) = self.shared.why_cancelled(epoch);
+            progress.refuse(&self.shared, &order, reason, text.into());
         }
         self.start();
         Some(number)
@@ -212,15 +236,22 @@ impl Swapper {
         self.shared.lock().history.clone()
     }
 
-    /// Whether no request is under way; what the host wants to be done meanwhile is none.
+    /// Whether no request is under way; what the host wants to be done meanwhile is none until its model looks at frames
+    /// for others.
     pub fn is_idle(&self) -> bool {
         let state = self.shared.lock();
-        state.pending.is_none() && state.running.as_ref().is_none_or(|running| running.standing)
+        let placed = matches!(state.last, Some((_, Phase::Activated | Phase::Probation)));
+        state.pending.is_none() && state.running.as_ref().is_none_or(|running| running.standing && !placed)
     }
 
     /// Number and phase of the last record.
     pub fn last(&self) -> Option<(u64, Phase)> {
         self.shared.lock().last
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn start(&self) {
@@ -253,3 +284,7 @@ impl Drop for Swapper {
         self.close();
     }
 }
+
+#[cfg(test)]
+#[path = "swapper_tests.rs"]
+mod tests;
