@@ -11,7 +11,8 @@
 #include <gst/gst.h>
 
 #define LINE "videotestsrc is-live=true pattern=ball foreground-color=0xffff0000 background-color=0xff202020 " \
-    "! video/x-raw,width=320,height=240,framerate=30/1 ! vigilinfer name=infer ! vigiltrack ! fakesink name=sink sync=true"
+    "! video/x-raw,width=320,height=240,framerate=30/1 ! vigilinfer name=infer probation-time=1000000000 ! vigiltrack " \
+    "! fakesink name=sink sync=true"
 
 #define FRAMES 30
 
@@ -28,8 +29,7 @@ ask_by_message (GstElement * pipeline, const gchar * model)
 static void
 ask_by_signal (GstElement * infer, const gchar * model)
 {
-  GstStructure *options = gst_structure_new ("options", "probation-frames", G_TYPE_UINT64, (guint64) 30,
-      "probation-time", G_TYPE_UINT64, (guint64) GST_SECOND, NULL);
+  GstStructure *options = gst_structure_new ("options", "probation-frames", G_TYPE_UINT64, (guint64) 30, NULL);
   guint64 id = 0;
 
   g_signal_emit_by_name (infer, "swap-model", model, options, &id);

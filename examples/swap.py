@@ -19,8 +19,8 @@ from gi.repository import GObject, Gst  # noqa: E402
 
 LINE = (
     "videotestsrc is-live=true pattern=ball foreground-color=0xffff0000 background-color=0xff202020"
-    " ! video/x-raw,width=320,height=240,framerate=30/1 ! vigilinfer name=infer ! vigiltrack"
-    " ! fakesink name=sink sync=true"
+    " ! video/x-raw,width=320,height=240,framerate=30/1"
+    " ! vigilinfer name=infer probation-time=1000000000 ! vigiltrack ! fakesink name=sink sync=true"
 )
 FRAMES = 30
 
@@ -36,7 +36,6 @@ def ask_by_signal(infer, model):
     """Asks for a model by the element's signal. Options may be left out (None). The call returns at once."""
     options = Gst.Structure.new_empty("options")
     options.set_value("probation-frames", GObject.Value(GObject.TYPE_UINT64, 30))
-    options.set_value("probation-time", GObject.Value(GObject.TYPE_UINT64, Gst.SECOND))
     infer.emit("swap-model", model, options)
 
 

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use gst::prelude::*;
 
 const LINE: &str = "videotestsrc is-live=true pattern=ball foreground-color=0xffff0000 background-color=0xff202020 \
-                    ! video/x-raw,width=320,height=240,framerate=30/1 ! vigilinfer name=infer ! vigiltrack \
-                    ! fakesink name=sink sync=true";
+                    ! video/x-raw,width=320,height=240,framerate=30/1 ! vigilinfer name=infer \
+                    probation-time=1000000000 ! vigiltrack ! fakesink name=sink sync=true";
 const FRAMES: u32 = 30;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -56,10 +56,7 @@ fn post(pipeline: &gst::Pipeline, structure: gst::Structure) {
 /// Asks for a model by the element's signal. Options may be left out (`None`). The call returns at once, with the request's
 /// number.
 fn ask_by_signal(infer: &gst::Element, model: &str) -> u64 {
-    let options = gst::Structure::builder("options")
-        .field("probation-frames", 30u64)
-        .field("probation-time", gst::ClockTime::SECOND.nseconds())
-        .build();
+    let options = gst::Structure::builder("options").field("probation-frames", 30u64).build();
     infer.emit_by_name("swap-model", &[&model, &Some(options)])
 }
 

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{caps, init, messages, model, result};
 use gst::prelude::*;
 use gst_check::Harness;
@@ -38,7 +40,7 @@ fn start(behind: &str) -> (Harness, gst::Bus, gst::Caps) {
     (harness, bus, caps)
 }
 
-fn next(harness: &mut Harness, caps: &gst::Caps, n: u64) -> std::sync::Arc<FrameResult> {
+fn next(harness: &mut Harness, caps: &gst::Caps, n: u64) -> Arc<FrameResult> {
     harness.push(halves(caps, n)).unwrap();
     result(&harness.pull().unwrap())
 }
@@ -178,4 +180,61 @@ fn the_mirror_carries_attributes_and_parents() {
         assert_eq!(params.iter().map(|p| p.name().to_string()).collect::<Vec<_>>(), ["detection", "attribute"]);
         assert_eq!(params[1].get::<&str>("label").unwrap(), &*object.attributes[0].label);
     }
+}
+
+/// Has the model of `element` replaced, with frames from `n` on until one is out after the swap.
+fn swap(harness: &mut Harness, bus: &gst::Bus, (caps, n): (&gst::Caps, u64), model: &str) -> Vec<Arc<FrameResult>> {
+    let bin = harness.element().unwrap().downcast::<gst::Bin>().unwrap();
+    let second = bin.by_name("second").unwrap();
+    // Objects are looked at once only: there is nothing to watch it by.
+    let options =
+        gst::Structure::builder("options").field("probation-time", 0u64).field("probation-frames", 0u64).build();
+    let request: u64 = second.emit_by_name("swap-model", &[&model, &Some(options)]);
+    let (begun, mut results, mut confirmed) = (std::time::Instant::now(), Vec::new(), false);
+    while !confirmed {
+        for message in messages(bus, gst::MessageType::Element) {
+            let Some(said) = message.structure().filter(|s| s.get::<u64>("request-id") == Ok(request)) else {
+                continue;
+            };
+            let phase = said.get::<&str>("phase").unwrap();
+            assert!(phase != "rejected" && phase != "rolled-back", "{said}");
+            confirmed = phase == "confirmed";
+        }
+        results.push(next(harness, caps, n + results.len() as u64));
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "the swap does not end");
+    }
+    results
+}
+
+#[test]
+fn a_second_model_that_is_replaced_leaves_nothing_behind() {
+    // Each object is looked at once, and keeps the answer.
+    let (mut harness, bus, caps) = start(
+        "vigiltrack ! vigilinfer name=second inference-region=objects reinfer-time=18446744073709551615 confidence=0.5 \
+         model=$1/batch.onnx ! vigiltrack",
+    );
+    for n in 0..5 {
+        let seen = next(&mut harness, &caps, n);
+        assert!(seen.objects.iter().all(|o| answers(o).len() == 1), "{n}: {:?}", seen.objects);
+    }
+    let results = swap(&mut harness, &bus, (&caps, 5), &model("colors"));
+    let made_by = |r: &FrameResult| r.secondary[0].name.clone();
+    let names: std::collections::BTreeSet<String> = results.iter().map(|r| made_by(r)).collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["batch", "colors"], "frames of both models");
+    for seen in &results {
+        let [a, b] = seen.objects.as_slice() else { panic!("{:?}", seen.objects) };
+        let mut tracks = [a, b].map(|o| o.track.unwrap().id);
+        tracks.sort_unstable();
+        assert_eq!(tracks, [1, 2]);
+        for object in [a, b] {
+            let class = if &*object.label == "red" { 0 } else { 2 };
+            assert_eq!(
+                answers(object),
+                [format!("{} class {class}", made_by(seen))],
+                "only what the frame's own model says"
+            );
+        }
+    }
+    // Two with each model.
+    assert_eq!(stats(&harness, "second").get::<u64>("objects").unwrap(), 4);
 }

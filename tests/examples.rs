@@ -1,12 +1,16 @@
-//! The programs in examples/ that show how to read results: they build, run, and say the same in every language.
+//! The programs in examples/ that show how to read results and how to replace a model: they build, run, and say the same in
+//! every language.
 //!
 //! They need what `make setup` installs: the runtime, the bundle `people`, the clip, Python's GStreamer bindings.
 #![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use common::bundles::{Fault, good, good_other};
 use tempfile::TempDir;
 
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
@@ -46,8 +50,7 @@ impl Stage {
     fn new() -> Self {
         let clip = gstvigil::paths::home().unwrap().join("clips/vtest.avi");
         assert!(clip.exists(), "there is no {}: run `make setup` first", clip.display());
-        run(cargo("build").arg("--lib"));
-        let stage = Self { folder: tempfile::tempdir().unwrap() };
+        let stage = Self::without_clip();
         let line = "avidemux ! identity eos-after=20 ! mux.video_0 avimux name=mux !";
         run(stage
             .command("gst-launch-1.0")
@@ -55,6 +58,11 @@ impl Stage {
             .args(line.split(' '))
             .args(["filesink", &format!("location={}", stage.clip().display())]));
         stage
+    }
+
+    fn without_clip() -> Self {
+        run(cargo("build").args(["--lib", "--bins"]));
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     fn clip(&self) -> PathBuf {
@@ -103,20 +111,34 @@ fn numbers(person: &str) -> (u64, u32) {
     (number.parse().unwrap(), confidence.trim_end_matches('%').parse().unwrap())
 }
 
+/// An example in C, built with these packages.
+fn compiled(stage: &Stage, name: &str, packages: &[&str]) -> PathBuf {
+    let program = stage.folder.path().join(name);
+    let flags = run(Command::new("pkg-config").args(["--cflags", "--libs"]).args(packages));
+    run(Command::new("cc")
+        .args(["-Wall", "-Werror", "-o"])
+        .args([&program, &Path::new(SOURCE).join(format!("examples/{name}.c"))])
+        .args(flags.split_whitespace()));
+    program
+}
+
 #[test]
 fn the_c_example_reads_the_same() {
     let stage = Stage::new();
-    let program = stage.folder.path().join("embed");
-    let flags = run(Command::new("pkg-config").args(["--cflags", "--libs", "gstreamer-1.0", "gstreamer-video-1.0"]));
-    run(Command::new("cc")
-        .args(["-Wall", "-Werror", "-o"])
-        .args([&program, &Path::new(SOURCE).join("examples/embed.c")])
-        .args(flags.split_whitespace()));
+    let program = compiled(&stage, "embed", &["gstreamer-1.0", "gstreamer-video-1.0"]);
     assert_eq!(run(stage.command(&program).arg(stage.clip())), rust());
 }
 
 #[test]
 fn the_python_example_reads_the_same() {
+    let python = python();
+    let stage = Stage::new();
+    let script = Path::new(SOURCE).join("examples/embed.py");
+    assert_eq!(run(stage.command(python).arg(script).arg(stage.clip())), rust());
+}
+
+/// A Python with GStreamer's bindings.
+fn python() -> &'static str {
     // Debian's own, which has the bindings; another Python may come first in PATH.
     let python = "/usr/bin/python3";
     let bindings = "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstVideo', '1.0'); \
@@ -126,9 +148,7 @@ fn the_python_example_reads_the_same() {
         has_bindings,
         "{python} lacks GStreamer's bindings: run `make setup`, which installs python3-gi and gir1.2-gst-plugins-base-1.0"
     );
-    let stage = Stage::new();
-    let script = Path::new(SOURCE).join("examples/embed.py");
-    assert_eq!(run(stage.command(python).arg(script).arg(stage.clip())), rust());
+    python
 }
 
 #[test]
@@ -139,6 +159,57 @@ fn an_example_says_what_is_wrong() {
     let output = stage.command("/usr/bin/python3").env("LC_ALL", "C.UTF-8").arg(script).arg(missing).output().unwrap();
     assert!(!output.status.success());
     assert_eq!(String::from_utf8_lossy(&output.stderr).trim(), "Resource not found.");
+}
+
+/// What a swap's example prints and its exit code, with a good bundle to swap to and back, or with one that is refused.
+fn swaps(language: &str) {
+    let stage = Stage::without_clip();
+    let folder = stage.folder.path();
+    let program = |new: &Path| {
+        let mut program = match language {
+            "c" => stage.command(compiled(&stage, "swap", &["gstreamer-1.0"])),
+            "python" => {
+                let mut python = stage.command(python());
+                python.arg(Path::new(SOURCE).join("examples/swap.py"));
+                python
+            }
+            _ => {
+                let mut cargo = stage.dress(cargo("run"));
+                cargo.args(["--example", "swap", "--"]);
+                cargo
+            }
+        };
+        program.arg(good("1").folder(folder)).arg(new);
+        program
+    };
+    let printed = run(&mut program(&good_other("2").archive(folder)));
+    let there_and_back = [("reds 1", "reds 2"), ("reds 2", "reds 1")].map(|(old, new)| {
+        let step = |phase: &&str| format!("{phase}: {old} -> {new}\n");
+        let steps = ["staged", "verified", "loaded", "proven", "activated", "probation", "confirmed"];
+        format!("requested: {old}\n") + &steps.iter().map(step).collect::<String>()
+    });
+    assert_eq!(printed, there_and_back.concat());
+
+    let output = program(&Fault::OutdatedReference.write("3", folder)).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let last = printed.lines().last().unwrap();
+    assert!(last.starts_with("rejected: reds 1 -> reds 3 (reference-mismatch: "), "{printed}");
+}
+
+#[test]
+fn the_rust_example_swaps_a_model() {
+    swaps("rust");
+}
+
+#[test]
+fn the_c_example_swaps_a_model() {
+    swaps("c");
+}
+
+#[test]
+fn the_python_example_swaps_a_model() {
+    swaps("python");
 }
 
 #[test]

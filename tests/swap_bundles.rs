@@ -7,10 +7,12 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::bundles::{BRIGHT, DARK, Fault, Scene, good, good_other};
+use common::bundles::{BRIGHT, DARK, Draft, Fault, Scene, good, good_other};
 use common::{caps, init, result};
 use gst_check::Harness;
 use gst_video::VideoFormat;
+use gstvigil::bundle::ModelSource;
+use gstvigil::bundle::sign::SecretKey;
 use gstvigil::cancel::Cancel;
 use gstvigil::model::{Isolated, Model, ModelError, Request};
 use gstvigil::result::FrameResult;
@@ -74,6 +76,30 @@ fn the_good_ones_are_proven() {
     for bundle in [good("1"), good_other("2")] {
         let proof = prove(&load(&bundle.folder(folder.path()), None).unwrap(), &Cancel::default()).unwrap().unwrap();
         assert_eq!((proof.pictures, proof.objects), (2, 2));
+    }
+}
+
+#[test]
+fn signatures_are_those_of_the_key_and_the_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ours, theirs] = [0, 1].map(|_| SecretKey::generate().unwrap());
+    let keys = [ours.public()];
+    let check = |bundle: &Draft| {
+        let path = bundle.folder(folder.path());
+        ModelSource::open(&path.display().to_string())
+            .unwrap()
+            .check_signature(&keys)
+            .map(|_| ())
+            .map_err(|e| e.to_string())
+    };
+    check(&good("1").signed(&ours)).unwrap();
+    for (bundle, part) in [
+        (good("2"), "is not signed"),
+        (good("3").signed(&theirs), "is signed by"),
+        (good("4").signed_for_another(&ours, "5"), "was changed after it was signed"),
+    ] {
+        let text = check(&bundle).unwrap_err();
+        assert!(text.contains(part), "{text}");
     }
 }
 

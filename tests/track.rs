@@ -370,3 +370,45 @@ fn objects_in_objects_point_to_the_right_one() {
     let (_, left) = run(&mut h, Some(FRAME * 5), result(Freshness::Fresh, weak));
     assert_eq!(left.objects.iter().map(|o| (o.id, o.parent)).collect::<Vec<_>>(), [(1, None), (3, None), (0, Some(1))]);
 }
+
+#[test]
+fn identities_live_on_when_the_model_before_is_replaced() {
+    use common::bundles::{DARK, good, good_other};
+
+    common::init();
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = [good("1"), good_other("2")].map(|bundle| bundle.folder(folder.path()).display().to_string());
+    let line = format!("vigilinfer name=infer model={one} probation-time=0 probation-frames=2 ! vigiltrack");
+    let bin = gst::parse::bin_from_description(&line, true).unwrap();
+    let bus = gst::Bus::new();
+    bin.set_bus(Some(&bus));
+    let infer = bin.by_name("infer").unwrap();
+    let mut h = Harness::with_element(&bin, Some("sink"), Some("src"));
+    h.play();
+    h.set_src_caps(common::caps(gst_video::VideoFormat::Rgb, DARK.size.0, DARK.size.1));
+    let begun = std::time::Instant::now();
+    let (mut classes, mut confirmed) = (Vec::new(), false);
+    for n in 0.. {
+        let mut buffer = gst::Buffer::from_slice(DARK.rgb());
+        buffer.get_mut().unwrap().set_pts(FRAME * n);
+        let seen = meta::get(&h.push_and_pull(buffer).unwrap()).unwrap();
+        assert_eq!(ids(&seen), [1], "frame {n}");
+        assert_eq!(seen.objects[0].track.unwrap().state, TrackState::Confirmed);
+        classes.push(seen.objects[0].class_id);
+        if confirmed {
+            break;
+        }
+        if n == 3 {
+            infer.set_property("model", &other);
+        }
+        for message in common::messages(&bus, gst::MessageType::Element) {
+            let phase = message.structure().and_then(|s| s.get::<String>("phase").ok());
+            assert!(phase.as_deref() != Some("rejected") && phase.as_deref() != Some("rolled-back"), "{message:?}");
+            confirmed |= phase.as_deref() == Some("confirmed");
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "the swap does not end");
+    }
+    // Red is class 0 of the one and class 1 of the other.
+    classes.dedup();
+    assert_eq!(classes, [0, 1]);
+}

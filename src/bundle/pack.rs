@@ -36,7 +36,8 @@ pub fn write_file(bundle: &Bundle, out: &Path) -> Result<(), BundleError> {
         _ => Path::new("."),
     };
     let real = |path: &Path| fs::canonicalize(path).map_err(BundleError::io(path));
-    if real(dir)?.starts_with(real(&bundle.origin)?) {
+    // A bundle that lies in memory only has no folder to be in.
+    if bundle.origin.exists() && real(dir)?.starts_with(real(&bundle.origin)?) {
         return Err(BundleError::unusable(out, "lies in the bundle itself; name a file outside of it with -o"));
     }
     let mut partial = out.as_os_str().to_owned();

@@ -4,6 +4,7 @@
 //! no other. Keys are PEM files as OpenSSL makes them (PKCS#8, RFC 8410), and OpenSSL can check a signature: docs/bundles.md
 //! has the commands.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -214,41 +215,91 @@ fn parse(bytes: &[u8]) -> Result<Vec<(String, Signature)>, String> {
     list.filter(|list| !list.is_empty()).ok_or_else(|| format!("{SIGNATURE} is damaged: it holds no signature"))
 }
 
+/// Signs the folder or archive at `path`: its [`SIGNATURE`] appears whole or stays as it was. With `beside` the signatures of
+/// other keys are kept. Gives the bundle's digest.
+///
+/// # Errors
+/// [`BundleError`] if the bundle is not valid, its signatures are damaged (with `beside`), or it cannot be written.
+pub fn sign_at(path: &Path, key: &SecretKey, beside: bool) -> Result<String, BundleError> {
+    let bundle = Bundle::open(path)?;
+    let text = match beside && is_signed(&bundle) {
+        true => sign_beside(&bundle.read(SIGNATURE)?, &bundle.digest, key)
+            .map_err(|why| BundleError::Signature { origin: path.into(), why })?,
+        false => sign(&bundle.digest, key),
+    };
+    if path.is_dir() {
+        let (partial, file) = (path.join(".bundle.sig.partial"), path.join(SIGNATURE));
+        fs::write(&partial, text).map_err(BundleError::io(&partial))?;
+        fs::rename(&partial, &file).map_err(BundleError::io(&file))?;
+    } else {
+        let mut files = BTreeMap::new();
+        for name in bundle.files() {
+            files.insert(name.to_owned(), bundle.read(name)?.into_owned());
+        }
+        files.insert(SIGNATURE.into(), text.into_bytes());
+        super::pack::write_file(&Bundle::from_files(path, files)?, path)?;
+    }
+    Ok(bundle.digest)
+}
+
 /// Checks that one of `keys` has signed the bundle, and gives that key's fingerprint. Without keys nothing is checked and
 /// nobody named.
 ///
 /// # Errors
 /// [`BundleError::Signature`] if there are keys and the bundle has no signature, a damaged one, or none by any of them.
 pub fn verify(bundle: &Bundle, keys: &[PublicKey]) -> Result<Option<String>, BundleError> {
+    let signature = if is_signed(bundle) { Some(bundle.read(SIGNATURE)?) } else { None };
+    verify_text(&bundle.digest, signature.as_deref(), keys)
+        .map_err(|why| BundleError::Signature { origin: bundle.origin.clone(), why })
+}
+
+/// As [`verify`], from the bundle's digest and the content of its [`SIGNATURE`].
+pub(super) fn verify_text(
+    bundle_digest: &str,
+    signature: Option<&[u8]>,
+    keys: &[PublicKey],
+) -> Result<Option<String>, String> {
     if keys.is_empty() {
         return Ok(None);
     }
-    let refused = |why: String| BundleError::Signature { origin: bundle.origin.clone(), why };
     let wanted = keys.iter().map(PublicKey::fingerprint).collect::<Vec<_>>().join(", ");
-    if !is_signed(bundle) {
-        return Err(refused(format!(
+    let Some(signature) = signature else {
+        return Err(format!(
             "it is not signed, and only bundles signed by {wanted} are taken here; sign it with vigil bundle sign"
-        )));
-    }
-    let signatures = parse(&bundle.read(SIGNATURE)?).map_err(&refused)?;
-    let by = |key: &&PublicKey| signatures.iter().any(|(_, signature)| key.has_signed(&bundle.digest, signature));
+        ));
+    };
+    let signatures = parse(signature)?;
+    let by = |key: &&PublicKey| signatures.iter().any(|(_, signature)| key.has_signed(bundle_digest, signature));
     if let Some(key) = keys.iter().find(by) {
         return Ok(Some(key.fingerprint()));
     }
     let ours = signatures.iter().any(|(claimed, _)| keys.iter().any(|key| key.fingerprint() == *claimed));
     let claimed = signatures.iter().map(|(claimed, _)| claimed.as_str()).collect::<Vec<_>>().join(", ");
-    Err(refused(if ours {
+    Err(if ours {
         "its signature is not one of its content: the bundle was changed after it was signed, or the signature belongs to \
          another bundle; get it anew, or sign it again with vigil bundle sign"
             .into()
     } else {
         format!("it is signed by {claimed}, and only bundles signed by {wanted} are taken here")
-    }))
+    })
 }
 
 /// Whether the bundle has a signature, by whomever.
 pub fn is_signed(bundle: &Bundle) -> bool {
     bundle.files().any(|file| file == SIGNATURE)
+}
+
+/// The fingerprints of the keys that the bundle's signatures claim to be of; nothing is checked.
+///
+/// # Errors
+/// [`BundleError::Signature`] if they are damaged.
+pub fn claimed(bundle: &Bundle) -> Result<Vec<String>, BundleError> {
+    if !is_signed(bundle) {
+        return Ok(Vec::new());
+    }
+    let signatures =
+        parse(&bundle.read(SIGNATURE)?).map_err(|why| BundleError::Signature { origin: bundle.origin.clone(), why })?;
+    Ok(signatures.into_iter().map(|(fingerprint, _)| fingerprint).collect())
 }
 
 /// The keys of which one must have signed a bundle; none: unsigned bundles are taken too.

@@ -90,6 +90,8 @@ fn two_keys_may_sign_one_bundle() {
     }
     let again = sign_beside(&both.read(SIGNATURE).unwrap(), &bundle.digest, &new).unwrap();
     assert_eq!(again.lines().count(), 3, "one line per key");
+    assert_eq!(claimed(&both).unwrap(), [new.to_string(), old.to_string()]);
+    assert!(claimed(&with_signature(b"damaged")).is_err());
 }
 
 #[test]

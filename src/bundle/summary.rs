@@ -6,12 +6,13 @@ use serde_json::{Value, json};
 
 use super::contract::{Quantization, Resize};
 use super::manifest::word;
-use super::{Bundle, Variant};
+use super::{Bundle, Variant, sign};
 
 /// Labels that the text lists before it says how many more there are.
 const SHOWN_LABELS: usize = 8;
 
-/// The bundle as JSON, with the keys of `bundle.toml`; `labels` is the list, and `digest`, `origin` and `files` are added.
+/// The bundle as JSON, with the keys of `bundle.toml`; `labels` is the list, and `digest`,
+/// `signed-by` (the keys that the signatures claim to be of), `origin` and `files` are added.
 pub fn to_json(bundle: &Bundle) -> Value {
     let Bundle { input, output, .. } = bundle;
     let per_class: Vec<Value> =
@@ -56,6 +57,7 @@ pub fn to_json(bundle: &Bundle) -> Value {
             "skeleton": output.skeleton,
             "quantization": output.quantization,
         },
+        "signed-by": sign::claimed(bundle).unwrap_or_default(),
         "variants": bundle.variants,
         "reference": bundle.reference,
         "probation": bundle.probation,
@@ -87,6 +89,12 @@ impl fmt::Display for Text<'_> {
             let (iou, tolerance) = (reference.min_iou, reference.score_tolerance);
             line("reference", &format!("{pictures} pictures, IoU {iou}, confidence ±{tolerance}{limit}"))?;
         }
+        let signed = match sign::claimed(bundle) {
+            Ok(keys) if keys.is_empty() => "no".into(),
+            Ok(keys) => format!("by {} (vigil bundle verify checks it)", keys.join(", ")),
+            Err(error) => error.to_string(),
+        };
+        line("signed", &signed)?;
         line("origin", &bundle.origin.display())?;
         write!(f, "{:<10} {}", "digest", bundle.digest)
     }

@@ -203,20 +203,24 @@ fn verify_reports_every_mistake() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = small_bundle();
     write_folder(dir.path(), &files);
-    let good = verify::verify(dir.path());
+    let good = verify::verify(dir.path(), &[]);
     assert!(good.to_string().contains("  0.4 for all but 1 class\n"), "{good}");
     assert!(good.ok, "{good}");
-    assert_eq!(good.checks.len(), 5);
+    assert_eq!(good.checks.len(), 6);
+    assert!(good.to_string().contains("ok   signature           not signed, and no public key"), "{good}");
     assert_eq!(good.digest, Some(Bundle::open(dir.path()).unwrap().digest));
 
     files.insert("labels.txt".into(), b"a\n\nb".to_vec());
     files.insert("model.onnx".into(), b"abc".to_vec());
     write_folder(dir.path(), &files);
-    let bad = verify::verify(dir.path());
+    let bad = verify::verify(dir.path(), &[]);
     let failed: Vec<&str> = bad.checks.iter().filter(|c| !c.ok).map(|c| c.check.as_str()).collect();
     assert_eq!(failed, ["labels", "variant model.onnx"]);
     assert!(!bad.ok);
-    let absent = verify::verify(&dir.path().join("absent"));
+    let key = sign::SecretKey::generate().unwrap().public();
+    let unsigned = verify::verify(dir.path(), &[key]);
+    assert!(unsigned.checks.iter().any(|c| c.check == "signature" && !c.ok), "{unsigned}");
+    let absent = verify::verify(&dir.path().join("absent"), &[]);
     assert_eq!((absent.ok, absent.digest, absent.checks.len()), (false, None, 1));
 }
 
@@ -227,8 +231,10 @@ fn the_summary_tells_the_essentials() {
     assert!(text.contains("input      640x480 rgb nchw, letterbox (center, pad 114)"), "{text}");
     assert!(text.contains("output     yolov8, confidence 0.4, IoU 0.5, person 0.3"), "{text}");
     assert!(text.contains("labels     3: bicycle, person, car\n"), "{text}");
+    assert!(text.contains("signed     no\n"), "{text}");
     let json = summary::to_json(&bundle);
     assert_eq!(json["labels"][1], "person");
     assert_eq!(json["input"]["size"], serde_json::json!([640, 480]));
     assert_eq!(json["digest"], bundle.digest);
+    assert_eq!(json["signed-by"], serde_json::json!([]));
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::files::Files;
 use super::manifest::{self, Manifest};
+use super::sign::{self, PublicKey, SIGNATURE};
 use super::{BundleError, check_reference, check_variant, matching, onnx_file, read_labels, read_manifest};
 
 /// One thing that was checked.
@@ -34,10 +35,10 @@ pub struct Report {
     pub checks: Vec<Check>,
 }
 
-/// Verifies the folder or archive at `path`.
-pub fn verify(path: &Path) -> Report {
+/// Verifies the folder or archive at `path`, of which one of `keys` must have signed the digest if there are any.
+pub fn verify(path: &Path, keys: &[PublicKey]) -> Report {
     let mut checks = Vec::new();
-    let digest = run(path, &mut checks);
+    let digest = run(path, keys, &mut checks);
     Report { path: path.display().to_string(), ok: checks.iter().all(|c| c.ok), digest, checks }
 }
 
@@ -56,7 +57,7 @@ fn note<T>(
     outcome.ok()
 }
 
-fn run(path: &Path, checks: &mut Vec<Check>) -> Option<String> {
+fn run(path: &Path, keys: &[PublicKey], checks: &mut Vec<Check>) -> Option<String> {
     let files = note(checks, "files", Files::open(path), |f| {
         let bytes: u64 = f.names().filter_map(|n| f.entry(n)).map(|(size, _)| size).sum();
         format!("{} files, {bytes} bytes", f.names().count())
@@ -65,7 +66,19 @@ fn run(path: &Path, checks: &mut Vec<Check>) -> Option<String> {
     if let Some(manifest) = note(checks, manifest::FILE_NAME, read_manifest(&files), describe) {
         contents(path, &files, &manifest, checks);
     }
-    Some(files.digest())
+    let digest = files.digest();
+    let signature = files.entry(SIGNATURE).map(|_| files.read(SIGNATURE)).transpose();
+    let signed = matches!(signature, Ok(Some(_)));
+    let outcome = signature.and_then(|signature| {
+        sign::verify_text(&digest, signature.as_deref(), keys)
+            .map_err(|why| BundleError::Signature { origin: path.into(), why })
+    });
+    note(checks, "signature", outcome, |by| match by {
+        Some(key) => format!("signed by {key}"),
+        None if signed => "not checked: no public key is configured here".into(),
+        None => "not signed, and no public key is configured that asks for it".into(),
+    });
+    Some(digest)
 }
 
 fn contents(path: &Path, files: &Files, manifest: &Manifest, checks: &mut Vec<Check>) {

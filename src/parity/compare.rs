@@ -98,19 +98,34 @@ impl Kind {
     ];
 
     /// What it means, in a few words.
-    pub fn as_str(self) -> &'static str {
+    pub fn describe(self, sides: &Sides) -> String {
         match self {
-            Self::Missing => "found by the reference only",
-            Self::Extra => "found by Vigil only",
-            Self::Class => "another class",
-            Self::Box => "box differs",
-            Self::Score => "score differs",
-            Self::Keypoint => "keypoint differs",
-            Self::Mask => "mask differs",
-            Self::TopClass => "another first class",
-            Self::Probability => "probability differs",
-            Self::Embedding => "embedding differs",
+            Self::Missing => format!("found by {} only", sides.theirs),
+            Self::Extra => format!("found by {} only", sides.ours),
+            Self::Class => "another class".into(),
+            Self::Box => "box differs".into(),
+            Self::Score => "score differs".into(),
+            Self::Keypoint => "keypoint differs".into(),
+            Self::Mask => "mask differs".into(),
+            Self::TopClass => "another first class".into(),
+            Self::Probability => "probability differs".into(),
+            Self::Embedding => "embedding differs".into(),
         }
+    }
+}
+
+/// What texts call the two sides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sides {
+    /// Ours.
+    pub ours: String,
+    /// The other, in the place of the reference.
+    pub theirs: String,
+}
+
+impl Default for Sides {
+    fn default() -> Self {
+        Self { ours: "Vigil".into(), theirs: "the reference".into() }
     }
 }
 

@@ -13,6 +13,6 @@ mod shapes;
 
 pub use answer::{Answer, Found, Silhouette};
 pub use bitmap::bitmap;
-pub use compare::{Comparison, Difference, Kind, Needed, Pair, Tolerances, compare, compare_needed};
+pub use compare::{Comparison, Difference, Kind, Needed, Pair, Sides, Tolerances, compare, compare_needed};
 pub use picture::Picture;
-pub use report::{About, Report, Shown};
+pub use report::{About, Heading, Report, Shown};

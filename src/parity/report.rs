@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Comparison, Difference, Found, Kind, Picture, Tolerances};
+use super::{Answer, Comparison, Difference, Found, Kind, Picture, Sides, Tolerances};
 use crate::bundle::contract::Labels;
 
 mod html;
@@ -30,6 +30,19 @@ pub struct About {
     pub format: String,
     /// Names of the classes.
     pub labels: Labels,
+    /// What the two sides are called.
+    pub sides: Sides,
+}
+
+/// What a page says before it shows differences.
+#[derive(Debug, Clone, Default)]
+pub struct Heading {
+    /// What was compared.
+    pub title: String,
+    /// Whether the outcome is good, and the word for it.
+    pub verdict: (bool, String),
+    /// Figures, each with its label.
+    pub lines: Vec<(String, String)>,
 }
 
 /// A difference with the part of the picture where it is.
@@ -190,13 +203,14 @@ impl Report {
             _ => String::new(),
         };
         let top = |a: &Answer| a.top().map_or("nothing".into(), |(c, p)| format!("{} {p:.3}", self.label(c)));
+        let side = &self.about.sides.theirs;
         let what = match (mine, other) {
-            (Some(mine), Some(other)) => format!(": {mine}; the reference: {other}"),
+            (Some(mine), Some(other)) => format!(": {mine}; {side}: {other}"),
             (Some(one), None) | (None, Some(one)) => format!(": {one}"),
-            (None, None) if d.kind == Kind::TopClass => format!(": {}; the reference: {}", top(ours), top(theirs)),
+            (None, None) if d.kind == Kind::TopClass => format!(": {}; {side}: {}", top(ours), top(theirs)),
             (None, None) => String::new(),
         };
-        format!("{}{figure}{what}", d.kind.as_str())
+        format!("{}{figure}{what}", d.kind.describe(&self.about.sides))
     }
 
     /// Keeps a difference with its pixels if it is one of the worst.
@@ -272,7 +286,7 @@ impl Report {
         figure("classes", &self.probability, sided(&self.probability, "apart at most", t.score));
         figure("vectors", &self.cosine, sided(&self.cosine, "cosine at least", t.min_cosine));
         for (kind, count) in &self.kinds {
-            lines.push(("differs", format!("{count}: {}", kind.as_str())));
+            lines.push(("differs", format!("{count}: {}", kind.describe(&self.about.sides))));
         }
         if self.ties > 0 {
             lines.push(("ties", format!("{} of them where an overlap at the threshold of NMS decided", self.ties)));

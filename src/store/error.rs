@@ -79,7 +79,7 @@ pub enum StoreError {
     },
     /// The disk leaves no room.
     #[error(
-        "no room on the disk of {}: {missing} more bytes are needed for the {needed} of the bundle; nothing was \
+        "no room on the disk of {}: the bundle takes {needed} bytes, and {missing} of them are missing; nothing was \
          installed. Free some, with vigil bundle gc for example",
         root.display()
     )]

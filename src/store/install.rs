@@ -10,6 +10,9 @@ use super::{Release, Store, StoreError, disk, lease, now};
 use crate::bundle::sign::{self, PublicKey, SIGNATURE};
 use crate::bundle::{Bundle, BundleError};
 
+/// Size of a block of most file systems, bytes.
+const BLOCK: u64 = 4096;
+
 /// How to install.
 #[derive(Debug, Clone, Default)]
 pub struct InstallOptions {
@@ -65,19 +68,28 @@ impl Store {
             Some(limit) => Some(limit),
             None => self.settings()?.max_bytes,
         };
-        let staging = {
+        self.bring_in(&bundle, signed_by, limit).map_err(|error| self.explained(error, room(&bundle)))
+    }
+
+    /// Installs a checked bundle.
+    fn bring_in(
+        &self,
+        bundle: &Bundle,
+        signed_by: Option<String>,
+        limit: Option<u64>,
+    ) -> Result<Installed, StoreError> {
+        let (staging, removed) = {
             let lock = self.lock()?;
             self.tidy(&lock);
-            if let Some(there) = self.there_already(&lock, &bundle, &signed_by)? {
+            if let Some(there) = self.there_already(&lock, bundle, &signed_by)? {
                 return Ok(there);
             }
             let removed = self.make_room(&lock, limit, bundle.size())?;
-            self.check_disk(bundle.size())?;
+            self.check_disk(room(bundle))?;
             (self.new_staging("in")?, removed)
         };
-        let (staging, removed) = staging;
-        let done = self.fill(&staging.path, &bundle).and_then(|()| {
-            let done = self.publish(&staging.path, &bundle, signed_by, limit)?;
+        let done = self.fill(&staging.path, bundle).and_then(|()| {
+            let done = self.publish(&staging.path, bundle, signed_by, limit)?;
             Ok(Installed { removed: [removed, done.removed].concat(), ..done })
         });
         if done.is_err() && staging.path.exists() {
@@ -89,21 +101,16 @@ impl Store {
 
     /// Copies the bundle into a staging folder, all of it synced when this returns.
     fn fill(&self, folder: &Path, bundle: &Bundle) -> Result<(), StoreError> {
-        let mut left = bundle.size();
         let mut folders = vec![folder.to_path_buf()];
         for file in bundle.files() {
             let content = bundle.read(file)?;
             let path = folder.join(file);
             let parent = path.parent().unwrap_or(folder);
-            let failed = |path: &Path, e: io::Error| self.failed(path, e, bundle.size(), left);
-            if !parent.is_dir() {
-                disk::make_dirs(parent).map_err(|e| failed(parent, e))?;
-            }
+            disk::make_dirs(parent).map_err(StoreError::io(parent))?;
             if !folders.iter().any(|known| known == parent) {
                 folders.push(parent.into());
             }
-            disk::write_new(&path, &content).map_err(|e| failed(&path, e))?;
-            left = left.saturating_sub(content.len() as u64);
+            disk::write_new(&path, &content).map_err(StoreError::io(&path))?;
         }
         for folder in folders {
             disk::sync_dir(&folder).map_err(StoreError::io(&folder))?;
@@ -151,14 +158,18 @@ impl Store {
             self.discard(&lock, &path)?;
         }
         disk::rename(staging, &path).map_err(StoreError::io(&path))?;
-        self.settled(&lock, bundle, signed_by, false).map(|done| Installed { removed, ..done })
+        let done = self.settled(&lock, bundle, signed_by, false);
+        if done.is_err() {
+            // An installation that failed is none. Should the release stay, it is a whole one that is not in use.
+            let _ = self.discard(&lock, &path);
+        }
+        done.map(|done| Installed { removed, ..done })
     }
 
     fn write_record(&self, folder: &Path, record: &Record) -> Result<(), StoreError> {
         let path = folder.join(RECORD);
         let text = record.to_text().map_err(|why| StoreError::io(&path)(io::Error::other(why)))?;
-        let needed = text.len() as u64;
-        disk::replace(&path, text.as_bytes()).map_err(|e| self.failed(&path, e, needed, needed))
+        disk::replace(&path, text.as_bytes()).map_err(StoreError::io(&path))
     }
 
     /// The release as it is in the store, if it is there and whole; a signature that it lacked is added.
@@ -191,25 +202,31 @@ impl Store {
         bundle: &Bundle,
         signed_by: &Option<String>,
     ) -> Result<(), StoreError> {
-        if !sign::is_signed(bundle) || (sign::is_signed(copy) && signed_by.is_none()) {
+        if !sign::is_signed(bundle) {
             return Ok(());
         }
         let (signature, path) = (bundle.read(SIGNATURE)?, copy.origin.join(SIGNATURE));
-        if !sign::is_signed(copy) || *copy.read(SIGNATURE)? != *signature {
+        let same = sign::is_signed(copy) && *copy.read(SIGNATURE)? == *signature;
+        if !same {
+            if sign::is_signed(copy) && signed_by.is_none() {
+                return Ok(());
+            }
             disk::replace(&path, &signature).map_err(StoreError::io(&path))?;
         }
-        if there.signed_by != *signed_by || !there.signed {
-            let record = Record {
-                digest: there.digest.clone(),
-                bytes: bundle.size(),
-                sequence: there.sequence,
-                installed: there.installed.clone(),
-                signed_by: signed_by.clone(),
-                signed: true,
-            };
-            self.write_record(&copy.origin, &record)?;
+        let earlier = there.signed_by.clone().filter(|_| same);
+        let signed_by = signed_by.clone().or(earlier);
+        if there.signed_by == signed_by && there.signed {
+            return Ok(());
         }
-        Ok(())
+        let record = Record {
+            digest: there.digest.clone(),
+            bytes: bundle.size(),
+            sequence: there.sequence,
+            installed: there.installed.clone(),
+            signed_by,
+            signed: true,
+        };
+        self.write_record(&copy.origin, &record)
     }
 
     /// Writes the state of the bundle's name, in which its first release is the current one.
@@ -273,22 +290,29 @@ impl Store {
 
     /// Whether the disk has room, so that a large bundle is not copied half for nothing.
     fn check_disk(&self, needed: u64) -> Result<(), StoreError> {
-        // What a file takes beside its content is not known: the copy itself finds out.
-        let free = disk::free_bytes(&disk::existing(&self.root)).map_err(StoreError::io(&self.root))?;
+        let free = disk::free_bytes(&self.root).map_err(StoreError::io(&self.root))?;
         if free >= needed {
             return Ok(());
         }
         Err(StoreError::DiskFull { root: self.root.clone(), needed, missing: needed - free })
     }
 
-    /// What an error while `left` of `needed` bytes were still to be written is to the user.
-    fn failed(&self, path: &Path, error: io::Error, needed: u64, left: u64) -> StoreError {
-        if !disk::is_full(&error) {
-            return StoreError::io(path)(error);
+    /// An error for want of room, told with how much is missing.
+    fn explained(&self, error: StoreError, needed: u64) -> StoreError {
+        match error {
+            StoreError::Io { source, .. } if disk::is_full(&source) => {
+                let free = disk::free_bytes(&self.root).unwrap_or(0);
+                // A quota says no before the disk is full.
+                let missing = needed.saturating_sub(free).max(BLOCK);
+                StoreError::DiskFull { root: self.root.clone(), needed, missing }
+            }
+            error => error,
         }
-        let free = disk::free_bytes(&disk::existing(&self.root)).unwrap_or(0);
-        // At least one: the system has just said that there is none.
-        let missing = left.saturating_sub(free).max(1);
-        StoreError::DiskFull { root: self.root.clone(), needed, missing }
     }
+}
+
+/// Bytes that the bundle takes on a disk: files fill blocks, and each has an entry.
+fn room(bundle: &Bundle) -> u64 {
+    let files = bundle.files().count() as u64 + 4;
+    bundle.size().saturating_add(files.saturating_mul(2 * BLOCK))
 }

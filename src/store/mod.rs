@@ -177,8 +177,8 @@ impl Store {
     pub fn reject(&self, name: &str, release: &str, reason: &str) -> Result<Selection, StoreError> {
         let reason: String = reason.chars().take(MAX_REASON).collect();
         self.change(name, release, |selection, releases| {
-            let others = releases.iter().rev().map(|r| &r.release);
-            let otherwise = others.filter(|r| *r != release && !selection.is_rejected(r)).next().cloned();
+            let mut others = releases.iter().rev().map(|r| &r.release);
+            let otherwise = others.find(|r| *r != release && !selection.is_rejected(r)).cloned();
             selection.reject(release, otherwise, &reason, now());
         })
     }
@@ -384,5 +384,13 @@ fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod order_tests;
+#[cfg(test)]
+mod room_tests;
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod tests;

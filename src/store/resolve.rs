@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use super::{Known, Lease, Release, Store, StoreError, checked};
 use crate::bundle::Bundle;
 
+/// Looks at a selection that keeps changing.
+const RETRIES: usize = 10;
+
 /// A release that is whole, and held.
 #[derive(Debug, Clone)]
 pub struct Resolved {
@@ -30,10 +33,27 @@ impl Store {
         if let Some(release) = release {
             checked(release)?;
         }
-        let known = self.known(name)?;
+        let mut known = self.known(name)?;
+        for _ in 0..RETRIES {
+            let found = self.first_whole(name, release, &known);
+            if found.as_ref().is_ok_and(|found| found.as_ref().is_none_or(|f| f.bundle.warnings.is_empty())) {
+                return found;
+            }
+            // What cannot be used may have been replaced, and removed, since the selection was read.
+            let again = self.known(name)?;
+            if again.selection == known.selection {
+                return found;
+            }
+            known = again;
+        }
+        self.first_whole(name, release, &known)
+    }
+
+    /// The best release that is whole, or the one that was asked for.
+    fn first_whole(&self, name: &str, release: Option<&str>, known: &Known) -> Result<Option<Resolved>, StoreError> {
         let choices: Vec<&Release> = match release {
             Some(release) => known.releases.iter().filter(|r| r.release == release).collect(),
-            None => by_merit(&known),
+            None => by_merit(known),
         };
         if choices.is_empty() {
             return match release {

@@ -14,6 +14,7 @@ pub mod descent;
 #[cfg(test)]
 mod fake_host;
 pub mod look;
+pub mod offline;
 pub mod order;
 pub mod phase;
 pub mod prove;

@@ -9,7 +9,7 @@ use super::trial::Trial;
 use super::trial::TrialReport;
 use crate::analysis::Companion;
 use crate::bundle::TrialLimits;
-use crate::model::{Model, Request};
+use crate::model::{Isolated, Model, Request};
 
 /// A request for another model.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +54,8 @@ impl Order {
 pub struct Terms {
     /// Longest time for one load of a model.
     pub load_limit: Duration,
+    /// Limits of the process that loads and proves a model first, wherever it runs later.
+    pub apart: Isolated,
     /// Rules of the probation instead of the bundle's.
     pub probation: TrialLimits,
     /// Rules of a shadow run instead of the bundle's.

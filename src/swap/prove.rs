@@ -1,14 +1,15 @@
 //! The proof that a model still finds on this machine what its bundle promises: the bundle's reference pictures through
 //! the same pre-processing, engine and decoder as video frames.
 
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use self::expected::Expected;
 use super::look::{Look, LookError, Looked, RUN_LIMIT};
 use crate::bundle::contract::{Labels, Task};
 use crate::bundle::{Bundle, Reference};
-use crate::cancel::Cancel;
-use crate::engine::EngineError;
+use crate::cancel::{Cancel, LOOK};
+use crate::engine::{Engine, EngineError};
 use crate::model::Model;
 use crate::parity::{Answer, Comparison, Difference, Found, Kind, Needed, Picture, Tolerances, compare_needed};
 use crate::post::Thresholds;
@@ -17,6 +18,13 @@ pub mod expected;
 
 /// Runs that the median is taken of, at least: fewer pictures are looked at more than once.
 const LEAST_RUNS: usize = 5;
+/// The run that is under way when the proof is cancelled may go on for this long.
+const GRACE: Duration = Duration::from_secs(1);
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(1 << 30);
+/// A run that is hung may be told so sooner where the bundle says how long a run may take: after this many times that, and
+/// not before this time.
+const HUNG: (u32, Duration) = (10, Duration::from_secs(5));
 /// Differences that a text lists.
 const LISTED: usize = 5;
 /// A keypoint may lie this many pixels away, whatever the size of its object.
@@ -89,7 +97,7 @@ impl ProofFailure {
 }
 
 /// Runs the bundle's reference pictures through pre-processing, engine and decoder, and compares what is found with what
-/// is expected; `None` if the bundle has no reference set. `cancel` is looked at between runs.
+/// is expected; `None` if the bundle has no reference set. `cancel` is looked at between runs, and ends one that hangs.
 ///
 /// Every expected object must be found with its class, within the tolerances of `[reference]`; of what else is found,
 /// nothing may lie further over its threshold than the tolerance. The engine is best one in a process of its own, which a
@@ -102,20 +110,58 @@ pub fn prove(model: &Model, cancel: &Cancel) -> Result<Option<Proof>, ProofFailu
     let Some(reference) = &bundle.reference else { return Ok(None) };
     let expected = expected::read(bundle, &reference.expected).map_err(ProofFailure::Reference)?;
     let judge = Judge::new(model, reference, &expected)?;
-    let limit = reference.max_latency_ms.map(Duration::from_millis);
-    let longest = limit.map_or(RUN_LIMIT, |limit| RUN_LIMIT.max(limit * 2));
+    let outcome = watched(model.lanes().engine(), cancel, || look_at_all(model, &judge, &expected, cancel));
+    match outcome {
+        Err(_) if cancel.is_cancelled() => Err(ProofFailure::Cancelled),
+        outcome => outcome.map(Some),
+    }
+}
+
+/// Does the work; once it is cancelled, the run that is under way has a little time left.
+fn watched<T>(engine: &dyn Engine, cancel: &Cancel, work: impl FnOnce() -> T) -> T {
+    let (done, is_done) = channel::<()>();
+    std::thread::scope(|scope| {
+        let watch = move || watch(engine, cancel, &is_done);
+        // Without the thread the run's own limit remains.
+        let _ = std::thread::Builder::new().name("vigil-proof".into()).spawn_scoped(scope, watch);
+        let outcome = work();
+        drop(done);
+        outcome
+    })
+}
+
+fn watch(engine: &dyn Engine, cancel: &Cancel, is_done: &Receiver<()>) {
+    let goes_on = |time| is_done.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+    while !cancel.is_cancelled() {
+        if !goes_on(LOOK) {
+            return;
+        }
+    }
+    while goes_on(GRACE) {
+        // Whatever its limit is.
+        engine.cut(Instant::now() + FOREVER);
+    }
+}
+
+/// The longest run that the proof waits for.
+fn longest(limit: Option<Duration>) -> Duration {
+    limit.map_or(RUN_LIMIT, |limit| (limit * HUNG.0).clamp(HUNG.1, RUN_LIMIT.max(limit * 2)))
+}
+
+fn look_at_all(model: &Model, judge: &Judge, expected: &Expected, cancel: &Cancel) -> Result<Proof, ProofFailure> {
+    let limit = model.bundle().reference.as_ref().and_then(|r| r.max_latency_ms).map(Duration::from_millis);
     let mut look = Look::new(model, judge.asked.clone());
     let (mut sum, mut runs, mut differing) = (Sum::default(), Vec::new(), Vec::new());
     let repeats = LEAST_RUNS.div_ceil(expected.len().max(1));
-    for (name, expected) in &expected {
-        let picture = read_picture(bundle, name)?;
+    for (name, expected) in expected {
+        let picture = read_picture(model.bundle(), name)?;
         // The first run of all warms up and is not measured.
         let warm_up = usize::from(runs.is_empty());
         for run in 0..repeats + warm_up {
             if cancel.is_cancelled() {
                 return Err(ProofFailure::Cancelled);
             }
-            let looked = look.at(&picture, longest).map_err(|e| failed(name, e))?;
+            let looked = look.at(&picture, longest(limit)).map_err(|e| failed(name, e))?;
             if looked.dropped.non_finite > 0 {
                 return Err(ProofFailure::NonFinite { picture: name.clone(), count: looked.dropped.non_finite });
             }
@@ -133,7 +179,7 @@ pub fn prove(model: &Model, cancel: &Cancel) -> Result<Option<Proof>, ProofFailu
     let median = median(&mut runs);
     match limit {
         Some(limit) if median > limit => Err(ProofFailure::Latency { median, limit }),
-        _ => Ok(Some(Proof { pictures: expected.len(), run: median, ..sum.proof() })),
+        _ => Ok(Proof { pictures: expected.len(), run: median, ..sum.proof() }),
     }
 }
 

@@ -117,13 +117,6 @@ fn threads_of_a_run(request: &Request) -> usize {
     threads - lanes + 1
 }
 
-/// The same, but in a process of its own that looks at one picture at a time.
-fn apart(request: &Request, niceness: u8) -> Request {
-    let mut isolated = request.isolation.clone().unwrap_or_default();
-    isolated.niceness = isolated.niceness.max(niceness);
-    Request { threads: threads_of_a_run(request), lanes: 1, isolation: Some(isolated), ..request.clone() }
-}
-
 struct Steps<'a> {
     shared: &'a Shared,
     progress: &'a mut Progress,
@@ -194,7 +187,7 @@ impl Steps<'_> {
         self.try_out(source.clone(), &request)?;
         if self.order.shadow {
             // On live frames it may do what it did on no reference picture: not in this process.
-            let apart = apart(&request, 0);
+            let apart = self.apart(&request, 0);
             self.shadow(&Arc::new(Model::from_source(source.clone(), &apart)?))?;
         }
         let model = Arc::new(Model::from_source(source, &request)?);
@@ -209,9 +202,16 @@ impl Steps<'_> {
             && self.shared.host().current().as_ref().is_some_and(same)
     }
 
+    /// The same, but in a process of its own that looks at one picture at a time.
+    fn apart(&self, request: &Request, niceness: u8) -> Request {
+        let mut isolated = self.terms.apart.clone();
+        isolated.niceness = isolated.niceness.max(niceness);
+        Request { threads: threads_of_a_run(request), lanes: 1, isolation: Some(isolated), ..request.clone() }
+    }
+
     /// Loads the model in a process of its own, and lets it look at its reference pictures there.
     fn try_out(&mut self, source: ModelSource, request: &Request) -> Result<(), Refusal> {
-        let model = Model::from_source(source, &apart(request, NICENESS))?;
+        let model = Model::from_source(source, &self.apart(request, NICENESS))?;
         let run = model.run_time();
         self.tell(Phase::Loaded, format!("loaded on {} in a process of its own, {run:.1?} a run", model.provider()))?;
         let text = match prove(&model, self.cancel)? {

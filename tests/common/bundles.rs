@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gstvigil::bundle::sign::{self, SecretKey};
 use gstvigil::bundle::{Bundle, digest, pack};
 
 /// Name of all these bundles.
@@ -105,6 +106,21 @@ impl Draft {
         self.tables(&format!(
             "[reference]\nimages = [\"reference/*.png\"]\nexpected = \"reference/expected.json\"\n{more}"
         ))
+    }
+
+    /// Signed with `key`; nothing may be added any more.
+    pub fn signed(mut self, key: &SecretKey) -> Self {
+        let bundle = Bundle::from_files(Path::new(NAME), self.files()).unwrap();
+        self.files.insert(sign::SIGNATURE.into(), sign::sign(&bundle.digest, key).into_bytes());
+        self
+    }
+
+    /// Signed with `key` as if it were release `other`.
+    pub fn signed_for_another(mut self, key: &SecretKey, other: &str) -> Self {
+        let of_other = Self { release: other.into(), ..self.clone() }.signed(key);
+        let signature = of_other.files.into_iter().find(|(name, _)| name == sign::SIGNATURE);
+        self.files.extend(signature);
+        self
     }
 
     /// All files of the bundle.

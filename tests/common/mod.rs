@@ -5,6 +5,7 @@
 
 pub mod bundles;
 pub mod rig;
+pub mod site;
 pub mod swap_rig;
 
 use std::path::{Path, PathBuf};

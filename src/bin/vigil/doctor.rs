@@ -4,9 +4,10 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-use gstvigil::bundle::Bundle;
+use gstvigil::bundle::{Bundle, sign};
 use gstvigil::engine::runtime;
 use gstvigil::paths;
+use gstvigil::store::{Entry, Store};
 use serde_json::{Value, json};
 
 /// Arguments of `vigil doctor`.
@@ -57,6 +58,7 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Bo
     findings.extend(onnx_runtime(library));
     findings.push(worker());
     findings.push(gpu());
+    findings.extend(keys());
     findings.extend(bundles());
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&as_json(&findings))?);
@@ -176,8 +178,39 @@ fn gpu() -> Finding {
     }
 }
 
+/// Whose bundles are taken here.
+fn keys() -> Option<Finding> {
+    match sign::configured_keys(None) {
+        Ok(keys) if keys.is_empty() => None,
+        Ok(keys) => {
+            let names = keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Some(Finding::good("signatures", format!("only bundles signed by {names} are taken")))
+        }
+        Err(error) => Some(Finding::bad("signatures", error.to_string(), "mend the key, or no bundle is taken")),
+    }
+}
+
+/// What the store holds: the release that each name means.
+fn installed() -> Vec<Finding> {
+    let Some(store) = Store::default_place() else { return Vec::new() };
+    let advice = "vigil bundle list shows what is there; install the release again";
+    let entries = match store.list() {
+        Ok(entries) => entries,
+        Err(error) => return vec![Finding::bad("store", error.to_string(), "see who may read the store")],
+    };
+    let state = |entry: Entry| match store.resolve(&entry.name, None) {
+        Ok(Some(found)) if found.bundle.warnings.is_empty() => {
+            Finding::good("bundle", format!("{} {} at {}", entry.name, found.release, found.path.display()))
+        }
+        Ok(Some(found)) => Finding::note("bundle", found.bundle.warnings.join("; "), advice),
+        Ok(None) => Finding::note("bundle", format!("{} was just removed", entry.name), advice),
+        Err(error) => Finding::bad("bundle", error.to_string(), advice),
+    };
+    entries.into_iter().map(state).collect()
+}
+
 fn bundles() -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found = installed();
     for folder in paths::bundle_dirs() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         let mut files: Vec<_> = entries.flatten().map(|e| e.path()).collect();
@@ -192,7 +225,8 @@ fn bundles() -> Vec<Finding> {
         }
     }
     if found.is_empty() {
-        let folders: Vec<_> = paths::bundle_dirs().iter().map(|p| p.display().to_string()).collect();
+        let places = paths::store_dir().into_iter().chain(paths::bundle_dirs());
+        let folders: Vec<_> = places.map(|p| p.display().to_string()).collect();
         let text = format!("none in {}", folders.join(", "));
         found.push(Finding::note(
             "bundles",

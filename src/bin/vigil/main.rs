@@ -28,7 +28,7 @@ struct Arguments {
 enum Command {
     /// Show what is installed and working here, and what to do about what is not
     Doctor(doctor::Arguments),
-    /// Make, show, check and pack model bundles
+    /// Make, show, check, pack, sign and install model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
     /// Measure a model in a pipeline against the bare engine, in one run

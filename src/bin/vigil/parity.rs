@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use gstvigil::bundle::Bundle;
 use gstvigil::bundle::contract::{Resize, Task};
 use gstvigil::model::{Model, Request};
-use gstvigil::parity::{About, Answer, Report, Tolerances, compare};
+use gstvigil::parity::{About, Answer, Report, Sides, Tolerances, compare};
 use serde_json::{Value, json};
 
 use frames::Frame;
@@ -180,7 +180,8 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
     Ok(report.within())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a file.
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|e| format!("{} cannot be written: {e}", path.display()).into())
 }
 
@@ -210,6 +211,7 @@ fn about(bundle: &Bundle, format: &str) -> About {
         contract: format!("{}, {}x{} {resize}", bundle.output.decoder.as_str(), input.width, input.height),
         format: format.to_owned(),
         labels: bundle.labels.clone(),
+        sides: Sides::default(),
     }
 }
 

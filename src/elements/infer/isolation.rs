@@ -30,11 +30,16 @@ pub struct Process {
 impl Process {
     /// What to ask for; `None` for an engine in the application's process.
     pub fn request(&self) -> Option<Isolated> {
-        (self.isolation == Isolation::Process).then(|| Isolated {
+        (self.isolation == Isolation::Process).then(|| self.limits())
+    }
+
+    /// The limits of an engine's process; of the one that proves a model too, wherever that runs later.
+    pub fn limits(&self) -> Isolated {
+        Isolated {
             memory_max: self.memory_max,
             cpus: self.cpus.clone().unwrap_or_default(),
             niceness: u8::try_from(self.niceness).unwrap_or(0),
-        })
+        }
     }
 
     /// Stores a property's value; `false` if it is none of these or has another type.

@@ -195,7 +195,10 @@ impl Host for Desk {
     }
 
     fn terms(&self) -> Terms {
-        self.0.upgrade().map_or_else(Terms::default, |element| lock(&element.imp().settings).trials.terms())
+        self.0.upgrade().map_or_else(Terms::default, |element| {
+            let settings = lock(&element.imp().settings);
+            settings.trials.terms(settings.process.limits())
+        })
     }
 
     fn current(&self) -> Option<Arc<Model>> {

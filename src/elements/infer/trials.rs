@@ -7,6 +7,7 @@ use gst::glib;
 
 use crate::bundle::TrialLimits;
 use crate::gstutil::store;
+use crate::model::Isolated;
 use crate::swap::{Cause, Order, Terms};
 
 /// Shortest time between two reports of a shadow run.
@@ -93,11 +94,12 @@ fn text(value: &Option<String>) -> Option<&str> {
 }
 
 impl Trials {
-    /// How orders are carried out.
-    pub fn terms(&self) -> Terms {
+    /// How orders are carried out, with `apart` as the limits of the process that proves a model.
+    pub fn terms(&self, apart: Isolated) -> Terms {
         let shadow = self.shadow.given();
         Terms {
             load_limit: Duration::from_nanos(self.load_timeout),
+            apart,
             probation: self.probation.given(),
             shadow: TrialLimits { samples: shadow.frames, ..shadow },
             shadow_cpu: self.shadow_cpu,

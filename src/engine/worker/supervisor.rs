@@ -1,5 +1,6 @@
 //! The thread that starts an engine's worker, watches it, and starts another one when it ends.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -269,9 +270,12 @@ impl Inner {
     fn load(&self, live: &Arc<Live>, (until, limit): (Instant, Duration), background: bool) -> Result<(), EngineError> {
         let beside = runtime::own_file().and_then(|file| file.parent().map(std::path::Path::to_path_buf));
         let load = Command::Load { options: self.options.clone(), beside, background };
-        wire::send(&live.control, &load, Some(self.weights.as_fd()))
-            .map_err(|e| EngineError::Runtime(format!("the engine's process cannot be told what to load: {e}")))?;
         let crashed = |what: String| EngineError::Crashed(format!("while loading it {what}"));
+        wire::send(&live.control, &load, Some(self.weights.as_fd())).map_err(|e| match e.kind() {
+            // It is dead already.
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => crashed(self.bury(live)),
+            _ => EngineError::Runtime(format!("the engine's process cannot be told what to load: {e}")),
+        })?;
         let told = self.next(live, Some(until));
         let told = told.map_err(|silence| self.explain(live, silence, limit).map_or_else(|error| error, crashed))?;
         let loaded = match told {

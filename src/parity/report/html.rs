@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Report, Row, Shown};
+use super::{Heading, Report, Row, Shown};
 use crate::parity::Found;
 
 const STYLE: &str = "
@@ -26,24 +26,41 @@ figcaption { padding: .5rem .7rem; font-size: .85rem } figcaption b { display: b
 impl Report {
     /// The page: figures, the worst differences as pictures with both boxes, and a line for each picture that differs.
     pub fn to_html(&self) -> String {
+        let word = if self.within() { "within tolerance" } else { "not within tolerance" };
+        self.to_page(&Heading {
+            title: format!("Parity of {}", self.about.model),
+            verdict: (self.within(), word.into()),
+            lines: self.lines().into_iter().map(|(label, text)| (label.to_owned(), text)).collect(),
+        })
+    }
+
+    /// As [`to_html`](Self::to_html), with other figures at its head.
+    pub fn to_page(&self, heading: &Heading) -> String {
         let mut page = String::new();
-        let _ = self.write_html(&mut page);
+        let _ = self.write_page(heading, &mut page);
         page
     }
 
-    fn write_html(&self, page: &mut String) -> std::fmt::Result {
-        let (class, word) = if self.within() { ("good", "within tolerance") } else { ("bad", "not within tolerance") };
-        let title = format!("Parity of {}", escaped(&self.about.model));
+    fn write_page(&self, heading: &Heading, page: &mut String) -> std::fmt::Result {
+        let (good, word) = &heading.verdict;
+        let (class, word) = (if *good { "good" } else { "bad" }, escaped(word));
+        let title = escaped(&heading.title);
         writeln!(page, "<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>")?;
         writeln!(page, "<meta name=viewport content='width=device-width'><style>{STYLE}</style>")?;
         writeln!(page, "<h1>{title}</h1><p><span class={class}>{word}</span></p><table>")?;
-        for (label, text) in self.lines() {
-            writeln!(page, "<tr><th>{label}<td>{}", escaped(&text))?;
+        for (label, text) in &heading.lines {
+            writeln!(page, "<tr><th>{}<td>{}", escaped(label), escaped(text))?;
         }
         writeln!(page, "</table>")?;
         if !self.shown.is_empty() {
-            writeln!(page, "<h2>The worst differences</h2><p class=key><span style='color:var(--ours)'></span>Vigil")?;
-            writeln!(page, "<span style='color:var(--theirs)'></span>reference</p><div class=grid>")?;
+            let sides = &self.about.sides;
+            writeln!(page, "<h2>The worst differences</h2><p class=key><span style='color:var(--ours)'></span>")?;
+            writeln!(
+                page,
+                "{}<span style='color:var(--theirs); border-top-style: dashed'></span>",
+                escaped(&sides.ours)
+            )?;
+            writeln!(page, "{}</p><div class=grid>", escaped(&sides.theirs))?;
             for shown in &self.shown {
                 self.figure(page, shown)?;
             }
@@ -78,7 +95,9 @@ impl Report {
         if rows.is_empty() {
             return Ok(());
         }
-        let head = ["Vigil", "reference", "least IoU", "score apart"].map(|h| format!("<th class=number>{h}")).concat();
+        let (ours, theirs) = (escaped(&self.about.sides.ours), escaped(&self.about.sides.theirs));
+        let head = [ours.as_str(), &theirs, "least IoU", "score apart"];
+        let head = head.map(|h| format!("<th class=number>{h}")).concat();
         writeln!(page, "<h2>Pictures that differ</h2><table class=rows><tr><th>picture{head}<th>differences")?;
         for row in rows {
             let texts: Vec<String> = row.differences.iter().map(|(_, text)| escaped(text)).collect();

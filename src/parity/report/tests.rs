@@ -7,6 +7,7 @@ fn report() -> Report {
         contract: "yolov8".into(),
         format: "RGB".into(),
         labels: vec!["person".into(), "car".into()],
+        sides: Sides::default(),
     };
     let tolerances = Tolerances {
         confidence: 0.3,
@@ -79,6 +80,25 @@ fn differences_are_counted_told_and_shown() {
     assert_eq!(page.matches("data:image/png;base64,").count(), 2);
     assert_eq!((page.matches("class='box ours'").count(), page.matches("class='box theirs'").count()), (1, 2));
     assert!(!page.contains("http"), "it needs nothing else");
+}
+
+#[test]
+fn the_sides_have_the_names_that_they_are_given() {
+    let mut report = report();
+    report.about.sides = Sides { ours: "the new model".into(), theirs: "the old <1>".into() };
+    add(&mut report, "a.png", vec![found(0, 0.9, BOX)], vec![found(1, 0.9, BOX), found(0, 0.5, [0.0, 0.0, 5.0, 5.0])]);
+    let heading = Heading {
+        title: "Old & new".into(),
+        verdict: (true, "good enough".into()),
+        lines: vec![("agreement".into(), "0.5".into())],
+    };
+    let page = report.to_page(&heading);
+    for part in ["<h1>Old &amp; new</h1>", "<span class=good>good enough", "<tr><th>agreement<td>0.5", "the new model"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(page.contains("found by the old &lt;1&gt; only") && page.contains("; the old &lt;1&gt;: car"), "{page}");
+    assert!(!page.contains("reference") && !page.contains("Vigil"), "{page}");
 }
 
 #[test]

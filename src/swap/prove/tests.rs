@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::bundle::digest;
-use crate::engine::fake::Fake;
+use crate::engine::fake::{Fake, Gate};
 use crate::engine::{Io, TensorData};
 
 /// The smallest bytes that pass for an ONNX model; no runtime sees them.
@@ -226,6 +226,30 @@ fn a_proof_that_nobody_waits_for_ends_between_runs() {
     let model = Model::fake_of(bundle(&[204, 204], &expected(&entries), ""), engine);
     assert!(matches!(prove(&model, &cancel), Err(ProofFailure::Cancelled)));
     assert_eq!(runs.load(Ordering::SeqCst), 4, "no run was begun after that");
+}
+
+#[test]
+fn a_run_that_hangs_is_cut_when_nobody_waits_any_more() {
+    let (gate, cancel) = (Arc::new(Gate::default()), Cancel::default());
+    let entries = [entry("a.png", &thing(0.8))];
+    let model = Model::fake_of(bundle(&[204], &expected(&entries), ""), Fake::new(1).hang_at(&gate, true));
+    gate.shut();
+    std::thread::scope(|scope| {
+        let proof = scope.spawn(|| prove(&model, &cancel));
+        gate.hangs(1);
+        cancel.cancel();
+        assert!(matches!(proof.join().unwrap(), Err(ProofFailure::Cancelled)));
+    });
+    gate.cuts(1);
+}
+
+#[test]
+fn a_hung_run_is_told_by_what_the_bundle_allows() {
+    let seconds = Duration::from_secs;
+    assert_eq!(longest(None), seconds(60));
+    assert_eq!(longest(Some(Duration::from_millis(20))), seconds(5));
+    assert_eq!(longest(Some(seconds(2))), seconds(20));
+    assert_eq!((longest(Some(seconds(20))), longest(Some(seconds(600)))), (seconds(60), seconds(1200)));
 }
 
 #[test]

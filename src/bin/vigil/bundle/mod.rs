@@ -1,5 +1,8 @@
-//! `vigil bundle`: make, look at, check and pack bundles.
+//! `vigil bundle`: make, look at, check, pack, sign and install bundles.
 
+mod compare;
+mod installed;
+mod keys;
 mod prove;
 mod reference;
 
@@ -20,7 +23,7 @@ pub enum BundleCommand {
     New(NewArgs),
     /// Tell what a bundle says
     Show(PathArgs),
-    /// Check digests, manifest, labels and files; exit code 1 if something is wrong
+    /// Check digests, manifest, labels, files and signature; exit code 1 if something is wrong
     Verify(VerifyArgs),
     /// Write a bundle as one .vigil archive
     Pack(PackArgs),
@@ -28,6 +31,23 @@ pub enum BundleCommand {
     Reference(reference::Arguments),
     /// Check that the model finds here what its reference set says; exit code 1 if it does not
     Prove(prove::Arguments),
+    /// Compare what two bundles' models find on the same pictures: whether NEW may take the place of OLD; exit code 1 if
+    /// they agree less than is demanded, 2 if they could not be compared
+    Compare(compare::Arguments),
+    /// Make a pair of keys for signing
+    Keygen(keys::KeygenArgs),
+    /// Sign a bundle, so that machines with the public key take it
+    Sign(keys::SignArgs),
+    /// Put bundles into this machine's store; the first release of a name becomes current
+    Install(installed::InstallArgs),
+    /// Show what is in the store, and which releases are in use
+    List(installed::ListArgs),
+    /// Prove an installed release here, and let those who play the bundle try it
+    Use(installed::UseArgs),
+    /// Make the previous release of a bundle current again
+    Rollback(installed::RollbackArgs),
+    /// Remove unused releases from the store
+    Gc(installed::GcArgs),
 }
 
 /// A new bundle.
@@ -58,7 +78,7 @@ pub struct NewArgs {
 /// An existing bundle.
 #[derive(Debug, clap::Args)]
 pub struct PathArgs {
-    /// Folder, .vigil archive, or name of an installed bundle
+    /// Folder, .vigil archive, or name of an installed bundle (NAME or NAME@RELEASE)
     path: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -68,11 +88,13 @@ pub struct PathArgs {
 /// A bundle to check.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
-    /// Folder, .vigil archive, or name of an installed bundle
+    /// Folder, .vigil archive, or name of an installed bundle (NAME or NAME@RELEASE)
     path: PathBuf,
     /// Load the model too: check its inputs and outputs against the bundle, and run it once
     #[arg(long)]
     load: bool,
+    #[command(flatten)]
+    keys: keys::KeyArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -106,7 +128,7 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
         }
         BundleCommand::Verify(args) => {
             let path = locate(&args.path)?;
-            let mut report = verify::verify(&path);
+            let mut report = verify::verify(&path, &args.keys.read()?);
             if args.load && report.ok {
                 let check = load_check(&path, library);
                 report.ok = check.ok;
@@ -120,6 +142,7 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
             Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         BundleCommand::Reference(args) => reference::run(&args, library),
+        BundleCommand::Compare(args) => Ok(compare::run(&args, library)),
         BundleCommand::Prove(args) => prove::run(&args, library),
         BundleCommand::Pack(args) => {
             let bundle = Bundle::open(&locate(&args.dir)?)?;
@@ -128,6 +151,13 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
             println!("{}  {} bytes  digest {}", out.display(), std::fs::metadata(&out)?.len(), bundle.digest);
             Ok(ExitCode::SUCCESS)
         }
+        BundleCommand::Keygen(args) => keys::keygen(&args),
+        BundleCommand::Sign(args) => keys::sign(&args),
+        BundleCommand::Install(args) => installed::install(&args),
+        BundleCommand::List(args) => installed::list(&args),
+        BundleCommand::Use(args) => installed::use_release(&args, library),
+        BundleCommand::Rollback(args) => installed::rollback(&args),
+        BundleCommand::Gc(args) => installed::gc(&args),
     }
 }
 

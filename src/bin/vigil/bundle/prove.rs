@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use gstvigil::bundle::contract::Task;
 use gstvigil::cancel::Cancel;
 use gstvigil::model::{Isolated, Model, Request};
 use gstvigil::priority::NICENESS;
@@ -25,11 +26,13 @@ pub struct Arguments {
     json: bool,
 }
 
-/// How a model is loaded to be proven: in a process of its own, as it is before it goes live.
+/// How a model is loaded to be proven: in a process of its own, as it is before it goes live, and with one thread for a
+/// run, as an element has it where nothing else is asked of it.
 pub fn request(path: &Path, provider: &str, library: Option<&Path>) -> Request {
     Request {
         model: path.display().to_string(),
         provider: provider.to_owned(),
+        threads: 1,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
         isolation: Some(Isolated { niceness: NICENESS as u8, ..Isolated::default() }),
@@ -100,10 +103,14 @@ pub fn text(model: &Model, proof: &Proof) -> String {
     let mut lines = vec![
         ("proven", format!("{} {} on {}", bundle.name, bundle.release, model.provider())),
         ("pictures", proof.pictures.to_string()),
-        ("objects", format!("{} found, IoU at least {:.3}", proof.objects, proof.least_iou)),
-        ("confidence", format!("{:.3} apart at most", proof.most_score)),
-        ("run", format!("{:.1?} (median); {limit}", proof.run)),
     ];
+    if !matches!(bundle.task, Task::Classify | Task::Embed) {
+        lines.push(("objects", format!("{} found, IoU at least {:.3}", proof.objects, proof.least_iou)));
+    }
+    if bundle.task != Task::Embed {
+        lines.push(("confidence", format!("{:.3} apart at most", proof.most_score)));
+    }
+    lines.push(("run", format!("{:.1?} (median); {limit}", proof.run)));
     lines.extend(proof.tolerated.iter().map(|text| ("tolerated", format!("{text} (rounding in NMS decided)"))));
     lines.into_iter().map(|(label, text)| format!("{label:<10} {text}\n")).collect()
 }

@@ -17,8 +17,8 @@ use crate::parity::{frames, part};
 
 /// `auto` allows this many times the median of the runs here: the proof runs beside live video.
 const AUTO_FACTOR: u32 = 4;
-/// `auto` allows at least this, milliseconds: short runs vary more.
-const AUTO_LEAST: u64 = 20;
+/// `auto` allows at least this, milliseconds: on a busy machine a short run may wait that long for its turn.
+const AUTO_LEAST: u64 = 100;
 
 /// A reference set to write.
 #[derive(Debug, clap::Args)]
@@ -40,7 +40,8 @@ pub struct Arguments {
     /// Largest difference of a confidence [default: the bundle's, else 0.05]
     #[arg(long, value_parser = part)]
     score_tolerance: Option<f32>,
-    /// Longest run that the bundle allows (median), milliseconds; auto: four times that of this machine
+    /// Longest run that the bundle allows (median), milliseconds; auto: four times that of this machine,
+    /// and at least 100
     #[arg(long, value_name = "N|auto", value_parser = latency)]
     max_latency_ms: Option<MaxLatency>,
     /// Write the set even if nothing is found on any of its pictures
