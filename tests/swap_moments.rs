@@ -295,7 +295,8 @@ fn skipped_and_held_frames_say_what_the_model_that_they_name_has_found() {
     for _ in 0..4 {
         site.camera.look();
     }
-    let releases: BTreeSet<String> = site.camera.results.iter().map(|r| r.model.as_ref().unwrap().release.clone()).collect();
+    let releases: BTreeSet<String> =
+        site.camera.results.iter().map(|r| r.model.as_ref().unwrap().release.clone()).collect();
     assert_eq!(releases.into_iter().collect::<Vec<_>>(), ["1", "99"]);
     for (n, result) in site.camera.results.iter().enumerate() {
         let [object] = result.objects.as_slice() else { panic!("{result:?}") };
@@ -340,7 +341,8 @@ fn elements_that_share_an_engine_swap_independently() {
 #[test]
 fn frames_under_way_when_another_model_takes_over_come_out_once_and_in_order() {
     // The old model takes its time, so that four frames are under way whenever the new one takes over.
-    let mut camera = Camera::start(&model("blob_slow"), "max-in-flight=4 threads=4 probation-time=0 probation-frames=5");
+    let mut camera =
+        Camera::start(&model("blob_slow"), "max-in-flight=4 threads=4 probation-time=0 probation-frames=5");
     camera.color = swap_rig::BRIGHT;
     let number = camera.swap(&model("blob96"));
     let (mut names, mut pushed) = (Vec::new(), 0);

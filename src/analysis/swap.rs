@@ -50,27 +50,49 @@ impl<T: Send + 'static> Analysis<T> {
     ///
     /// After [`Analysis::stop`] nothing changes, and `model` itself comes back.
     pub fn activate(&self, model: Arc<Model>, settings: Settings) -> Option<Arc<Model>> {
+        self.put(Some(model), settings, |_| true).unwrap_or_else(|refused| refused)
+    }
+
+    /// As [`activate`](Self::activate), but only if `old` is the model of the next frame until then; with `None` in place of
+    /// `model` frames pass without analysis. Whether it was done.
+    ///
+    /// Someone who has worked on this for long may find that the analysis was stopped and started again meanwhile.
+    pub fn exchange(&self, old: Option<&Arc<Model>>, model: Option<Arc<Model>>, settings: Settings) -> bool {
+        self.put(model, settings, |now| now.map(Arc::as_ptr) == old.map(Arc::as_ptr)).is_ok()
+    }
+
+    /// Puts a model in the place of the one for which `wanted` holds, which is returned; `Err` with the new one if nothing
+    /// changed.
+    #[allow(clippy::type_complexity, reason = "the old one or the new one")]
+    fn put(
+        &self,
+        model: Option<Arc<Model>>,
+        settings: Settings,
+        wanted: impl FnOnce(Option<&Arc<Model>>) -> bool,
+    ) -> Result<Option<Arc<Model>>, Option<Arc<Model>>> {
         let seen = self.shared.lock().seen;
-        let mut jobs: Jobs = (0..settings.max_in_flight.max(1)).map(|_| Box::new(Job::new(&model))).collect();
+        let make = |model| (0..settings.max_in_flight.max(1)).map(|_| Box::new(Job::new(model))).collect();
+        let mut jobs: Jobs = model.as_ref().map(make).unwrap_or_default();
         if let Some(seen) = seen {
             jobs.iter_mut().for_each(|job| job.warm(&seen, &settings));
         }
         let mut queue = self.shared.lock();
-        if queue.stopped {
+        let now = self.slot.get();
+        if queue.stopped || !wanted(now.as_ref()) {
             drop(queue);
-            drop(jobs);
-            return Some(model);
+            drop((jobs, now));
+            return Err(model);
         }
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
-        queue.model = Arc::downgrade(&model);
+        queue.model = model.as_ref().map_or_else(Weak::new, Arc::downgrade);
         queue.era += 1;
         let free = std::mem::replace(&mut queue.free, jobs);
-        let old = self.slot.replace(Some(model));
+        let old = self.slot.replace(model);
         drop(queue);
         self.shared.cascade().ask_anew();
         self.shared.changed.notify_all();
-        drop(free);
-        old
+        drop((free, now));
+        Ok(old)
     }
 
     /// Lets `companion` look at a sample of the frames too, in place of the one that does; `None` ends that. What it says

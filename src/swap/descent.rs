@@ -17,8 +17,8 @@ pub struct Failing<'a> {
     pub variant: &'a str,
     /// The execution provider in use.
     pub provider: &'a str,
-    /// Whether another provider may be used.
-    pub any_provider: bool,
+    /// The provider that the user has asked for; `auto`: any that the bundle names.
+    pub allowed: &'a str,
 }
 
 /// What there is below it.
@@ -63,12 +63,13 @@ impl Descent {
     /// The next thing to try; `None`: nothing is left, and frames pass without analysis.
     pub fn next(&mut self, failing: Failing<'_>, below: Below<'_>) -> Option<Order> {
         let pair = (failing.variant.to_owned(), failing.provider.to_owned());
+        // Where it is known already, its bundle's other variants have been tried in vain.
         if !self.without.contains(&pair) {
             self.without.push(pair);
-        }
-        if failing.any_provider && self.has_another(failing.bundle) {
-            let without = self.without.clone();
-            return Some(Order { without, ..Order::new(failing.model, Cause::Fallback) });
+            if self.has_another(&failing) {
+                let without = self.without.clone();
+                return Some(Order { without, ..Order::new(failing.model, Cause::Fallback) });
+            }
         }
         let candidates = below.previous.into_iter().chain(below.fallback);
         let next =
@@ -77,11 +78,18 @@ impl Descent {
         Some(Order::new(next, Cause::Fallback))
     }
 
-    /// Whether the bundle has a variant with a provider that has not failed.
-    fn has_another(&self, bundle: &Bundle) -> bool {
-        bundle.variants.iter().any(|variant| {
-            let providers = variant.providers.clone().unwrap_or_else(|| vec!["cpu".into()]);
-            providers.into_iter().any(|provider| !self.without.contains(&(variant.sha256.clone(), provider)))
+    /// Whether the bundle has a variant with a provider that is allowed and has not failed.
+    fn has_another(&self, failing: &Failing<'_>) -> bool {
+        let any = failing.allowed == "auto";
+        failing.bundle.variants.iter().any(|variant| {
+            let unsaid = if any { "cpu" } else { failing.allowed };
+            let mut providers = variant.providers.clone().unwrap_or_else(|| vec![unsaid.into()]).into_iter();
+            let fresh = |provider: String| !self.without.contains(&(variant.sha256.clone(), provider));
+            providers.any(|provider| (any || provider == failing.allowed) && fresh(provider))
         })
     }
 }
+
+#[cfg(test)]
+#[path = "descent_tests.rs"]
+mod tests;

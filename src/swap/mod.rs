@@ -11,6 +11,8 @@
 
 pub mod agreement;
 pub mod descent;
+#[cfg(test)]
+mod fake_host;
 pub mod look;
 pub mod offline;
 pub mod order;

@@ -82,8 +82,9 @@ pub trait Host: Send + Sync {
     /// The model that looks at frames.
     fn current(&self) -> Option<Arc<Model>>;
 
-    /// Makes `model` the one of the next frame; `false` if the element takes none, since it was stopped.
-    fn activate(&self, model: Option<Arc<Model>>) -> bool;
+    /// Makes `model` the one of the next frame in place of `old`; `false` if the element takes none, since it was stopped,
+    /// or has another one, since it was also started again.
+    fn activate(&self, old: Option<&Arc<Model>>, model: Option<Arc<Model>>) -> bool;
 
     /// Lets another model look at a sample of the frames too.
     fn accompany(&self, companion: Option<Companion>);

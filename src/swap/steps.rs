@@ -79,8 +79,13 @@ impl Progress {
     fn end(&mut self, shared: &Shared, order: &Order, phase: Phase, reason: Option<Reason>, text: String) {
         self.record.reason = reason;
         self.enter(phase, text);
-        shared.host().settled(order, &self.record);
+        // However the host takes it, it is over.
+        let _ = catch_unwind(AssertUnwindSafe(|| shared.host().settled(order, &self.record)));
         shared.tell(&self.record);
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.record.phase, Phase::Confirmed | Phase::Rejected | Phase::RolledBack)
     }
 
     /// The request ends before its model looked at a frame.
@@ -96,7 +101,12 @@ fn utc_ns() -> u64 {
 
 /// Carries a request out, to its end.
 pub(super) fn carry_out(shared: &Shared, progress: &mut Progress, order: &Order, cancel: &Cancel, epoch: u64) {
-    Steps { shared, progress, order, cancel, epoch, terms: shared.host().terms() }.run();
+    let terms = Terms::default();
+    let mut steps = Steps { shared, progress, order, cancel, epoch, terms, placed: None };
+    // A decoder may meet a model that it does not expect. The panic has been reported by its hook.
+    if catch_unwind(AssertUnwindSafe(|| steps.run())).is_err() {
+        steps.fall();
+    }
 }
 
 /// Most threads that one run has where several run side by side: the proof runs one at a time, and should take as long.
@@ -134,15 +144,22 @@ struct Steps<'a> {
     cancel: &'a Cancel,
     epoch: u64,
     terms: Terms,
+    placed: Option<Placed>,
+}
+
+/// A model that has taken another one's place, which it gives back if need be.
+struct Placed {
+    old: Option<Arc<Model>>,
+    new: Arc<Model>,
 }
 
 impl Steps<'_> {
     fn run(&mut self) {
-        // What reads a strange model may meet a bug of its own; the next request needs this thread.
-        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare())).unwrap_or_else(|_| {
-            Err(Refusal::Bad(Reason::LoadFailed, "reading or proving it panicked, which is a bug".into()))
-        });
-        match prepared {
+        if self.order.cause == Cause::Shadow {
+            self.progress.begin(self.shared, self.order);
+        }
+        self.terms = self.shared.host().terms();
+        match self.prepare() {
             Ok(Some(model)) => self.activate(model),
             Ok(None) => {
                 let text = "this very model is active already".into();
@@ -188,10 +205,12 @@ impl Steps<'_> {
             ..request
         };
         self.try_out(source.clone(), &request)?;
-        let model = Arc::new(Model::from_source(source, &request)?);
         if self.order.shadow {
-            self.shadow(&model)?;
+            // On live frames it may do what it did on no reference picture: not in this process.
+            let apart = self.apart(&request, 0);
+            self.shadow(&Arc::new(Model::from_source(source.clone(), &apart)?))?;
         }
+        let model = Arc::new(Model::from_source(source, &request)?);
         if self.cancel.is_cancelled() { Err(Refusal::Cancelled) } else { Ok(Some(model)) }
     }
 
@@ -203,13 +222,16 @@ impl Steps<'_> {
             && self.shared.host().current().as_ref().is_some_and(same)
     }
 
+    /// The same, but in a process of its own that looks at one picture at a time.
+    fn apart(&self, request: &Request, niceness: u8) -> Request {
+        let mut isolated = self.terms.apart.clone();
+        isolated.niceness = isolated.niceness.max(niceness);
+        Request { threads: threads_of_a_run(request), lanes: 1, isolation: Some(isolated), ..request.clone() }
+    }
+
     /// Loads the model in a process of its own, and lets it look at its reference pictures there.
     fn try_out(&mut self, source: ModelSource, request: &Request) -> Result<(), Refusal> {
-        let threads = threads_of_a_run(request);
-        let mut isolated = self.terms.apart.clone();
-        isolated.niceness = isolated.niceness.max(NICENESS);
-        let own = Request { threads, lanes: 1, isolation: Some(isolated), ..request.clone() };
-        let model = Model::from_source(source, &own)?;
+        let model = Model::from_source(source, &self.apart(request, NICENESS))?;
         let run = model.run_time();
         self.tell(Phase::Loaded, format!("loaded on {} in a process of its own, {run:.1?} a run", model.provider()))?;
         let proof = cut_short(&model, self.cancel, || prove(&model, self.cancel));
@@ -283,12 +305,15 @@ impl Steps<'_> {
         let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
         let watched = rules.is_watched();
         let trial = Trial::new(rules, Instant::now());
-        if !self.is_current() || !host.activate(Some(Arc::clone(&model))) {
+        // Looked at after the old model: if the element was stopped since, that one is not in its place any more.
+        if self.cancel.is_cancelled() || !self.is_current() || !host.activate(old.as_ref(), Some(Arc::clone(&model))) {
             let (reason, text) = self.explain(Refusal::Cancelled);
             return self.progress.refuse(self.shared, self.order, reason, text);
         }
-        self.progress.tell(self.shared, Phase::Activated, format!("it looks at frames on {}", model.provider()));
-        let verdict = if watched { self.probation(&trial, old.as_ref()) } else { Some(Verdict::Passed) };
+        let text = format!("it looks at frames on {}", model.provider());
+        self.placed = Some(Placed { old: old.clone(), new: model });
+        self.progress.tell(self.shared, Phase::Activated, text);
+        let verdict = if watched { self.probation(&trial, old) } else { Some(Verdict::Passed) };
         if self.is_current() {
             host.accompany(None);
             host.watch(None);
@@ -296,13 +321,14 @@ impl Steps<'_> {
         match verdict {
             Some(Verdict::Passed) => {
                 let text = if watched { trial.report().to_string() } else { "there is no probation".into() };
-                drop(old);
+                // Only now: it is let go here, where nobody waits.
+                self.placed = None;
                 self.progress.end(self.shared, self.order, Phase::Confirmed, None, text);
             }
-            Some(Verdict::Failed(reason, text)) => self.roll_back(old, reason, text),
+            Some(Verdict::Failed(reason, text)) => self.roll_back(reason, text),
             None => {
                 let (reason, text) = self.explain(Refusal::Cancelled);
-                self.roll_back(old, reason, text);
+                self.roll_back(reason, text);
             }
         }
     }
@@ -313,14 +339,14 @@ impl Steps<'_> {
         self.shared.is_current(self.epoch)
     }
 
-    fn probation(&mut self, trial: &Arc<Trial>, old: Option<&Arc<Model>>) -> Option<Verdict> {
+    fn probation(&mut self, trial: &Arc<Trial>, old: Option<Arc<Model>>) -> Option<Verdict> {
         if self.is_current() {
             self.shared.host().watch(Some(Arc::clone(trial)));
         }
         self.progress.tell(self.shared, Phase::Probation, trial.rules().to_string());
-        if let Some(old) = old.filter(|_| self.is_current()) {
+        if let Some(model) = old.filter(|_| self.is_current()) {
             self.shared.host().accompany(Some(Companion {
-                model: Arc::clone(old),
+                model,
                 role: Role::Old,
                 trial: Arc::clone(trial),
                 cpu: PROBATION_CPU,
@@ -330,10 +356,31 @@ impl Steps<'_> {
         trial.wait(self.cancel)
     }
 
-    fn roll_back(&mut self, old: Option<Arc<Model>>, reason: Reason, text: String) {
-        if self.is_current() {
-            let _ = self.shared.host().activate(old);
+    fn roll_back(&mut self, reason: Reason, text: String) {
+        if let Some(Placed { old, new }) = self.placed.take() {
+            let _ = self.shared.host().activate(Some(&new), old);
         }
         self.progress.end(self.shared, self.order, Phase::RolledBack, Some(reason), text);
     }
+
+    /// Ends a request that panicked.
+    fn fall(&mut self) {
+        if self.progress.is_over() {
+            return;
+        }
+        let host = self.shared.host();
+        let _ = catch_unwind(AssertUnwindSafe(|| host.accompany(None)));
+        let _ = catch_unwind(AssertUnwindSafe(|| host.watch(None)));
+        let placed = self.placed.take();
+        let phase = if placed.is_some() { Phase::RolledBack } else { Phase::Rejected };
+        if let Some(Placed { old, new }) = placed {
+            let _ = catch_unwind(AssertUnwindSafe(|| host.activate(Some(&new), old)));
+        }
+        let text = "the code that handles it panicked: a fault of Vigil, which standard error says more about".into();
+        self.progress.end(self.shared, self.order, phase, Some(Reason::Errors), text);
+    }
 }
+
+#[cfg(test)]
+#[path = "steps_tests.rs"]
+mod tests;

@@ -1,9 +1,10 @@
 //! An element's requests: taken at once, carried out one after the other by a thread of their own.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::order::{Host, Order};
-use super::phase::{Cause, Phase, Reason};
+use super::phase::{Phase, Reason};
 use super::record::{History, Record};
 use super::steps::{Progress, carry_out};
 use crate::cancel::Cancel;
@@ -32,6 +33,8 @@ struct State {
     running: Option<Running>,
     /// There is a thread, and it looks for work before it ends.
     working: bool,
+    /// A thread, maybe of an earlier epoch, has dealings with the host.
+    busy: bool,
     /// What the host wants to be done may have changed.
     look: bool,
     open: bool,
@@ -44,6 +47,8 @@ struct State {
 pub(super) struct Shared {
     host: Arc<dyn Host>,
     state: Mutex<State>,
+    /// `busy` or `epoch` has changed.
+    changed: Condvar,
 }
 
 impl Shared {
@@ -62,7 +67,8 @@ impl Shared {
             state.history.push(record);
             state.last = Some((record.request, record.phase));
         }
-        self.host.tell(record);
+        // What a host does with the news must not harm what it is about.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.host.tell(record)));
     }
 
     /// Whether the element that a thread of that epoch works for has not been stopped since.
@@ -99,7 +105,8 @@ impl Shared {
                     return begin(&mut state, pending, false);
                 }
             }
-            let standing = self.host.standing();
+            // A host that panics wants nothing.
+            let standing = catch_unwind(AssertUnwindSafe(|| self.host.standing())).unwrap_or_default();
             let mut state = self.lock();
             if state.epoch != epoch {
                 return None;
@@ -117,13 +124,25 @@ impl Shared {
         }
     }
 
+    /// Waits until a thread of an earlier epoch has let go of what it had in hand; `false` if that lasted beyond this
+    /// epoch.
+    fn take_turn(&self, epoch: u64) -> bool {
+        let wait = |state: &mut State| state.busy && state.epoch == epoch;
+        let mut state = self.changed.wait_while(self.lock(), wait).unwrap_or_else(PoisonError::into_inner);
+        let ours = state.epoch == epoch;
+        state.busy |= ours;
+        ours
+    }
+
     fn work(&self, epoch: u64) {
+        if !self.take_turn(epoch) {
+            return;
+        }
         while let Some((Pending { mut progress, order }, cancel)) = self.next(epoch) {
-            if order.cause == Cause::Shadow {
-                progress.begin(self, &order);
-            }
             carry_out(self, &mut progress, &order, &cancel, epoch);
         }
+        self.lock().busy = false;
+        self.changed.notify_all();
     }
 }
 
@@ -141,7 +160,7 @@ impl std::fmt::Debug for Swapper {
 impl Swapper {
     /// One that takes nothing until [`open`](Self::open).
     pub fn new(host: Arc<dyn Host>) -> Self {
-        Self { shared: Arc::new(Shared { host, state: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { host, state: Mutex::default(), changed: Condvar::new() }) }
     }
 
     /// Takes requests from now on.
@@ -158,6 +177,7 @@ impl Swapper {
             state.epoch += 1;
             (state.pending.take(), state.running.take())
         };
+        self.shared.changed.notify_all();
         if let Some(running) = running {
             running.cancel.cancel();
         }
@@ -187,7 +207,9 @@ impl Swapper {
             } else {
                 state.latest = number;
                 let replaced = state.pending.replace(own);
-                (replaced, state.running.as_ref().filter(|r| r.number < number).map(|r| r.cancel.clone()))
+                // What nobody asked for gives way, also if it began in between and has a later number.
+                let running = state.running.as_ref().filter(|r| r.standing || r.number < number);
+                (replaced, running.map(|r| r.cancel.clone()))
             }
         };
         if let Some(cancel) = cancel {
@@ -223,15 +245,22 @@ impl Swapper {
         self.shared.lock().history.clone()
     }
 
-    /// Whether no request is under way; what the host wants to be done meanwhile is none.
+    /// Whether no request is under way; what the host wants to be done meanwhile is none until its model looks at frames
+    /// for others.
     pub fn is_idle(&self) -> bool {
         let state = self.shared.lock();
-        state.pending.is_none() && state.running.as_ref().is_none_or(|running| running.standing)
+        let placed = matches!(state.last, Some((_, Phase::Activated | Phase::Probation)));
+        state.pending.is_none() && state.running.as_ref().is_none_or(|running| running.standing && !placed)
     }
 
     /// Number and phase of the last record.
     pub fn last(&self) -> Option<(u64, Phase)> {
         self.shared.lock().last
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn start(&self) {
@@ -264,3 +293,7 @@ impl Drop for Swapper {
         self.close();
     }
 }
+
+#[cfg(test)]
+#[path = "swapper_tests.rs"]
+mod tests;

@@ -38,9 +38,22 @@ impl Camera {
         init();
         let line = format!("vigilinfer name=eye model=\"{model}\" {properties}");
         let element = gst::parse::launch(&line).unwrap();
+        Self::around(&element, element.clone())
+    }
+
+    /// With `before` in front of it, which is no `vigilinfer` called `eye`.
+    pub fn behind(before: &str, model: &str, properties: &str) -> Self {
+        init();
+        let line = format!("{before} ! vigilinfer name=eye model=\"{model}\" {properties}");
+        let bin = gst::parse::bin_from_description(&line, true).unwrap();
+        let element = bin.by_name("eye").unwrap();
+        Self::around(bin.upcast_ref(), element)
+    }
+
+    fn around(whole: &gst::Element, element: gst::Element) -> Self {
         let bus = gst::Bus::new();
-        element.set_bus(Some(&bus));
-        let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+        whole.set_bus(Some(&bus));
+        let mut harness = Harness::with_element(whole, Some("sink"), Some("src"));
         let caps = caps(VideoFormat::Rgb, 160, 120);
         harness.play();
         harness.set_src_caps(caps.clone());

@@ -384,7 +384,7 @@ impl ObjectImpl for Infer {
         match (pspec.name(), wanted) {
             // Before the element runs this does nothing: the start loads what is set.
             ("model", Some(model)) => drop(self.swaps.request(Order::new(model, Cause::Property))),
-            ("shadow-model", _) => self.swaps.shadow_changed(),
+            (name, _) if name.starts_with("shadow-") => self.swaps.shadow_changed(),
             _ => self.apply_settings(),
         }
     }
@@ -446,6 +446,7 @@ impl BaseTransformImpl for Infer {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let asked = lock(&self.settings).model.clone();
         let (model, name) = self.load()?.unzip();
         // Two runs side by side share the memory's bandwidth, so a run takes longer than alone.
         let run_time = model.as_ref().map_or(Duration::ZERO, |model| model.run_time());
@@ -461,7 +462,7 @@ impl BaseTransformImpl for Infer {
             self.analysis.restart();
             self.start_task();
         }
-        self.swaps.start(self, &name.unwrap_or_default());
+        self.swaps.start(self, &name.unwrap_or_default(), asked);
         Ok(())
     }
 

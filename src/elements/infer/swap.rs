@@ -22,11 +22,15 @@ use crate::swap::{
 struct Active {
     /// What was loaded, as a user would write it.
     model: String,
+    /// What the user had asked for then: the same, unless that was a makeshift or one release of a name.
+    asked: Option<String>,
     /// Ends when the name is no longer followed.
     following: Option<Following>,
     descent: Descent,
     /// The shadow model that has been refused, or has taken the active one's place.
     judged: Option<String>,
+    /// It is not judged for good: it is the active model itself.
+    itself: bool,
     shadow: Option<TrialReport>,
 }
 
@@ -48,13 +52,18 @@ impl Swaps {
         let _ = self.swapper.set(Swapper::new(Arc::new(Desk(element.downgrade()))));
     }
 
-    /// The element runs `model`, which came from what a user would write so; `None`: it runs without one.
-    pub fn start(&self, imp: &Infer, model: &str) {
-        *lock(&self.active) = Active { model: model.into(), ..Active::default() };
+    /// The element runs, as `asked` wanted, the model that a user would write as `model`; empty: it runs without one.
+    pub fn start(&self, imp: &Infer, model: &str, asked: Option<String>) {
+        *lock(&self.active) = Active { model: model.into(), asked: asked.clone(), ..Active::default() };
         if let Some(swapper) = self.swapper.get() {
             swapper.open();
         }
         self.follow(imp);
+        // Set while it was being loaded.
+        let now = lock(&imp.settings).model.clone().filter(|model| !model.is_empty());
+        if let Some(model) = now.filter(|now| Some(now) != asked.as_ref()) {
+            self.request(Order::new(model, Cause::Property));
+        }
     }
 
     /// The element stops.
@@ -71,7 +80,7 @@ impl Swaps {
         self.swapper.get().and_then(|swapper| swapper.request(order)).unwrap_or(0)
     }
 
-    /// `shadow-model` was set.
+    /// A property about shadow runs was set.
     pub fn shadow_changed(&self) {
         lock(&self.active).judged = None;
         if let Some(swapper) = self.swapper.get() {
@@ -117,10 +126,10 @@ impl Swaps {
 
     fn step_down(&self, imp: &Infer) {
         let Some(model) = imp.analysis.slot().get() else { return };
-        let (asked, fallback, any_provider) = {
+        let (asked, fallback, allowed) = {
             let settings = lock(&imp.settings);
             let asked = settings.model.clone().unwrap_or_default();
-            (asked, settings.trials.fallback().map(str::to_owned), settings.provider == "auto")
+            (asked, settings.trials.fallback().map(str::to_owned), settings.provider.clone())
         };
         let previous = Store::default_place().and_then(|store| store.instead_of(&asked));
         let order = {
@@ -131,7 +140,7 @@ impl Swaps {
                 bundle: model.bundle(),
                 variant: &model.id().digest,
                 provider: model.provider(),
-                any_provider,
+                allowed: &allowed,
             };
             active.descent.next(failing, Below { previous: previous.as_deref(), fallback: fallback.as_deref() })
         };
@@ -196,8 +205,8 @@ impl Host for Desk {
         self.0.upgrade()?.imp().analysis.slot().get()
     }
 
-    fn activate(&self, model: Option<Arc<Model>>) -> bool {
-        self.0.upgrade().is_some_and(|element| element.imp().activate(model))
+    fn activate(&self, old: Option<&Arc<Model>>, model: Option<Arc<Model>>) -> bool {
+        self.0.upgrade().is_some_and(|element| element.imp().activate(old, model))
     }
 
     fn accompany(&self, companion: Option<Companion>) {
@@ -248,16 +257,11 @@ impl Host for Desk {
 }
 
 impl Infer {
-    /// Makes `model` the one of the next frame; `false` if the element is stopped.
-    pub(super) fn activate(&self, model: Option<Arc<Model>>) -> bool {
-        let Some(model) = model else {
-            drop(self.analysis.slot().replace(None));
-            return true;
-        };
-        let settings = lock(&self.settings).analysis(model.lanes().engine().lanes());
-        let replaced = self.analysis.activate(Arc::clone(&model), settings);
-        // The model itself comes back where the element is stopped.
-        !replaced.is_some_and(|other| Arc::ptr_eq(&other, &model))
+    /// Makes `model` the one of the next frame in place of `old`; `false` if that is not the one any more.
+    fn activate(&self, old: Option<&Arc<Model>>, model: Option<Arc<Model>>) -> bool {
+        let lanes = model.as_ref().map_or(1, |model| model.lanes().engine().lanes());
+        let settings = lock(&self.settings).analysis(lanes);
+        self.analysis.exchange(old, model, settings)
     }
 
     /// Whether an event is the request for another model, and was meant for this element.
@@ -270,12 +274,13 @@ impl Infer {
     fn settled(&self, order: &Order, record: &Record) {
         let confirmed = record.phase == Phase::Confirmed;
         let unwanted = matches!(record.reason, Some(Reason::Superseded | Reason::Stopped));
-        if order.cause == Cause::Shadow && (confirmed || !unwanted) {
-            lock(&self.swaps.active).judged = Some(order.model.clone());
+        if order.cause == Cause::Shadow && !unwanted {
+            let mut active = lock(&self.swaps.active);
+            (active.judged, active.itself) = (Some(order.model.clone()), record.reason == Some(Reason::Unchanged));
         }
-        if confirmed {
-            self.keep(order);
-        } else if order.cause == Cause::Property && record.reason != Some(Reason::Stopped) {
+        if confirmed && (order.cause != Cause::Shadow || record.reason.is_none()) {
+            self.keep(order, record.reason.is_none());
+        } else if !confirmed && order.cause == Cause::Property && record.reason != Some(Reason::Stopped) {
             self.take_back(order);
         }
         let release = record.new.as_ref().filter(|_| order.cause == Cause::Store);
@@ -290,13 +295,24 @@ impl Infer {
         }
     }
 
-    /// A model has proved itself: it is what the element starts with from now on, unless it is a makeshift.
-    fn keep(&self, order: &Order) {
-        lock(&self.swaps.active).model.clone_from(&order.model);
-        if matches!(order.cause, Cause::Fallback | Cause::Store) {
-            return;
+    /// A model has proved itself: it is what the element starts with from now on, unless it is a makeshift or a release of
+    /// a name that is followed. Whether it is `another` one than before.
+    fn keep(&self, order: &Order, another: bool) {
+        {
+            let mut active = lock(&self.swaps.active);
+            active.model.clone_from(&order.model);
+            if another && active.itself {
+                active.judged = None;
+            }
+            if order.cause == Cause::Fallback {
+                return;
+            }
+            active.descent.reset();
+            if order.cause == Cause::Store {
+                return;
+            }
+            active.asked = Some(order.model.clone());
         }
-        lock(&self.swaps.active).descent.reset();
         let changed = {
             let mut settings = lock(&self.settings);
             settings.model.replace(order.model.clone()).as_ref() != Some(&order.model)
@@ -307,15 +323,15 @@ impl Infer {
         self.swaps.follow(self);
     }
 
-    /// A model has been refused: the property says what looks at frames again.
+    /// A model has been refused: the property says again what was asked for when the one that looks at frames came.
     fn take_back(&self, order: &Order) {
-        let active = lock(&self.swaps.active).model.clone();
+        let asked = lock(&self.swaps.active).asked.clone();
         {
             let mut settings = lock(&self.settings);
-            if settings.model.as_ref() != Some(&order.model) || active.is_empty() {
+            if settings.model.as_ref() != Some(&order.model) || asked.is_none() {
                 return;
             }
-            settings.model = Some(active);
+            settings.model = asked;
         }
         self.obj().notify("model");
     }
@@ -337,9 +353,16 @@ fn with_options(mut order: Order, options: Option<&gst::StructureRef>) -> Order 
     let Some(options) = options else { return order };
     order.provider = options.get("provider").ok();
     order.shadow |= options.get("shadow").unwrap_or(false);
-    order.probation.time = options.get::<u64>("probation-time").ok().map(std::time::Duration::from_nanos);
-    order.probation.frames = options.get::<u64>("probation-frames").ok();
+    order.probation.time = number(options, "probation-time").map(std::time::Duration::from_nanos);
+    order.probation.frames = number(options, "probation-frames");
     order
+}
+
+/// A number of any integer type: one in a structure's text is an `int` unless it says otherwise.
+fn number(options: &gst::StructureRef, name: &str) -> Option<u64> {
+    let signed = || options.get::<i64>(name).or_else(|_| options.get::<i32>(name).map(i64::from)).ok();
+    let unsigned = options.get::<u64>(name).or_else(|_| options.get::<u32>(name).map(u64::from)).ok();
+    unsigned.or_else(|| signed().and_then(|value| u64::try_from(value).ok()))
 }
 
 /// Adds the figures of a shadow run, with `prefix` before their names.

@@ -10,6 +10,9 @@ use crate::gstutil::store;
 use crate::model::Isolated;
 use crate::swap::{Cause, Order, Terms};
 
+/// Shortest time between two reports of a shadow run.
+const OFTEN: Duration = Duration::from_millis(20);
+
 /// What to do where no model can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "VigilOnUnusable")]
@@ -101,7 +104,7 @@ impl Trials {
             shadow: TrialLimits { samples: shadow.frames, ..shadow },
             shadow_cpu: self.shadow_cpu,
             promote: self.shadow_promote,
-            report_every: Duration::from_nanos(self.shadow_report.max(1)),
+            report_every: Duration::from_nanos(self.shadow_report).max(OFTEN),
         }
     }
 
@@ -307,7 +310,7 @@ fn shadow_specs() -> Vec<glib::ParamSpec> {
         time(
             "shadow-report",
             "Shadow report",
-            "Time in nanoseconds between two messages vigil-shadow",
+            "Time in nanoseconds between two messages vigil-shadow; 20 ms at least",
             defaults.shadow_report,
         ),
     ]
