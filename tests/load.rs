@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
-#[allow(dead_code, reason = "each test file uses a part of it")]
 mod common;
 
 use std::collections::BTreeMap;

@@ -199,7 +199,9 @@ fn a_model_that_hangs_on_live_frames_is_rolled_back() {
     let properties = "isolation=process engine-timeout=2000000000 probation-time=0 probation-frames=60";
     let mut camera = Camera::start(&common::model("red"), properties);
     camera.look();
-    // Its runs have no end once it is white.
+    // Its runs have no end once all of its input is white.
+    camera.caps = common::caps(gst_video::VideoFormat::Rgb, 64, 64);
+    camera.harness.set_src_caps(camera.caps.clone());
     let number = camera.swap(&common::model("hang"));
     camera.until("probation", |s| text(s, "phase") == "probation");
     camera.color = (255, 255, 255);

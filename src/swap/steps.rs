@@ -1,5 +1,6 @@
 //! The way of one request, from the bundle's files to a model that has proved itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use super::swapper::Shared;
 use super::trial::{Trial, Verdict, Waited};
 use crate::analysis::{Companion, Role};
 use crate::bundle::ModelSource;
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, LOOK};
 use crate::model::{Background, Model, Request};
 
 /// Least niceness of the process that proves a model.
@@ -106,6 +107,26 @@ fn threads_of_a_run(request: &Request) -> usize {
     threads - lanes + 1
 }
 
+/// Does `work` with a model, whose runs are cut once nobody wants it any more.
+fn cut_short<T>(model: &Model, cancel: &Cancel, work: impl FnOnce() -> T) -> T {
+    let done = Cancel::default();
+    let watch = || {
+        while !done.wait(LOOK) {
+            if cancel.is_cancelled() {
+                // All that end within a day are late.
+                model.lanes().engine().cut(Instant::now() + Duration::from_secs(86_400));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        // Without the thread, a run that hangs ends at its own limit.
+        let _ = std::thread::Builder::new().name("vigil-swap-look".into()).spawn_scoped(scope, watch);
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        done.cancel();
+        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
 struct Steps<'a> {
     shared: &'a Shared,
     progress: &'a mut Progress,
@@ -117,7 +138,11 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn run(&mut self) {
-        match self.prepare() {
+        // What reads a strange model may meet a bug of its own; the next request needs this thread.
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.prepare())).unwrap_or_else(|_| {
+            Err(Refusal::Bad(Reason::LoadFailed, "reading or proving it panicked, which is a bug".into()))
+        });
+        match prepared {
             Ok(Some(model)) => self.activate(model),
             Ok(None) => {
                 let text = "this very model is active already".into();
@@ -187,7 +212,11 @@ impl Steps<'_> {
         let model = Model::from_source(source, &own)?;
         let run = model.run_time();
         self.tell(Phase::Loaded, format!("loaded on {} in a process of its own, {run:.1?} a run", model.provider()))?;
-        let text = match prove(&model, self.cancel)? {
+        let proof = cut_short(&model, self.cancel, || prove(&model, self.cancel));
+        if self.cancel.is_cancelled() {
+            return Err(Refusal::Cancelled);
+        }
+        let text = match proof? {
             None => "the bundle has no reference set: nothing was proven".into(),
             Some(proof) => proof.to_string(),
         };
@@ -249,17 +278,21 @@ impl Steps<'_> {
     fn activate(&mut self, model: Arc<Model>) {
         let host = self.shared.host();
         let old = host.current();
+        // A request before this one may have ended meanwhile.
+        self.progress.record.old = old.as_ref().map(|old| Identity::of(old.bundle()));
         let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
         let watched = rules.is_watched();
         let trial = Trial::new(rules, Instant::now());
-        if !host.activate(Some(Arc::clone(&model))) {
+        if !self.is_current() || !host.activate(Some(Arc::clone(&model))) {
             let (reason, text) = self.explain(Refusal::Cancelled);
             return self.progress.refuse(self.shared, self.order, reason, text);
         }
         self.progress.tell(self.shared, Phase::Activated, format!("it looks at frames on {}", model.provider()));
         let verdict = if watched { self.probation(&trial, old.as_ref()) } else { Some(Verdict::Passed) };
-        host.accompany(None);
-        host.watch(None);
+        if self.is_current() {
+            host.accompany(None);
+            host.watch(None);
+        }
         match verdict {
             Some(Verdict::Passed) => {
                 let text = if watched { trial.report().to_string() } else { "there is no probation".into() };
@@ -274,10 +307,18 @@ impl Steps<'_> {
         }
     }
 
+    /// Whether the element has not been stopped since the request was taken. One that was may run again already, with a
+    /// model that is none of this request's business.
+    fn is_current(&self) -> bool {
+        self.shared.is_current(self.epoch)
+    }
+
     fn probation(&mut self, trial: &Arc<Trial>, old: Option<&Arc<Model>>) -> Option<Verdict> {
-        self.shared.host().watch(Some(Arc::clone(trial)));
+        if self.is_current() {
+            self.shared.host().watch(Some(Arc::clone(trial)));
+        }
         self.progress.tell(self.shared, Phase::Probation, trial.rules().to_string());
-        if let Some(old) = old {
+        if let Some(old) = old.filter(|_| self.is_current()) {
             self.shared.host().accompany(Some(Companion {
                 model: Arc::clone(old),
                 role: Role::Old,
@@ -290,7 +331,9 @@ impl Steps<'_> {
     }
 
     fn roll_back(&mut self, old: Option<Arc<Model>>, reason: Reason, text: String) {
-        let _ = self.shared.host().activate(old);
+        if self.is_current() {
+            let _ = self.shared.host().activate(old);
+        }
         self.progress.end(self.shared, self.order, Phase::RolledBack, Some(reason), text);
     }
 }

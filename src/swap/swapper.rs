@@ -26,6 +26,8 @@ struct Running {
 struct State {
     /// Requests so far.
     requests: u64,
+    /// The latest one that was put in line.
+    latest: u64,
     pending: Option<Pending>,
     running: Option<Running>,
     /// There is a thread, and it looks for work before it ends.
@@ -63,10 +65,15 @@ impl Shared {
         self.host.tell(record);
     }
 
+    /// Whether the element that a thread of that epoch works for has not been stopped since.
+    pub(super) fn is_current(&self, epoch: u64) -> bool {
+        let state = self.lock();
+        state.open && state.epoch == epoch
+    }
+
     /// Why a request of that epoch was cancelled.
     pub(super) fn why_cancelled(&self, epoch: u64) -> (Reason, &'static str) {
-        let state = self.lock();
-        if state.open && state.epoch == epoch {
+        if self.is_current(epoch) {
             (Reason::Superseded, "a later request took its place")
         } else {
             (Reason::Stopped, "the element was stopped")
@@ -161,30 +168,34 @@ impl Swapper {
 
     /// Takes a request, in place of one that waits or is under way; its number. `None` while the swapper is closed.
     pub fn request(&self, order: Order) -> Option<u64> {
-        let number = {
+        let (number, epoch) = {
             let mut state = self.shared.lock();
             if !state.open {
                 return None;
             }
             state.requests += 1;
-            state.requests
+            (state.requests, state.epoch)
         };
         let mut progress = Progress::new(number, &order);
         progress.begin(&self.shared, &order);
         let (replaced, cancel) = {
             let mut state = self.shared.lock();
-            let later = state.pending.as_ref().map(|p| p.progress.request());
-            let later = later.max(state.running.as_ref().filter(|r| !r.standing).map(|r| r.number));
             let own = Pending { progress, order };
-            // Another one may have come between.
-            let replaced = if !state.open || later > Some(number) { Some(own) } else { state.pending.replace(own) };
-            (replaced, state.running.as_ref().filter(|r| r.number < number).map(|r| r.cancel.clone()))
+            // Another one may have come between, which may be over by now, or the end of them all.
+            if state.epoch != epoch || state.latest > number {
+                (Some(own), None)
+            } else {
+                state.latest = number;
+                let replaced = state.pending.replace(own);
+                (replaced, state.running.as_ref().filter(|r| r.number < number).map(|r| r.cancel.clone()))
+            }
         };
         if let Some(cancel) = cancel {
             cancel.cancel();
         }
         if let Some(Pending { mut progress, order }) = replaced {
-            progress.refuse(&self.shared, &order, Reason::Superseded, "a later request took its place".into());
+            let (reason, text) = self.shared.why_cancelled(epoch);
+            progress.refuse(&self.shared, &order, reason, text.into());
         }
         self.start();
         Some(number)
