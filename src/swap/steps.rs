@@ -305,8 +305,15 @@ impl Steps<'_> {
         let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
         let watched = rules.is_watched();
         let trial = Trial::new(rules, Instant::now());
+        if watched && self.is_current() {
+            // Before its first frame.
+            host.watch(Some((Arc::clone(&trial), &model)));
+        }
         // Looked at after the old model: if the element was stopped since, that one is not in its place any more.
         if self.cancel.is_cancelled() || !self.is_current() || !host.activate(old.as_ref(), Some(Arc::clone(&model))) {
+            if self.is_current() {
+                host.watch(None);
+            }
             let (reason, text) = self.explain(Refusal::Cancelled);
             return self.progress.refuse(self.shared, self.order, reason, text);
         }
@@ -340,9 +347,6 @@ impl Steps<'_> {
     }
 
     fn probation(&mut self, trial: &Arc<Trial>, old: Option<Arc<Model>>) -> Option<Verdict> {
-        if self.is_current() {
-            self.shared.host().watch(Some(Arc::clone(trial)));
-        }
         self.progress.tell(self.shared, Phase::Probation, trial.rules().to_string());
         if let Some(model) = old.filter(|_| self.is_current()) {
             self.shared.host().accompany(Some(Companion {

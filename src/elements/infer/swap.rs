@@ -215,7 +215,7 @@ impl Host for Desk {
         }
     }
 
-    fn watch(&self, trial: Option<Arc<Trial>>) {
+    fn watch(&self, trial: Option<(Arc<Trial>, &Arc<Model>)>) {
         if let Some(element) = self.0.upgrade() {
             element.imp().analysis.watch(trial);
         }
