@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 
-use common::bundles::{Draft, Fault, Scene, good_other};
+use common::bundles::{BRIGHT, DARK, Draft, Fault, Scene, good_other};
 use common::site::{Site, fresh, nothing_is_left, path, wait_until};
 use common::swap_rig::{self, Camera, LONG, QUICK, id, phases, text};
 use common::{frame, model, result};
@@ -295,7 +295,8 @@ fn skipped_and_held_frames_say_what_the_model_that_they_name_has_found() {
     for _ in 0..4 {
         site.camera.look();
     }
-    let releases: BTreeSet<String> = site.camera.results.iter().map(|r| r.model.as_ref().unwrap().release.clone()).collect();
+    let releases: BTreeSet<String> =
+        site.camera.results.iter().map(|r| r.model.as_ref().unwrap().release.clone()).collect();
     assert_eq!(releases.into_iter().collect::<Vec<_>>(), ["1", "99"]);
     for (n, result) in site.camera.results.iter().enumerate() {
         let [object] = result.objects.as_slice() else { panic!("{result:?}") };
@@ -322,6 +323,16 @@ fn a_detector_and_a_classifier_take_over_from_each_other() {
 }
 
 #[test]
+fn a_model_with_another_layout_takes_over() {
+    let mut site = Site::start(QUICK);
+    let last = Draft::new("blob_last", "2").reference(&[DARK, BRIGHT], 0, "").folder(&site.place("last"));
+    assert_eq!(site.camera.swapped(&path(&last)), ("confirmed".into(), String::new()));
+    fresh(&site.camera.look(), "2");
+    site.camera.results.drain(..).for_each(|result| fresh(&result, &result.model.as_ref().unwrap().release));
+    site.takes_another();
+}
+
+#[test]
 fn elements_that_share_an_engine_swap_independently() {
     let (mut one, mut other) = (Site::start(QUICK), Site::start(QUICK));
     one.takes_another();
@@ -340,7 +351,8 @@ fn elements_that_share_an_engine_swap_independently() {
 #[test]
 fn frames_under_way_when_another_model_takes_over_come_out_once_and_in_order() {
     // The old model takes its time, so that four frames are under way whenever the new one takes over.
-    let mut camera = Camera::start(&model("blob_slow"), "max-in-flight=4 threads=4 probation-time=0 probation-frames=5");
+    let mut camera =
+        Camera::start(&model("blob_slow"), "max-in-flight=4 threads=4 probation-time=0 probation-frames=5");
     camera.color = swap_rig::BRIGHT;
     let number = camera.swap(&model("blob96"));
     let (mut names, mut pushed) = (Vec::new(), 0);

@@ -264,3 +264,7 @@ impl Drop for Swapper {
         self.close();
     }
 }
+
+#[cfg(test)]
+#[path = "swapper_tests.rs"]
+mod tests;
