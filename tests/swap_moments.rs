@@ -227,8 +227,8 @@ fn a_request_during_probation_begins_from_the_old_model() {
         assert_eq!(text(message, "old-name"), "reds", "{message:#?}");
     }
     let history: gst::Array = site.camera.element.property("swap-history");
-    let of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
-    let last = of_first.last().unwrap();
+    let mut of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
+    let last = of_first.next_back().unwrap();
     assert_eq!((text(&last, "phase"), text(&last, "reason")), ("rolled-back".into(), "superseded".into()));
     assert!(site.camera.results.iter().all(|r| r.freshness == Freshness::Fresh && r.objects.len() == 1));
 }
@@ -243,8 +243,8 @@ fn a_proof_that_hangs_is_given_up_when_another_model_is_asked_for() {
     site.camera.until("loaded", |s| text(s, "phase") == "loaded");
     site.takes_another();
     let history: gst::Array = site.camera.element.property("swap-history");
-    let of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
-    let last = of_first.last().unwrap();
+    let mut of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
+    let last = of_first.next_back().unwrap();
     assert_eq!((text(&last, "phase"), text(&last, "reason")), ("rejected".into(), "superseded".into()));
     nothing_is_left(0);
 }
