@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 
-use common::bundles::{Draft, Fault, Scene, good_other};
+use common::bundles::{BRIGHT, DARK, Draft, Fault, Scene, good_other};
 use common::site::{Site, fresh, nothing_is_left, path, wait_until};
 use common::swap_rig::{self, Camera, LONG, QUICK, id, phases, text};
 use common::{frame, model, result};
@@ -227,8 +227,8 @@ fn a_request_during_probation_begins_from_the_old_model() {
         assert_eq!(text(message, "old-name"), "reds", "{message:#?}");
     }
     let history: gst::Array = site.camera.element.property("swap-history");
-    let of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
-    let last = of_first.last().unwrap();
+    let mut of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
+    let last = of_first.next_back().unwrap();
     assert_eq!((text(&last, "phase"), text(&last, "reason")), ("rolled-back".into(), "superseded".into()));
     assert!(site.camera.results.iter().all(|r| r.freshness == Freshness::Fresh && r.objects.len() == 1));
 }
@@ -243,8 +243,8 @@ fn a_proof_that_hangs_is_given_up_when_another_model_is_asked_for() {
     site.camera.until("loaded", |s| text(s, "phase") == "loaded");
     site.takes_another();
     let history: gst::Array = site.camera.element.property("swap-history");
-    let of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
-    let last = of_first.last().unwrap();
+    let mut of_first = history.iter().map(|s| s.get::<gst::Structure>().unwrap()).filter(|s| id(s) == first);
+    let last = of_first.next_back().unwrap();
     assert_eq!((text(&last, "phase"), text(&last, "reason")), ("rejected".into(), "superseded".into()));
     nothing_is_left(0);
 }
@@ -320,6 +320,16 @@ fn a_detector_and_a_classifier_take_over_from_each_other() {
         assert_eq!(result.freshness, Freshness::Fresh);
         assert_eq!((result.objects.is_empty(), result.classes.is_empty()), (classifies, !classifies), "{result:?}");
     }
+}
+
+#[test]
+fn a_model_with_another_layout_takes_over() {
+    let mut site = Site::start(QUICK);
+    let last = Draft::new("blob_last", "2").reference(&[DARK, BRIGHT], 0, "").folder(&site.place("last"));
+    assert_eq!(site.camera.swapped(&path(&last)), ("confirmed".into(), String::new()));
+    fresh(&site.camera.look(), "2");
+    site.camera.results.drain(..).for_each(|result| fresh(&result, &result.model.as_ref().unwrap().release));
+    site.takes_another();
 }
 
 #[test]
