@@ -58,7 +58,10 @@ impl Site {
         }
         // A record counts before its message is posted.
         assert!(self.count("swaps-rejected") >= rejected.max(1));
-        assert_eq!((self.count("swap-request-id"), text(&self.camera.stats(), "swap-phase")), (number, "rejected".into()));
+        assert_eq!(
+            (self.count("swap-request-id"), text(&self.camera.stats(), "swap-phase")),
+            (number, "rejected".into())
+        );
         assert_eq!((self.camera.active().as_str(), self.property()), (NAME, path(&self.old)));
         last
     }
@@ -92,7 +95,8 @@ impl Site {
     pub fn when(&self, number: u64, phase: &'static str, act: impl FnOnce() + Send + 'static) {
         let act = std::sync::Mutex::new(Some(act));
         self.camera.bus.set_sync_handler(move |_, message| {
-            let ours = |s: &gst::StructureRef| s.name() == "vigil-model" && id(s) == number && text(s, "phase") == phase;
+            let ours =
+                |s: &gst::StructureRef| s.name() == "vigil-model" && id(s) == number && text(s, "phase") == phase;
             if message.structure().is_some_and(ours)
                 && let Some(act) = act.lock().unwrap().take()
             {
