@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::warm::WarmUp;
 use super::{Attempt, MAX_BATCH, MAX_BATCH_VALUES, Model, ModelError, Request, fixed_batch, labels};
 use crate::bundle::contract::Task;
-use crate::bundle::{Bundle, ModelSource, Variant};
+use crate::bundle::{Bundle, BundleError, ModelSource, Variant};
 use crate::engine::lanes::Lanes;
 use crate::engine::onnx::{OnnxEngine, PROVIDERS};
 use crate::engine::options::{self, Isolation, Options, Worker};
@@ -75,6 +75,9 @@ impl Model {
         for (variant, provider) in pairs(bundle, &request.provider) {
             match Self::attempt(bundle, variant, &provider, request) {
                 Ok(loaded) => return Ok(Self { failed, ..loaded }),
+                Err(error @ ModelError::Bundle(BundleError::NotAModel { .. })) => {
+                    failed.push(Attempt { file: variant.file.clone(), provider, error });
+                }
                 // Neither is about this variant alone.
                 Err(error @ (ModelError::Bundle(_) | ModelError::Cancelled)) => return Err(error),
                 Err(error) => failed.push(Attempt { file: variant.file.clone(), provider, error }),

@@ -23,7 +23,8 @@ const FLAGRANT_SHARE: f64 = 5.0;
 const FLAGRANT: f64 = 2.0;
 /// Fewest answers of the peer before its run counts as known.
 const PEER_RUNS: u64 = 5;
-/// Fewest objects of the old model before the agreement counts: on an empty scene nothing can be missed.
+/// Fewest objects of the old model before the agreement counts, or as many as samples are wanted if those are fewer: on an
+/// empty scene nothing can be missed.
 const OLD_OBJECTS: u64 = 20;
 /// How often one who waits looks whether it is cancelled.
 const POLL: Duration = Duration::from_millis(50);
@@ -192,8 +193,16 @@ impl Core {
         self.verdict.clone()
     }
 
+    /// Fewest objects of the old model before the agreement counts.
+    fn objects(&self) -> u64 {
+        OLD_OBJECTS.min(self.rules.samples)
+    }
+
     fn is_over(&self, now: Instant) -> bool {
-        let compared = !self.rules.must_compare || self.agreement.frames >= self.rules.samples;
+        let compared = !self.rules.must_compare
+            || (self.agreement.frames >= self.rules.samples
+                // A model that sees nothing agrees with every other one on an empty scene.
+                && (self.rules.min_agreement <= 0.0 || self.agreement.old_found() >= self.objects()));
         let long = self.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= self.rules.time);
         long && compared && self.subject.answered() >= self.rules.frames
     }
@@ -245,7 +254,7 @@ impl Core {
             return Some((Reason::Disagreement, text.into()));
         }
         let Agreement { frames, matched, class_changes, missed, extra, top1_frames, top1_equal, .. } = self.agreement;
-        if frames < self.rules.samples || self.agreement.old_found() < OLD_OBJECTS {
+        if frames < self.rules.samples || self.agreement.old_found() < self.objects() {
             return None;
         }
         let score = self.agreement.score();

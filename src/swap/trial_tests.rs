@@ -215,3 +215,22 @@ fn whoever_waits_is_told_and_can_be_cancelled() {
     cancel.cancel();
     assert_eq!(waiting.join().unwrap(), None);
 }
+
+#[test]
+fn a_shadow_that_has_had_nothing_to_miss_is_not_judged() {
+    let rules = Rules { must_compare: true, samples: 10, frames: 10, time: Duration::ZERO, ..rules() };
+    let mut bench = Bench::new(rules);
+    (0..500).for_each(|_| {
+        bench.core.agreement += Agreement { frames: 1, ..Agreement::default() };
+        assert_eq!(bench.frame(|run| run), None, "the scene is empty");
+    });
+    // One that is blind, as soon as there is enough to see.
+    bench.core.agreement += Agreement { frames: 9, missed: 9, ..Agreement::default() };
+    assert_eq!(bench.frame(|run| run), None);
+    bench.core.agreement += Agreement { frames: 1, missed: 1, ..Agreement::default() };
+    assert!(failed(Reason::Disagreement, &bench.frame(|run| run).unwrap()));
+    // Where any agreement is enough, nothing needs to be seen.
+    let mut bench = Bench::new(Rules { min_agreement: 0.0, ..rules });
+    bench.core.agreement += Agreement { frames: 10, ..Agreement::default() };
+    assert_eq!(bench.until(|_, run| run), (10, Verdict::Passed));
+}

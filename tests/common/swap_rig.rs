@@ -53,6 +53,11 @@ impl Camera {
     fn around(whole: &gst::Element, element: gst::Element) -> Self {
         let bus = gst::Bus::new();
         whole.set_bus(Some(&bus));
+        if whole.set_state(gst::State::Paused).is_err() {
+            let told = super::messages(&bus, gst::MessageType::Error).pop().unwrap();
+            let gst::MessageView::Error(error) = told.view() else { unreachable!() };
+            panic!("it does not start: {}", error.error());
+        }
         let mut harness = Harness::with_element(whole, Some("sink"), Some("src"));
         let caps = caps(VideoFormat::Rgb, 160, 120);
         harness.play();
