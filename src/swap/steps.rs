@@ -1,6 +1,6 @@
 //! The way of one request, from the bundle's files to a model that has proved itself.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::swapper::Shared;
 use super::trial::{Trial, Verdict, Waited};
 use crate::analysis::{Companion, Role};
 use crate::bundle::ModelSource;
-use crate::cancel::{Cancel, LOOK};
+use crate::cancel::Cancel;
 use crate::model::{Background, Model, Request};
 
 /// Least niceness of the process that proves a model.
@@ -117,26 +117,6 @@ fn threads_of_a_run(request: &Request) -> usize {
     threads - lanes + 1
 }
 
-/// Does `work` with a model, whose runs are cut once nobody wants it any more.
-fn cut_short<T>(model: &Model, cancel: &Cancel, work: impl FnOnce() -> T) -> T {
-    let done = Cancel::default();
-    let watch = || {
-        while !done.wait(LOOK) {
-            if cancel.is_cancelled() {
-                // All that end within a day are late.
-                model.lanes().engine().cut(Instant::now() + Duration::from_secs(86_400));
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        // Without the thread, a run that hangs ends at its own limit.
-        let _ = std::thread::Builder::new().name("vigil-swap-look".into()).spawn_scoped(scope, watch);
-        let outcome = catch_unwind(AssertUnwindSafe(work));
-        done.cancel();
-        outcome.unwrap_or_else(|panic| resume_unwind(panic))
-    })
-}
-
 struct Steps<'a> {
     shared: &'a Shared,
     progress: &'a mut Progress,
@@ -234,11 +214,7 @@ impl Steps<'_> {
         let model = Model::from_source(source, &self.apart(request, NICENESS))?;
         let run = model.run_time();
         self.tell(Phase::Loaded, format!("loaded on {} in a process of its own, {run:.1?} a run", model.provider()))?;
-        let proof = cut_short(&model, self.cancel, || prove(&model, self.cancel));
-        if self.cancel.is_cancelled() {
-            return Err(Refusal::Cancelled);
-        }
-        let text = match proof? {
+        let text = match prove(&model, self.cancel)? {
             None => "the bundle has no reference set: nothing was proven".into(),
             Some(proof) => proof.to_string(),
         };
