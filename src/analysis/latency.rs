@@ -23,6 +23,13 @@ impl LatencyBound {
         self.bound_ns
     }
 
+    /// Makes the bound at least this, nanoseconds; `true` if it has grown.
+    pub fn raise(&mut self, to_ns: u64) -> bool {
+        let grows = to_ns > self.bound_ns;
+        self.bound_ns = self.bound_ns.max(to_ns);
+        grows
+    }
+
     /// Takes in what a frame took, nanoseconds; `true` if the bound has grown. It grows by a quarter more than needed,
     /// so that a slowly growing delay does not change it again and again.
     pub fn note(&mut self, took_ns: u64) -> bool {
@@ -57,5 +64,12 @@ mod tests {
         assert!(!bound.note(137));
         assert!(!bound.note(u64::MAX) && !bound.note(u64::MAX) && bound.note(u64::MAX));
         assert_eq!(bound.get(), u64::MAX);
+    }
+
+    #[test]
+    fn another_model_may_raise_it_and_never_lowers_it() {
+        let mut bound = LatencyBound::new(100);
+        assert!(!bound.raise(100) && bound.raise(150) && !bound.raise(20));
+        assert_eq!(bound.get(), 150);
     }
 }

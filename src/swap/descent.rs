@@ -78,6 +78,11 @@ impl Descent {
         Some(Order::new(next, Cause::Fallback))
     }
 
+    /// A step was not taken after all, for no fault of its model's.
+    pub fn untake(&mut self, model: &str) {
+        self.tried.retain(|tried| tried != model);
+    }
+
     /// Whether the bundle has a variant with a provider that is allowed and has not failed.
     fn has_another(&self, failing: &Failing<'_>) -> bool {
         let any = failing.allowed == "auto";

@@ -26,13 +26,20 @@ pub struct Order {
     pub probation: TrialLimits,
     /// Pairs of variant digest and provider that have failed.
     pub without: Vec<(String, String)>,
+    /// It is known to be good, or better than nothing: on probation only a model that does not work is sent back, not one
+    /// that disagrees with the one before it, which is the worse one of the two.
+    pub trusted: bool,
+    /// It is loaded also if the very same bundle is active, which is a makeshift then.
+    pub anew: bool,
 }
 
 impl Order {
     /// A plain one.
     pub fn new(model: impl Into<String>, cause: Cause) -> Self {
         let (model, shadow) = (model.into(), cause == Cause::Shadow);
-        Self { model, cause, provider: None, shadow, probation: TrialLimits::default(), without: Vec::new() }
+        let probation = TrialLimits::default();
+        let trusted = cause == Cause::Fallback;
+        Self { model, cause, provider: None, shadow, probation, without: Vec::new(), trusted, anew: false }
     }
 
     /// What is wanted, for people.

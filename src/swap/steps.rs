@@ -19,8 +19,8 @@ use crate::model::{Background, Model, Request};
 
 /// Least niceness of the process that proves a model.
 const NICENESS: u8 = 10;
-/// The old model looks at each of so many frames during probation, at most.
-const PROBATION_EVERY: u32 = 5;
+/// The old model looks at each of so many frames during probation, at most: its share of the processors is the limit.
+const PROBATION_EVERY: u32 = 1;
 /// Most processors that it may keep busy then.
 const PROBATION_CPU: f32 = 0.25;
 
@@ -135,7 +135,8 @@ struct Placed {
 
 impl Steps<'_> {
     fn run(&mut self) {
-        if self.order.cause == Cause::Shadow {
+        // Nobody has asked for these.
+        if matches!(self.order.cause, Cause::Shadow | Cause::Fallback) {
             self.progress.begin(self.shared, self.order);
         }
         self.terms = self.shared.host().terms();
@@ -198,6 +199,7 @@ impl Steps<'_> {
     fn is_active(&self) -> bool {
         let same = |model: &Arc<Model>| Some(Identity::of(model.bundle())) == self.progress.record.new;
         self.order.without.is_empty()
+            && !self.order.anew
             && self.order.provider.is_none()
             && self.shared.host().current().as_ref().is_some_and(same)
     }
@@ -279,6 +281,7 @@ impl Steps<'_> {
         // A request before this one may have ended meanwhile.
         self.progress.record.old = old.as_ref().map(|old| Identity::of(old.bundle()));
         let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
+        let rules = if self.order.trusted { rules.of_trusted() } else { rules };
         let watched = rules.is_watched();
         let trial = Trial::new(rules, Instant::now());
         if watched && self.is_current() {
@@ -295,6 +298,7 @@ impl Steps<'_> {
         }
         let text = format!("it looks at frames on {}", model.provider());
         self.placed = Some(Placed { old: old.clone(), new: model });
+        self.shared.placed();
         self.progress.tell(self.shared, Phase::Activated, text);
         let verdict = if watched { self.probation(&trial, old) } else { Some(Verdict::Passed) };
         if self.is_current() {
@@ -302,14 +306,15 @@ impl Steps<'_> {
             host.watch(None);
         }
         match verdict {
-            Some(Verdict::Passed) => {
+            Some(Verdict::Passed) if self.is_current() => {
                 let text = if watched { trial.report().to_string() } else { "there is no probation".into() };
-                // Only now: it is let go here, where nobody waits.
-                self.placed = None;
+                let placed = self.placed.take();
                 self.progress.end(self.shared, self.order, Phase::Confirmed, None, text);
+                // The old model is let go here, where nobody waits.
+                drop(placed);
             }
             Some(Verdict::Failed(reason, text)) => self.roll_back(reason, text),
-            None => {
+            Some(Verdict::Passed) | None => {
                 let (reason, text) = self.explain(Refusal::Cancelled);
                 self.roll_back(reason, text);
             }

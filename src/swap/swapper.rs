@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::order::{Host, Order};
-use super::phase::{Phase, Reason};
+use super::phase::{Cause, Phase, Reason};
 use super::record::{History, Record};
 use super::steps::{Progress, carry_out};
 use crate::cancel::Cancel;
@@ -44,6 +44,13 @@ struct State {
     last: Option<(u64, Phase)>,
 }
 
+impl State {
+    /// Whether a request waits or is under way, apart from one that gives way.
+    fn is_taken(&self) -> bool {
+        self.pending.is_some() || self.running.as_ref().is_some_and(|running| !running.standing)
+    }
+}
+
 pub(super) struct Shared {
     host: Arc<dyn Host>,
     state: Mutex<State>,
@@ -75,6 +82,13 @@ impl Shared {
     pub(super) fn is_current(&self, epoch: u64) -> bool {
         let state = self.lock();
         state.open && state.epoch == epoch
+    }
+
+    /// The model of the request under way looks at frames for others: it is not what gives way any more.
+    pub(super) fn placed(&self) {
+        if let Some(running) = &mut self.lock().running {
+            running.standing = false;
+        }
     }
 
     /// Why a request of that epoch was cancelled.
@@ -119,8 +133,9 @@ impl Shared {
                 return None;
             };
             state.requests += 1;
+            let gives_way = order.cause == Cause::Shadow;
             let pending = Pending { progress: Progress::new(state.requests, &order), order };
-            return begin(&mut state, pending, true);
+            return begin(&mut state, pending, gives_way);
         }
     }
 
@@ -188,21 +203,28 @@ impl Swapper {
 
     /// Takes a request, in place of one that waits or is under way; its number. `None` while the swapper is closed.
     pub fn request(&self, order: Order) -> Option<u64> {
+        self.request_with(order, false, |_| ())
+    }
+
+    /// As [`request`](Self::request), with a word to the caller before anything comes of it; `None` too if `modest` and
+    /// another request waits or is under way.
+    pub fn request_with(&self, order: Order, modest: bool, noted: impl FnOnce(u64)) -> Option<u64> {
         let (number, epoch) = {
             let mut state = self.shared.lock();
-            if !state.open {
+            if !state.open || (modest && state.is_taken()) {
                 return None;
             }
             state.requests += 1;
             (state.requests, state.epoch)
         };
+        noted(number);
         let mut progress = Progress::new(number, &order);
         progress.begin(&self.shared, &order);
         let (replaced, cancel) = {
             let mut state = self.shared.lock();
             let own = Pending { progress, order };
             // Another one may have come between, which may be over by now, or the end of them all.
-            if state.epoch != epoch || state.latest > number {
+            if state.epoch != epoch || state.latest > number || (modest && state.is_taken()) {
                 (Some(own), None)
             } else {
                 state.latest = number;
@@ -248,9 +270,7 @@ impl Swapper {
     /// Whether no request is under way; what the host wants to be done meanwhile is none until its model looks at frames
     /// for others.
     pub fn is_idle(&self) -> bool {
-        let state = self.shared.lock();
-        let placed = matches!(state.last, Some((_, Phase::Activated | Phase::Probation)));
-        state.pending.is_none() && state.running.as_ref().is_none_or(|running| running.standing && !placed)
+        !self.shared.lock().is_taken()
     }
 
     /// Number and phase of the last record.

@@ -8,7 +8,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -20,7 +19,8 @@ use gst_video::prelude::*;
 use gst_video::{VideoInfo, VideoOrientationMethod};
 
 use super::properties::{Region, SPECS, Settings, stats};
-use super::swap::{Swaps, swap_model};
+use super::swap::Swaps;
+use super::telling::{latency_of, swap_model};
 use super::trials::OnUnusable;
 use crate::analysis::{Analysis, Flushing, Input, LatencyBound, Outcome, Ticket, Times};
 use crate::bundle::sign;
@@ -33,7 +33,6 @@ use crate::model::{Model, ModelError};
 use crate::pre::MAX_SIDE;
 use crate::result::{AbsentReason, Freshness};
 use crate::store::Store;
-use crate::swap::{Cause, Order};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("vigilinfer", gst::DebugColorFlags::empty(), Some("Vigil inference")));
@@ -68,7 +67,7 @@ pub struct Infer {
     /// The engine failed on the last analysed frame.
     failing: AtomicBool,
     /// The delay that latency queries are told.
-    latency: Mutex<LatencyBound>,
+    pub(super) latency: Mutex<LatencyBound>,
 }
 
 fn forward_runtime_log(severity: Severity, message: &str) {
@@ -372,18 +371,17 @@ impl ObjectImpl for Infer {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let (fits, wanted) = {
+        let (fits, before, model) = {
             let mut settings = lock(&self.settings);
             let before = settings.model.clone();
             let fits = settings.set(pspec.name(), value);
-            (fits, settings.model.clone().filter(|model| !model.is_empty() && before.as_ref() != Some(model)))
+            (fits, before, settings.model.clone().filter(|model| !model.is_empty()))
         };
         if !fits {
             gst::warning!(CAT, imp = self, "property {} got a value of another type", pspec.name());
         }
-        match (pspec.name(), wanted) {
-            // Before the element runs this does nothing: the start loads what is set.
-            ("model", Some(model)) => drop(self.swaps.request(Order::new(model, Cause::Property))),
+        match (pspec.name(), model) {
+            ("model", Some(model)) => self.swaps.set(model.clone(), before.as_ref() != Some(&model)),
             (name, _) if name.starts_with("shadow-") => self.swaps.shadow_changed(),
             _ => self.apply_settings(),
         }
@@ -448,10 +446,7 @@ impl BaseTransformImpl for Infer {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let asked = lock(&self.settings).model.clone();
         let (model, name) = self.load()?.unzip();
-        // Two runs side by side share the memory's bandwidth, so a run takes longer than alone.
-        let run_time = model.as_ref().map_or(Duration::ZERO, |model| model.run_time());
-        let guess = u64::try_from(run_time.as_nanos()).unwrap_or(u64::MAX).saturating_mul(2);
-        *lock(&self.latency) = LatencyBound::new(guess);
+        *lock(&self.latency) = LatencyBound::new(model.as_deref().map_or(0, latency_of));
         self.failing.store(false, Ordering::Relaxed);
         self.lonely.store(false, Ordering::Relaxed);
         *lock(&self.flow) = None;

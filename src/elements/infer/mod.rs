@@ -126,7 +126,9 @@
 mod imp;
 mod isolation;
 mod properties;
+mod settled;
 mod swap;
+mod telling;
 mod trials;
 
 use glib::prelude::*;

@@ -8,6 +8,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::imp::{CAT, Infer};
+use super::telling::{add_report, structure};
 use crate::analysis::Companion;
 use crate::bundle::sign;
 use crate::gstutil::lock;
@@ -19,18 +20,28 @@ use crate::swap::{
 
 /// What is known about the model that looks at frames.
 #[derive(Default)]
-struct Active {
+pub struct Active {
     /// What was loaded, as a user would write it.
-    model: String,
+    pub model: String,
     /// What the user had asked for then: the same, unless that was a makeshift or one release of a name.
-    asked: Option<String>,
+    pub asked: Option<String>,
+    /// It came down the ladder.
+    pub makeshift: bool,
+    /// Number of the last request of a user's.
+    pub latest: u64,
+    /// The element runs.
+    running: bool,
     /// Ends when the name is no longer followed.
     following: Option<Following>,
-    descent: Descent,
+    /// Counts what was followed: what an earlier one says late is not heard.
+    followed: u64,
+    pub descent: Descent,
+    /// The next step down is due.
+    falls: bool,
     /// The shadow model that has been refused, or has taken the active one's place.
-    judged: Option<String>,
+    pub judged: Option<String>,
     /// It is not judged for good: it is the active model itself.
-    itself: bool,
+    pub itself: bool,
     shadow: Option<TrialReport>,
 }
 
@@ -40,7 +51,7 @@ struct Active {
 #[derive(Default)]
 pub struct Swaps {
     swapper: OnceLock<Swapper>,
-    active: Mutex<Active>,
+    pub active: Mutex<Active>,
 }
 
 /// What the swapper needs of the element.
@@ -54,11 +65,16 @@ impl Swaps {
 
     /// The element runs, as `asked` wanted, the model that a user would write as `model`; empty: it runs without one.
     pub fn start(&self, imp: &Infer, model: &str, asked: Option<String>) {
-        *lock(&self.active) = Active { model: model.into(), asked: asked.clone(), ..Active::default() };
+        {
+            let mut active = lock(&self.active);
+            let makeshift = asked.as_deref() != Some(model);
+            let (model, asked, followed) = (model.into(), asked.clone(), active.followed);
+            *active = Active { model, asked, makeshift, followed, running: true, ..Active::default() };
+        }
         if let Some(swapper) = self.swapper.get() {
             swapper.open();
         }
-        self.follow(imp);
+        self.follow(imp, &asked.clone().unwrap_or_default());
         // Set while it was being loaded.
         let now = lock(&imp.settings).model.clone().filter(|model| !model.is_empty());
         if let Some(model) = now.filter(|now| Some(now) != asked.as_ref()) {
@@ -66,43 +82,86 @@ impl Swaps {
         }
     }
 
+    /// `model` was set to a value; `changed`: to another one than before. The same value asks for something where another
+    /// model is active or on its way.
+    pub fn set(&self, model: String, changed: bool) {
+        let another = {
+            let active = lock(&self.active);
+            active.makeshift || active.asked.as_ref() != Some(&model)
+        };
+        if changed || another || !self.is_idle() {
+            // Before the element runs this does nothing: the start loads what is set.
+            self.request(Order::new(model, Cause::Property));
+        }
+    }
+
     /// The element stops.
     pub fn stop(&self) {
-        let following = lock(&self.active).following.take();
+        let following = {
+            let mut active = lock(&self.active);
+            active.running = false;
+            active.followed += 1;
+            active.following.take()
+        };
         drop(following);
         if let Some(swapper) = self.swapper.get() {
             swapper.close();
         }
     }
 
-    /// Takes a request; its number, 0 if the element does not run.
-    pub fn request(&self, order: Order) -> u64 {
-        self.swapper.get().and_then(|swapper| swapper.request(order)).unwrap_or(0)
+    /// Takes a user's request; its number, 0 if the element does not run.
+    pub fn request(&self, mut order: Order) -> u64 {
+        order.anew = lock(&self.active).makeshift;
+        let note = |number| {
+            let mut active = lock(&self.active);
+            active.latest = active.latest.max(number);
+        };
+        self.swapper.get().and_then(|swapper| swapper.request_with(order, false, note)).unwrap_or(0)
+    }
+
+    /// The store wants a release to be tried, or to be played again, while nobody asks for anything else.
+    fn offer(&self, name: &str, release: &str, trusted: bool, followed: u64) {
+        if lock(&self.active).followed == followed
+            && let Some(swapper) = self.swapper.get()
+        {
+            let order = Order { trusted, ..Order::new(format!("{name}@{release}"), Cause::Store) };
+            swapper.request_with(order, true, |_| ());
+        }
     }
 
     /// A property about shadow runs was set.
     pub fn shadow_changed(&self) {
         lock(&self.active).judged = None;
-        if let Some(swapper) = self.swapper.get() {
-            swapper.look_again();
-        }
+        self.look_again();
     }
 
     /// Has another release of a name tried when the store says so; nothing for what is no name of the store's.
-    fn follow(&self, imp: &Infer) {
-        let name = lock(&imp.settings).model.clone().unwrap_or_default();
-        let stored = Store::default_place().filter(|store| store.knows(&name));
-        let playing = imp.analysis.slot().get().map_or_else(String::new, |model| model.id().release.clone());
-        let weak = imp.obj().downgrade();
-        let following = stored.map(|store| {
-            let of = name.clone();
-            follow(store, &name, &playing, move |release| {
+    pub fn follow(&self, imp: &Infer, name: &str) {
+        let playing = imp.analysis.slot().get().map(|model| Arc::clone(model.id()));
+        let playing = playing.filter(|id| id.name == name).map_or_else(String::new, |id| id.release.clone());
+        let followed = {
+            let mut active = lock(&self.active);
+            active.followed += 1;
+            active.followed
+        };
+        let (weak, of) = (imp.obj().downgrade(), name.to_owned());
+        let following = Store::default_place().filter(|store| store.knows(name)).map(|store| {
+            let known = store.clone();
+            follow(store, name, &playing, move |release| {
+                let trial = known.selection(&of).is_ok_and(|all| all.candidate.as_deref() == Some(release));
                 if let Some(element) = weak.upgrade() {
-                    element.imp().swaps.request(Order::new(format!("{of}@{release}"), Cause::Store));
+                    element.imp().swaps.offer(&of, release, !trial, followed);
                 }
             })
         });
-        let old = std::mem::replace(&mut lock(&self.active).following, following);
+        let old = {
+            let mut active = lock(&self.active);
+            if active.running && active.followed == followed {
+                std::mem::replace(&mut active.following, following)
+            } else {
+                following
+            }
+        };
         drop(old);
     }
 
@@ -114,8 +173,16 @@ impl Swaps {
         }
         let Some(limit) = lock(&imp.settings).trials.fallback_after() else { return };
         if active.descent.fails(Instant::now(), limit) && self.is_idle() {
+            active.falls = true;
             drop(active);
-            self.step_down(imp);
+            // What comes next is looked up by the swapper's thread, not by the one that pushes frames.
+            self.look_again();
+        }
+    }
+
+    fn look_again(&self) {
+        if let Some(swapper) = self.swapper.get() {
+            swapper.look_again();
         }
     }
 
@@ -124,30 +191,32 @@ impl Swaps {
         self.swapper.get().is_some_and(Swapper::is_idle)
     }
 
-    fn step_down(&self, imp: &Infer) {
-        let Some(model) = imp.analysis.slot().get() else { return };
+    /// What is below a model that fails on every frame, if the next step is due.
+    fn step_down(&self, imp: &Infer) -> Option<Order> {
+        if !std::mem::take(&mut lock(&self.active).falls) {
+            return None;
+        }
+        let model = imp.analysis.slot().get()?;
         let (asked, fallback, allowed) = {
             let settings = lock(&imp.settings);
             let asked = settings.model.clone().unwrap_or_default();
             (asked, settings.trials.fallback().map(str::to_owned), settings.provider.clone())
         };
         let previous = Store::default_place().and_then(|store| store.instead_of(&asked));
-        let order = {
-            let mut active = lock(&self.active);
-            let name = active.model.clone();
-            let failing = Failing {
-                model: &name,
-                bundle: model.bundle(),
-                variant: &model.id().digest,
-                provider: model.provider(),
-                allowed: &allowed,
-            };
-            active.descent.next(failing, Below { previous: previous.as_deref(), fallback: fallback.as_deref() })
+        let mut active = lock(&self.active);
+        let name = active.model.clone();
+        let failing = Failing {
+            model: &name,
+            bundle: model.bundle(),
+            variant: &model.id().digest,
+            provider: model.provider(),
+            allowed: &allowed,
         };
-        match order {
-            Some(order) => drop(self.request(order)),
-            None => gst::debug!(CAT, imp = imp, "nothing is left to fall back to"),
+        let next = active.descent.next(failing, Below { previous: previous.as_deref(), fallback: fallback.as_deref() });
+        if next.is_none() {
+            gst::debug!(CAT, imp = imp, "nothing is left to fall back to");
         }
+        next
     }
 
     /// The property `swap-history`.
@@ -250,192 +319,11 @@ impl Host for Desk {
 
     fn standing(&self) -> Option<Order> {
         let element = self.0.upgrade()?;
+        if let Some(down) = element.imp().swaps.step_down(element.imp()) {
+            return Some(down);
+        }
         let order = lock(&element.imp().settings).trials.shadow_order()?;
         let active = lock(&element.imp().swaps.active);
         (active.judged.as_ref() != Some(&order.model)).then_some(order)
     }
-}
-
-impl Infer {
-    /// Makes `model` the one of the next frame in place of `old`; `false` if that is not the one any more.
-    fn activate(&self, old: Option<&Arc<Model>>, model: Option<Arc<Model>>) -> bool {
-        let lanes = model.as_ref().map_or(1, |model| model.lanes().engine().lanes());
-        let settings = lock(&self.settings).analysis(lanes);
-        self.analysis.exchange(old, model, settings)
-    }
-
-    /// Whether an event is the request for another model, and was meant for this element.
-    pub(super) fn take_order(&self, event: &gst::EventRef) -> bool {
-        let order = event.structure().filter(|_| is_custom(event.type_())).and_then(|s| self.read_order(s));
-        order.map(|order| self.swaps.request(order)).is_some()
-    }
-
-    /// Takes over how an order ended: what the next start loads, what the store says, what is tried next.
-    fn settled(&self, order: &Order, record: &Record) {
-        let confirmed = record.phase == Phase::Confirmed;
-        let unwanted = matches!(record.reason, Some(Reason::Superseded | Reason::Stopped));
-        if order.cause == Cause::Shadow && !unwanted {
-            let mut active = lock(&self.swaps.active);
-            (active.judged, active.itself) = (Some(order.model.clone()), record.reason == Some(Reason::Unchanged));
-        }
-        if confirmed && (order.cause != Cause::Shadow || record.reason.is_none()) {
-            self.keep(order, record.reason.is_none());
-        } else if !confirmed && order.cause == Cause::Property && record.reason != Some(Reason::Stopped) {
-            self.take_back(order);
-        }
-        // What this machine lacks, or lacks now, says nothing against the release.
-        let foreign = matches!(record.reason, Some(Reason::Provider | Reason::Memory));
-        let release = record.new.as_ref().filter(|_| order.cause == Cause::Store);
-        let stored = Store::default_place().zip(release);
-        let written = match stored {
-            Some((store, new)) if confirmed => store.confirm(&new.name, &new.release).map(drop),
-            Some((store, new)) if !unwanted && !foreign => {
-                store.reject(&new.name, &new.release, &record.text).map(drop)
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = written {
-            gst::element_imp_warning!(self, gst::ResourceError::Write, ("The store does not take note of it: {error}"));
-        }
-    }
-
-    /// A model has proved itself: it is what the element starts with from now on, unless it is a makeshift or a release of
-    /// a name that is followed. Whether it is `another` one than before.
-    fn keep(&self, order: &Order, another: bool) {
-        {
-            let mut active = lock(&self.swaps.active);
-            active.model.clone_from(&order.model);
-            if another && active.itself {
-                active.judged = None;
-            }
-            if order.cause == Cause::Fallback {
-                return;
-            }
-            active.descent.reset();
-            if order.cause == Cause::Store {
-                return;
-            }
-            active.asked = Some(order.model.clone());
-        }
-        let changed = {
-            let mut settings = lock(&self.settings);
-            settings.model.replace(order.model.clone()).as_ref() != Some(&order.model)
-        };
-        if changed {
-            self.obj().notify("model");
-        }
-        self.swaps.follow(self);
-    }
-
-    /// A model has been refused: the property says again what was asked for when the one that looks at frames came.
-    fn take_back(&self, order: &Order) {
-        let asked = lock(&self.swaps.active).asked.clone();
-        {
-            let mut settings = lock(&self.settings);
-            if settings.model.as_ref() != Some(&order.model) || asked.is_none() {
-                return;
-            }
-            settings.model = asked;
-        }
-        self.obj().notify("model");
-    }
-
-    /// An order from a structure with the fields of the event `vigil-swap-model`; `None` if it names no model, or another
-    /// element.
-    fn read_order(&self, content: &gst::StructureRef) -> Option<Order> {
-        let element = content.get::<String>("element").ok();
-        if content.name() != "vigil-swap-model" || element.is_some_and(|name| name != self.obj().name()) {
-            return None;
-        }
-        let model = content.get::<String>("model").ok()?;
-        Some(with_options(Order::new(model, Cause::Event), Some(content)))
-    }
-}
-
-/// An order with the options that a structure has.
-fn with_options(mut order: Order, options: Option<&gst::StructureRef>) -> Order {
-    let Some(options) = options else { return order };
-    order.provider = options.get("provider").ok();
-    order.shadow |= options.get("shadow").unwrap_or(false);
-    order.probation.time = number(options, "probation-time").map(std::time::Duration::from_nanos);
-    order.probation.frames = number(options, "probation-frames");
-    order
-}
-
-/// A number of any integer type: one in a structure's text is an `int` unless it says otherwise.
-fn number(options: &gst::StructureRef, name: &str) -> Option<u64> {
-    let signed = || options.get::<i64>(name).or_else(|_| options.get::<i32>(name).map(i64::from)).ok();
-    let unsigned = options.get::<u64>(name).or_else(|_| options.get::<u32>(name).map(u64::from)).ok();
-    unsigned.or_else(|| signed().and_then(|value| u64::try_from(value).ok()))
-}
-
-/// Adds the figures of a shadow run, with `prefix` before their names.
-fn add_report(to: &mut gst::Structure, prefix: &str, report: &TrialReport) {
-    let (subject, peer, both) = (&report.subject, &report.peer, &report.agreement);
-    let counts = [
-        ("frames", subject.frames),
-        ("errors", subject.failed),
-        ("non-finite", subject.non_finite),
-        ("run-median", subject.median_ns),
-        ("run-p99", subject.p99_ns),
-        ("active-run-median", peer.median_ns),
-        ("active-run-p99", peer.p99_ns),
-        ("samples", both.frames),
-        ("matched", both.matched),
-        ("class-changes", both.class_changes),
-        ("missed", both.missed),
-        ("extra", both.extra),
-        ("foreign", both.foreign),
-    ];
-    for (name, count) in counts {
-        to.set(format!("{prefix}{name}"), count);
-    }
-    to.set(format!("{prefix}agreement"), both.score());
-    to.set(format!("{prefix}score-shift"), both.score_shift());
-}
-
-fn is_custom(kind: gst::EventType) -> bool {
-    use gst::EventType::{CustomBoth, CustomBothOob, CustomDownstream, CustomDownstreamOob, CustomUpstream};
-    matches!(kind, CustomBoth | CustomBothOob | CustomDownstream | CustomDownstreamOob | CustomUpstream)
-}
-
-/// The action signal: the number of the request, 0 if the element does not run; then the model is what it starts with.
-pub fn swap_model(args: &[glib::Value]) -> u64 {
-    let [element, model, options] = args else { return 0 };
-    let (Ok(element), Ok(Some(model))) = (element.get::<super::Infer>(), model.get::<Option<String>>()) else {
-        return 0;
-    };
-    let options = options.get::<Option<gst::Structure>>().ok().flatten();
-    let order = with_options(Order::new(model.clone(), Cause::Signal), options.as_deref());
-    let number = element.imp().swaps.request(order);
-    if number == 0 {
-        element.set_property("model", model);
-    }
-    number
-}
-
-/// A record as message and property have it.
-fn structure(name: &str, record: &Record) -> gst::Structure {
-    let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let mut s = gst::Structure::builder(name)
-        .field("request-id", record.request)
-        .field("phase", record.phase.as_str())
-        .field("cause", record.cause.as_str())
-        .field("text", &record.text)
-        .field("new-model", &record.model)
-        .field("elapsed", nanos(record.elapsed))
-        .field("phase-time", nanos(record.took))
-        .field("utc", record.utc_ns)
-        .build();
-    if let Some(reason) = record.reason {
-        s.set("reason", reason.as_str());
-    }
-    for (side, identity) in [("old", &record.old), ("new", &record.new)] {
-        if let Some(identity) = identity {
-            s.set(format!("{side}-name"), &identity.name);
-            s.set(format!("{side}-release"), &identity.release);
-            s.set(format!("{side}-digest"), &identity.digest);
-        }
-    }
-    s
 }
