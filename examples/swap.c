@@ -102,7 +102,7 @@ main (int argc, char *argv[])
     if (gst_message_has_name (message, "enough-frames")) {
       ask_by_signal (infer, argv[2]);
     } else if (gst_message_has_name (message, "vigil-swap-model")) {
-      /* The message goes into the pipeline as an event, which each vigilinfer takes that it means. */
+      /* As an event it goes to the first vigilinfer on its way, or to the one that a field "element" names. */
       gst_element_send_event (pipeline, gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM,
               gst_structure_copy (gst_message_get_structure (message))));
     } else if (gst_message_has_name (message, "vigil-model")) {

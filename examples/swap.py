@@ -86,7 +86,7 @@ def play(pipeline, infer, old, new):
         if said.has_name("enough-frames"):
             ask_by_signal(infer, new)
         elif said.has_name("vigil-swap-model"):
-            # The message goes into the pipeline as an event, which each vigilinfer takes that it means.
+            # As an event it goes to the first vigilinfer on its way, or to the one that a field "element" names.
             pipeline.send_event(Gst.Event.new_custom(Gst.EventType.CUSTOM_DOWNSTREAM, said.copy()))
         elif said.has_name("vigil-model"):
             print_step(said)

@@ -90,7 +90,7 @@ fn play(pipeline: &gst::Pipeline, infer: &gst::Element, old: &str, new: &str) ->
                 ask_by_signal(infer, new);
             }
             "vigil-swap-model" => {
-                // The message goes into the pipeline as an event, which each vigilinfer takes that it means.
+                // As an event it goes to the first vigilinfer on its way, or to the one that a field "element" names.
                 pipeline.send_event(gst::event::CustomDownstream::new(said.to_owned()));
             }
             "vigil-model" => {

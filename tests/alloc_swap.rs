@@ -4,11 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::bundles::Fault;
+use common::site::{Site, fresh, path};
+use common::swap_rig::{LONG, QUICK};
 use gstvigil::analysis::{Analysis, Input, Settings, Times};
 use gstvigil::frame::{ColorMatrix, ColorRange, FrameInfo, FrameView, Orientation, PixelFormat, View};
 use gstvigil::model::{Model, Request};
@@ -124,6 +129,32 @@ fn the_first_frame_after_a_swap_allocates_nothing_in_the_streaming_thread() {
         for (name, model) in models.iter().cycle().skip(1).take(9) {
             analysis.activate(Arc::clone(model), settings());
             assert_eq!(frames(&analysis, &frame, view, name), [0; IN_FLIGHT], "{format:?}: {name} has taken over");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_is_rejected_costs_the_streaming_thread_nothing() {
+    let mut site = Site::start(QUICK);
+    let look = |site: &mut Site| {
+        let camera = &mut site.camera;
+        let frame = common::frame(&camera.caps, camera.color, camera.frames);
+        let before = ALLOCATIONS.get();
+        camera.harness.push(frame).unwrap();
+        let cost = ALLOCATIONS.get() - before;
+        camera.frames += 1;
+        fresh(&common::result(&camera.harness.pull().unwrap()), "1");
+        cost
+    };
+    let usual = (0..64).map(|_| look(&mut site)).max().unwrap();
+    for (number, fault) in (1..).zip([Fault::BitFlipped, Fault::CrashingAtLoad, Fault::Blind]) {
+        let bad = fault.write("2", &site.place(&format!("{fault:?}")));
+        site.camera.swap(&path(&bad));
+        let end = std::time::Instant::now() + LONG;
+        while site.count("swaps-rejected") < number {
+            assert!(std::time::Instant::now() < end, "{fault:?} is not rejected");
+            let cost = look(&mut site);
+            assert!(cost <= usual, "{fault:?}: {cost} allocations for a frame that costs {usual} at most");
         }
     }
 }

@@ -95,3 +95,14 @@ fn every_decoder_is_in_both_tables_with_its_tasks() {
         assert!(models.contains(&format!("decoder = \"{name}\"")), "docs/models.md has no example of {name}");
     }
 }
+
+#[test]
+fn every_phase_and_reason_of_a_swap_is_explained() {
+    let models = read("models.md");
+    let phases = gstvigil::swap::Phase::ALL.iter().map(|phase| phase.as_str());
+    let reasons = gstvigil::swap::Reason::ALL.iter().map(|reason| reason.as_str());
+    for word in phases.chain(reasons) {
+        let row = models.lines().any(|line| line.starts_with(&format!("| `{word}` | ")));
+        assert!(row, "docs/models.md has no row for {word}");
+    }
+}

@@ -61,7 +61,7 @@ impl Stage {
     }
 
     fn without_clip() -> Self {
-        run(cargo("build").args(["--lib", "--bins"]));
+        run(cargo("build").arg("--lib"));
         Self { folder: tempfile::tempdir().unwrap() }
     }
 

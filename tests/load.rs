@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
-#[allow(dead_code, reason = "each test file uses a part of it")]
 mod common;
 
 use std::collections::BTreeMap;
@@ -284,14 +283,57 @@ fn heavy(bytes: usize) -> Vec<u8> {
 fn a_load_without_enough_memory_is_told_from_a_model_that_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("heavy.onnx");
-    fs::write(&path, heavy(200 << 20)).unwrap();
+    fs::write(&path, heavy(100 << 20)).unwrap();
     let load = |memory_max| {
         let isolation = Some(Isolated { memory_max, ..Isolated::default() });
         Model::load(&Request { model: path.display().to_string(), isolation, ..request("cpu") })
     };
-    let error = load(100_000_000).unwrap_err();
+    let error = load(60_000_000).unwrap_err();
     println!("{error:?}");
-    assert!(error.to_string().contains("100000000 bytes of memory (engine-memory-max)"), "{error}");
+    assert!(error.to_string().contains("60000000 bytes of memory (engine-memory-max)"), "{error}");
     assert!(matches!(error, ModelError::Engine { source: EngineError::Memory(_), .. }), "{error:?}");
     load(1_000_000_000).unwrap();
+}
+
+/// Pages of memory that this process has.
+fn resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap();
+    text.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn memory_is_as_large_after_a_hundred_replaced_models_as_after_five() {
+    const NAME: &str = "memory_is_as_large_after_a_hundred_replaced_models_as_after_five";
+    if !is_child(NAME) {
+        // Alone in its process, since the memory of other tests would count.
+        println!("{}", output(&mut again(NAME)).0);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let paths = [1 << 20, 3 << 20].map(|bytes| {
+        let path = folder.path().join(format!("{bytes}.onnx"));
+        fs::write(&path, heavy(bytes)).unwrap();
+        path.display().to_string()
+    });
+    for isolation in [None, Some(Isolated::default())] {
+        let (mut current, mut after_five) = (None, 0);
+        for swap in 1..=100 {
+            let request = Request {
+                model: paths[swap % 2].clone(),
+                isolation: isolation.clone(),
+                background: beside_video(LONG),
+                ..request("cpu")
+            };
+            // Each on a thread of its own, as elements do it; both are there until the old one goes.
+            let next = std::thread::spawn(move || Model::load(&request).unwrap()).join().unwrap();
+            drop(current.replace(next));
+            if swap == 5 {
+                after_five = resident();
+            }
+        }
+        let after_all = resident();
+        println!("isolated {}: {after_five} pages, then {after_all}", isolation.is_some());
+        // A few pages more, since a process without the runtime has few.
+        assert!(after_all <= after_five + after_five / 10 + 512, "{after_five} pages, then {after_all}");
+    }
 }

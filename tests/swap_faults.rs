@@ -199,7 +199,9 @@ fn a_model_that_hangs_on_live_frames_is_rolled_back() {
     let properties = "isolation=process engine-timeout=2000000000 probation-time=0 probation-frames=60";
     let mut camera = Camera::start(&common::model("red"), properties);
     camera.look();
-    // Its runs have no end once it is white.
+    // Its runs have no end once all of its input is white.
+    camera.caps = common::caps(gst_video::VideoFormat::Rgb, 64, 64);
+    camera.harness.set_src_caps(camera.caps.clone());
     let number = camera.swap(&common::model("hang"));
     camera.until("probation", |s| text(s, "phase") == "probation");
     camera.color = (255, 255, 255);
@@ -291,4 +293,59 @@ fn what_was_rejected_is_counted_and_the_history_stays_short() {
     assert_eq!((swap_rig::id(&last), text(&last, "phase")), (40, "rejected".into()));
     site.takes_another();
     wait_until("its thread ends", || !common::threads().iter().any(|name| name == "vigil-swap"));
+}
+
+#[test]
+fn a_bad_second_model_is_rejected_and_leaves_the_first_ones_objects_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = good("1").folder(folder.path());
+    common::init();
+    let line = format!(
+        "vigilinfer name=first model={} ! \
+         vigilinfer name=second inference-region=objects object-class=red model={} {QUICK}",
+        common::model("red"),
+        old.display()
+    );
+    let bin = gst::parse::bin_from_description(&line, true).unwrap();
+    let second = bin.by_name("second").unwrap();
+    let mut harness = gst_check::Harness::with_element(&bin, Some("sink"), Some("src"));
+    let caps = common::caps(gst_video::VideoFormat::Rgb, 64, 64);
+    harness.play();
+    harness.set_src_caps(caps.clone());
+    let mut number = 0;
+    // Both halves are found by the first model, and what is red in the red one by the second.
+    let mut look = |harness: &mut gst_check::Harness| {
+        harness.push(common::frame(&caps, (255, 140, 0), number)).unwrap();
+        number += 1;
+        let seen = common::result(&harness.pull().unwrap());
+        let children: Vec<_> = seen.objects.iter().filter(|o| o.parent.is_some()).collect();
+        let [child] = children.as_slice() else { panic!("{seen:?}") };
+        let [by] = seen.secondary.as_slice() else { panic!("{seen:?}") };
+        assert_eq!((seen.freshness, &*child.label), (Freshness::Fresh, "red"));
+        assert_eq!(child.class_id, u32::from(by.release == "99"), "a child of another model: {seen:?}");
+        by.release.clone()
+    };
+    let stats = || second.property::<gst::Structure>("stats");
+    let bad =
+        [(Fault::BitFlipped, "digest"), (Fault::CrashingAtLoad, "load-crashed"), (Fault::Blind, "reference-mismatch")];
+    for (request, (fault, reason)) in (1..).zip(bad) {
+        let path = path(&fault.write(&format!("2{reason}"), folder.path()));
+        let asked: u64 = second.emit_by_name("swap-model", &[&path, &None::<gst::Structure>]);
+        assert_eq!(asked, request);
+        let end = std::time::Instant::now() + swap_rig::LONG;
+        while stats().get::<u64>("swaps-rejected").unwrap() < request {
+            assert!(std::time::Instant::now() < end, "no end: {:?}", stats());
+            assert_eq!(look(&mut harness), "1", "{fault:?}");
+        }
+        let history: gst::Array = second.property("swap-history");
+        assert_eq!(text(&history.last().unwrap().get::<gst::Structure>().unwrap(), "reason"), reason);
+    }
+    let new = path(&good_other("99").folder(folder.path()));
+    second.emit_by_name::<u64>("swap-model", &[&new, &None::<gst::Structure>]);
+    let end = std::time::Instant::now() + swap_rig::LONG;
+    while stats().get::<u64>("swaps-confirmed").unwrap() < 1 {
+        assert!(std::time::Instant::now() < end, "no end: {:?}", stats());
+        look(&mut harness);
+    }
+    assert_eq!(look(&mut harness), "99");
 }

@@ -18,7 +18,7 @@ use stream::{Log, Stream};
 
 const SWAPS: usize = 100;
 const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / 30);
-/// Frames on both sides of a change of the model that do not count as usual ones.
+/// Frames on both sides of a change of the model that do not count as usual ones; those behind it are a figure of their own.
 const NEAR: usize = 3;
 /// Rounds with and without bundles that are refused, and their length.
 const ROUNDS: usize = 10;
@@ -139,7 +139,8 @@ fn frames(log: &Log) -> String {
     )
 }
 
-/// What the first frames of a model cost the streaming thread more than its others do.
+/// What the first frame of a model costs the streaming thread more than its others do, and the frames behind it: the old
+/// model begins to look at some frames too there.
 fn activation(log: &Log) {
     let release = |at: usize| log.left.get(at).map_or("", |frame| frame.release.as_str());
     let changes: Vec<usize> = (1..log.left.len()).filter(|at| release(*at) != release(at - 1)).collect();
@@ -150,22 +151,25 @@ fn activation(log: &Log) {
     };
     for (what, time) in [("processor time", (|f| f.cpu) as fn(&stream::Entered) -> Duration), ("time", |f| f.wall)] {
         let medians = ["large", "small"].map(|release| part(&usual(release, time), 0.5));
-        let more = changes.iter().map(|change| {
-            let median = medians[usize::from(release(*change) == "small")];
-            let of = |at: usize| log.entered.get(at).map_or(0.0, |frame| time(frame).as_secs_f64() * 1e3 - median);
-            (*change..change + NEAR).map(of).fold(f64::MIN, f64::max)
-        });
-        let more = sorted(more);
+        let of = |at: usize| {
+            let median = medians[usize::from(release(at) == "small")];
+            log.entered.get(at).map_or(f64::MIN, |frame| time(frame).as_secs_f64() * 1e3 - median)
+        };
         println!(
-            "  streaming thread, {what} a frame: {:.2} ms with 416, {:.2} ms with 320 (medians); the first {NEAR} frames of a model take \
-             {:+.3} ms (median of {} changes), {:+.3} ms (90 %), {:+.3} ms (most) more",
-            medians[0],
-            medians[1],
-            part(&more, 0.5),
-            more.len(),
-            part(&more, 0.9),
-            part(&more, 1.0)
+            "  streaming thread, {what} a frame: {:.2} ms with 416, {:.2} ms with 320 (medians)",
+            medians[0], medians[1]
         );
+        let first = sorted(changes.iter().map(|at| of(*at)));
+        let behind = sorted(changes.iter().map(|at| (at + 1..=at + NEAR).map(of).fold(f64::MIN, f64::max)));
+        for (which, more) in [("the first frame of a model", first), ("the frames behind it", behind)] {
+            println!(
+                "    {which}: {:+.3} ms (median of {}), {:+.3} ms (90 %), {:+.3} ms (most)",
+                part(&more, 0.5),
+                more.len(),
+                part(&more, 0.9),
+                part(&more, 1.0)
+            );
+        }
     }
 }
 
@@ -234,5 +238,5 @@ fn resident() -> (f64, f64) {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.lines().any(|line| line == parent)
     });
-    (of("self"), children.map(|pid| of(&pid)).sum())
+    (of("self"), children.map(|pid| of(&pid)).fold(0.0, |sum, more| sum + more))
 }

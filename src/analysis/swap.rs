@@ -115,14 +115,10 @@ impl<T: Send + 'static> Analysis<T> {
         }
     }
 
-    /// The trial that watches the model of the next frame; `None` ends that. Frames that began with another model do not
-    /// count.
-    pub fn watch(&self, trial: Option<Arc<Trial>>) {
-        let mut queue = self.shared.lock();
-        let model = self.slot.get();
-        queue.watch = trial.zip(model.as_ref()).map(|(trial, model)| Watch { model: Arc::downgrade(model), trial });
-        drop(queue);
-        // Not under the lock: it may be the last one by now.
-        drop(model);
+    /// The trial that watches a model, from its first frame on if it is not active yet; `None` ends that. Frames that began
+    /// with another model do not count.
+    pub fn watch(&self, trial: Option<(Arc<Trial>, &Arc<Model>)>) {
+        let watch = trial.map(|(trial, model)| Watch { model: Arc::downgrade(model), trial });
+        self.shared.lock().watch = watch;
     }
 }

@@ -335,7 +335,7 @@ fn a_trial_counts_the_frames_of_its_model_only() {
     let new = model("new", Fake::new(1).behave(behave));
     analysis.activate(Arc::clone(&new), settings(6));
     let trial = watching(&new);
-    analysis.watch(Some(Arc::clone(&trial)));
+    analysis.watch(Some((Arc::clone(&trial), &analysis.slot().get().unwrap())));
     (1..6).for_each(|n| enter(&analysis, n).unwrap());
     gate.open();
     gate.release();
@@ -358,7 +358,7 @@ fn a_frame_whose_run_hangs_counts_as_failed() {
     let active = model("new", Fake::new(1).hang_at(&gate, false));
     let analysis = analysis(&active, limited());
     let trial = watching(&active);
-    analysis.watch(Some(Arc::clone(&trial)));
+    analysis.watch(Some((Arc::clone(&trial), &analysis.slot().get().unwrap())));
     gate.shut();
     enter(&analysis, 0).unwrap();
     assert_eq!(next(&analysis).result.freshness, Freshness::Absent(AbsentReason::Deadline));

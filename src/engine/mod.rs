@@ -6,6 +6,7 @@
 mod binding;
 #[cfg(test)]
 pub mod fake;
+pub mod heap;
 pub mod lanes;
 pub mod memory;
 pub mod onnx;

@@ -16,6 +16,7 @@ use ort::session::{RunOptions, Session};
 use ort::value::{TensorElementType, ValueType};
 
 use super::binding::Binding;
+use super::heap::GiveBack;
 use super::runs::Runs;
 use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime};
 
@@ -33,21 +34,6 @@ pub struct OnnxEngine {
     runs: Runs<RunOptions>,
     /// The last field: dropped after the session.
     _after: GiveBack,
-}
-
-/// Gives the memory of a session that has ended back to the system, which the C library does not do by itself: it keeps
-/// tens of megabytes in each of the pools that its threads have allocated from. That takes a few milliseconds, in which
-/// other threads that allocate may wait: drop a model where nobody waits for a frame.
-struct GiveBack;
-
-impl Drop for GiveBack {
-    fn drop(&mut self) {
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        // SAFETY: it only gives back pages that no allocation uses, and takes the allocator's own locks for that.
-        unsafe {
-            libc::malloc_trim(0);
-        }
-    }
 }
 
 /// Names of inputs and outputs as C wants them.

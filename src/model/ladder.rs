@@ -93,12 +93,14 @@ mod tests {
     use crate::engine::EngineError;
     use crate::engine::fake::Fake;
 
+    type Rungs = Vec<(Rung, String)>;
+
     /// What a climb from `people@2` comes to where only `good` can be loaded: rung and name, what failed, what was tried.
     fn outcome(
         good: &[&str],
         previous: Option<&str>,
         fallback: Option<&str>,
-    ) -> (Option<(Rung, String)>, Vec<(Rung, String)>, Vec<String>) {
+    ) -> (Option<(Rung, String)>, Rungs, Vec<String>) {
         let tried = RefCell::new(Vec::new());
         let load = |request: &Request| {
             assert_eq!((request.provider.as_str(), request.lanes), ("cpu", 3), "all but the model stays");

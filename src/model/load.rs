@@ -13,7 +13,7 @@ use crate::engine::onnx::{OnnxEngine, PROVIDERS};
 use crate::engine::options::{self, Isolation, Options, Worker};
 use crate::engine::shared::{self, Key};
 use crate::engine::worker::Remote;
-use crate::engine::{Engine, EngineError, Io};
+use crate::engine::{Engine, EngineError, Io, heap};
 use crate::post::{self, Hints, Origin, PostError, PostProcessor, Scratch};
 use crate::pre::geometry::Geometry;
 use crate::result::{AbsentReason, FrameResult, ModelId};
@@ -226,6 +226,10 @@ fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> 
     let options = Options { provider: provider.to_owned(), threads, lanes, spin: false, isolation };
     let key = Key { digest: digest.to_owned(), options: options.clone() };
     let background = request.background.as_ref();
+    if background.is_some() {
+        // Where models are replaced there will be many of them.
+        heap::keep_little();
+    }
     let load = if background.is_some() { OnnxEngine::load_beside_video } else { OnnxEngine::load };
     // Lanes are started from here, at normal priority, whatever priority the model is loaded at.
     shared::get_within(&key, background, || match &options.isolation {

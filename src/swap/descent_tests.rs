@@ -85,7 +85,7 @@ fn rungs_that_are_not_there_or_are_in_use_are_left_out() {
 fn the_clock_runs_while_every_frame_fails_and_begins_anew_after_each_step() {
     let (mut descent, start) = (Descent::default(), Instant::now());
     let limit = Duration::from_secs(10);
-    let mut fails = |descent: &mut Descent, second| descent.fails(start + Duration::from_secs(second), limit);
+    let fails = |descent: &mut Descent, second| descent.fails(start + Duration::from_secs(second), limit);
     assert!(!fails(&mut descent, 0) && !fails(&mut descent, 9));
     descent.works();
     assert!(!fails(&mut descent, 12) && !fails(&mut descent, 21), "one good frame in between");

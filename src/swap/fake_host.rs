@@ -165,9 +165,9 @@ impl Host for FakeHost {
         self.change(|seen| seen.accompanied = companion.is_some());
     }
 
-    fn watch(&self, trial: Option<Arc<Trial>>) {
+    fn watch(&self, trial: Option<(Arc<Trial>, &Arc<Model>)>) {
         self.change(|seen| seen.watched = trial.is_some());
-        self.call(&Call::Watch(trial));
+        self.call(&Call::Watch(trial.map(|(trial, _)| trial)));
     }
 
     fn tell(&self, record: &Record) {

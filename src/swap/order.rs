@@ -89,8 +89,8 @@ pub trait Host: Send + Sync {
     /// Lets another model look at a sample of the frames too.
     fn accompany(&self, companion: Option<Companion>);
 
-    /// Lets a trial see what the active model does.
-    fn watch(&self, trial: Option<Arc<Trial>>);
+    /// Lets a trial see what a model does while it is active.
+    fn watch(&self, trial: Option<(Arc<Trial>, &Arc<Model>)>);
 
     /// Is told of every phase.
     fn tell(&self, record: &Record);

@@ -276,11 +276,20 @@ impl Steps<'_> {
     fn activate(&mut self, model: Arc<Model>) {
         let host = self.shared.host();
         let old = host.current();
+        // A request before this one may have ended meanwhile.
+        self.progress.record.old = old.as_ref().map(|old| Identity::of(old.bundle()));
         let rules = Rules::probation(model.bundle(), &self.order.probation.or(self.terms.probation));
         let watched = rules.is_watched();
         let trial = Trial::new(rules, Instant::now());
+        if watched && self.is_current() {
+            // Before its first frame.
+            host.watch(Some((Arc::clone(&trial), &model)));
+        }
         // Looked at after the old model: if the element was stopped since, that one is not in its place any more.
-        if self.cancel.is_cancelled() || !host.activate(old.as_ref(), Some(Arc::clone(&model))) {
+        if self.cancel.is_cancelled() || !self.is_current() || !host.activate(old.as_ref(), Some(Arc::clone(&model))) {
+            if self.is_current() {
+                host.watch(None);
+            }
             let (reason, text) = self.explain(Refusal::Cancelled);
             return self.progress.refuse(self.shared, self.order, reason, text);
         }
@@ -288,8 +297,10 @@ impl Steps<'_> {
         self.placed = Some(Placed { old: old.clone(), new: model });
         self.progress.tell(self.shared, Phase::Activated, text);
         let verdict = if watched { self.probation(&trial, old) } else { Some(Verdict::Passed) };
-        host.accompany(None);
-        host.watch(None);
+        if self.is_current() {
+            host.accompany(None);
+            host.watch(None);
+        }
         match verdict {
             Some(Verdict::Passed) => {
                 let text = if watched { trial.report().to_string() } else { "there is no probation".into() };
@@ -305,10 +316,15 @@ impl Steps<'_> {
         }
     }
 
+    /// Whether the element has not been stopped since the request was taken. One that was may run again already, with a
+    /// model that is none of this request's business.
+    fn is_current(&self) -> bool {
+        self.shared.is_current(self.epoch)
+    }
+
     fn probation(&mut self, trial: &Arc<Trial>, old: Option<Arc<Model>>) -> Option<Verdict> {
-        self.shared.host().watch(Some(Arc::clone(trial)));
         self.progress.tell(self.shared, Phase::Probation, trial.rules().to_string());
-        if let Some(model) = old {
+        if let Some(model) = old.filter(|_| self.is_current()) {
             self.shared.host().accompany(Some(Companion {
                 model,
                 role: Role::Old,

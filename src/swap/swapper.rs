@@ -27,6 +27,8 @@ struct Running {
 struct State {
     /// Requests so far.
     requests: u64,
+    /// The latest one that was put in line.
+    latest: u64,
     pending: Option<Pending>,
     running: Option<Running>,
     /// There is a thread, and it looks for work before it ends.
@@ -69,10 +71,15 @@ impl Shared {
         let _ = catch_unwind(AssertUnwindSafe(|| self.host.tell(record)));
     }
 
+    /// Whether the element that a thread of that epoch works for has not been stopped since.
+    pub(super) fn is_current(&self, epoch: u64) -> bool {
+        let state = self.lock();
+        state.open && state.epoch == epoch
+    }
+
     /// Why a request of that epoch was cancelled.
     pub(super) fn why_cancelled(&self, epoch: u64) -> (Reason, &'static str) {
-        let state = self.lock();
-        if state.open && state.epoch == epoch {
+        if self.is_current(epoch) {
             (Reason::Superseded, "a later request took its place")
         } else {
             (Reason::Stopped, "the element was stopped")
@@ -193,15 +200,17 @@ impl Swapper {
         progress.begin(&self.shared, &order);
         let (replaced, cancel) = {
             let mut state = self.shared.lock();
-            let later = state.pending.as_ref().map(|p| p.progress.request());
-            let later = later.max(state.running.as_ref().filter(|r| !r.standing).map(|r| r.number));
             let own = Pending { progress, order };
-            // Another one may have come between, or the end.
-            let late = state.epoch != epoch || later > Some(number);
-            let replaced = if late { Some(own) } else { state.pending.replace(own) };
-            // What nobody asked for gives way, also if it began in between and has a later number.
-            let running = state.running.as_ref().filter(|r| !late && (r.standing || r.number < number));
-            (replaced, running.map(|r| r.cancel.clone()))
+            // Another one may have come between, which may be over by now, or the end of them all.
+            if state.epoch != epoch || state.latest > number {
+                (Some(own), None)
+            } else {
+                state.latest = number;
+                let replaced = state.pending.replace(own);
+                // What nobody asked for gives way, also if it began in between and has a later number.
+                let running = state.running.as_ref().filter(|r| r.standing || r.number < number);
+                (replaced, running.map(|r| r.cancel.clone()))
+            }
         };
         if let Some(cancel) = cancel {
             cancel.cancel();

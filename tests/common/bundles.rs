@@ -134,7 +134,7 @@ task = "detect"
 labels = "labels.txt"
 
 [input]
-layout = "nchw"
+layout = "{3}"
 size = [{1}, {1}]
 color = "rgb"
 resize = "letterbox"
@@ -148,10 +148,11 @@ decoder = "yolov8"
 file = "model.onnx"
 sha256 = "{2}"
 
-{3}"#,
+{4}"#,
             self.release,
             self.size,
             digest::of_bytes(&weights),
+            if self.model == "blob_last" { "nhwc" } else { "nchw" },
             self.tables,
         );
         let mut files = self.files.clone();

@@ -1,6 +1,7 @@
 //! A camera that plays a good bundle, and is offered others.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -91,9 +92,46 @@ impl Site {
         self.old = other;
     }
 
+    /// Asks for `model`, and has `act` done at each phase, which does not go on meanwhile; the messages.
+    #[track_caller]
+    pub fn at_each_phase(&mut self, model: &Path, mut act: impl FnMut(&mut Camera, &str)) -> Vec<gst::Structure> {
+        let (say, heard) = mpsc::channel::<gst::Structure>();
+        let (answer, go_on) = mpsc::channel::<()>();
+        let go_on = Mutex::new(go_on);
+        self.camera.bus.set_sync_handler(move |_, message| {
+            if let Some(content) = message.structure().filter(|s| s.name() == "vigil-model")
+                && say.send(content.to_owned()).is_ok()
+            {
+                let _ = go_on.lock().unwrap().recv_timeout(LONG);
+            }
+            gst::BusSyncReply::Pass
+        });
+        let (element, wanted) = (self.camera.element.clone(), path(model));
+        let asker = std::thread::spawn(move || {
+            element.emit_by_name::<u64>("swap-model", &[&wanted, &None::<gst::Structure>]);
+        });
+        let (end, mut told) = (Instant::now() + LONG, Vec::new());
+        loop {
+            if let Ok(content) = heard.recv_timeout(Duration::from_millis(2)) {
+                let phase = text(&content, "phase");
+                act(&mut self.camera, &phase);
+                told.push(content);
+                answer.send(()).unwrap();
+                if ["confirmed", "rejected", "rolled-back"].contains(&phase.as_str()) {
+                    break;
+                }
+            }
+            assert!(Instant::now() < end, "no end: {told:#?}");
+            self.camera.look();
+        }
+        asker.join().unwrap();
+        self.camera.bus.unset_sync_handler();
+        told
+    }
+
     /// Has `act` done as soon as request `number` is in `phase`, in the thread that says so.
     pub fn when(&self, number: u64, phase: &'static str, act: impl FnOnce() + Send + 'static) {
-        let act = std::sync::Mutex::new(Some(act));
+        let act = Mutex::new(Some(act));
         self.camera.bus.set_sync_handler(move |_, message| {
             let ours =
                 |s: &gst::StructureRef| s.name() == "vigil-model" && id(s) == number && text(s, "phase") == phase;

@@ -15,6 +15,7 @@ colors.onnx   Classification: softmax over (red, green, blue) means times 8.
 blob.onnx     YOLOv8 layout [1,5,525], input 160x160: one box around what is red, from its centre and its second moments.
 blob96.onnx   The same for an input of 96x96, with classes blue, red and green: [1,7,189].
 blob_three.onnx  blob.onnx with classes red, two and three: [1,7,525].
+blob_last.onnx   blob.onnx with its channels last: [1,160,160,3].
 blob_blind.onnx  blob.onnx, but nothing is found when the mean of green is over 1/2.
 blob_nan.onnx    The same, but then all of the answer is NaN.
 blob_slow.onnx   The same, but then a run takes thirty products of matrices 400x400, about a tenth of a second.
@@ -43,8 +44,11 @@ def const(name, values, dtype=np.float32):
     return nh.from_array(np.array(values, dtype), name)
 
 
-def save(name, nodes, inits, output, dtype=T.FLOAT, out_dtype=None, batch=1, meta=None, side=SIDE):
+def save(name, nodes, inits, output, dtype=T.FLOAT, out_dtype=None, batch=1, meta=None, side=SIDE, last=False):
     x = h.make_tensor_value_info("images", dtype, [batch, 3, side, side])
+    if last:
+        x = h.make_tensor_value_info("rows", dtype, [batch, side, side, 3])
+        nodes = [h.make_node("Transpose", ["rows"], ["images"], perm=[0, 3, 1, 2])] + nodes
     y = h.make_tensor_value_info(output[0], out_dtype or dtype, output[1])
     graph = h.make_graph(nodes, name, [x], [y], inits)
     model = h.make_model(graph, producer_name="vigil tests", opset_imports=[h.make_opsetid("", 17)], ir_version=9)
@@ -190,7 +194,7 @@ save("vector", [
 
 
 # A rectangle of width w has the variance w^2 / 12; red is what red has more than green and blue, a tenth of it or more.
-def blob(name, side, labels, twist=None):
+def blob(name, side, labels, twist=None, channels_last=False):
     """A detector whose class "red" finds the box around what is red. `twist` gives nodes that make "row", the box and its
     score [1, 5, 1], out of "seen", with the mean of green as "green" [1] and whether it is over 1/2 as "bright" [1]."""
     cells = (side // 8) ** 2 + (side // 16) ** 2 + (side // 32) ** 2
@@ -249,12 +253,13 @@ def blob(name, side, labels, twist=None):
     save(name, nodes, inits + [const("pads", pads, np.int64)], ("output0", [1, 4 + len(labels), cells]), meta={
         "task": "detect", "stride": "32", "imgsz": json.dumps([side, side]),
         "names": str(dict(enumerate(labels))), "batch": "1",
-    }, side=side)
+    }, side=side, last=channels_last)
 
 
 blob("blob", 160, ["red"])
 blob("blob96", 96, ["blue", "red", "green"])
 blob("blob_three", 160, ["red", "two", "three"])
+blob("blob_last", 160, ["red"], channels_last=True)
 
 
 # The models below do what blob.onnx does until it gets bright.

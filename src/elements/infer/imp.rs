@@ -80,18 +80,12 @@ fn forward_runtime_log(severity: Severity, message: &str) {
 }
 
 fn load_error(error: &ModelError) -> gst::ErrorMessage {
-    match error {
+    match error.cause() {
         ModelError::Bundle(_) => gst::error_msg!(gst::ResourceError::NotFound, ("{error}")),
         ModelError::Contract { .. } | ModelError::Labels { .. } | ModelError::Guess { .. } => {
             gst::error_msg!(gst::ResourceError::Settings, ("{error}"))
         }
-        ModelError::Engine { .. }
-        | ModelError::NoProvider { .. }
-        | ModelError::NoVariant { .. }
-        | ModelError::Late { .. }
-        | ModelError::Cancelled => {
-            gst::error_msg!(gst::LibraryError::Init, ("{error}"))
-        }
+        _ => gst::error_msg!(gst::LibraryError::Init, ("{error}")),
     }
 }
 
@@ -127,6 +121,9 @@ impl Infer {
             model.lanes().engine().lanes(),
             model.run_time()
         );
+        for warning in &model.bundle().warnings {
+            gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{warning}"));
+        }
         if model.unnamed() {
             gst::element_imp_warning!(
                 self,

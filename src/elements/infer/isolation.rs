@@ -78,7 +78,7 @@ pub fn specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("engine-memory-max")
             .nick("Engine memory maximum")
-            .blurb("Most memory of the engine's own process in bytes (0 = no limit); a run that needs more fails")
+            .blurb("Most memory of the engine's own process, and of the one that proves a new model, in bytes (0 = no limit); a run that needs more fails")
             .mutable_ready()
             .build(),
         glib::ParamSpecString::builder("engine-cpus")

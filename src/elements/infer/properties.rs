@@ -306,7 +306,7 @@ fn frame_specs() -> Vec<glib::ParamSpec> {
             .build(),
         gst::ParamSpecArray::builder("swap-history")
             .nick("Swap history")
-            .blurb("The last 32 messages vigil-model, oldest first")
+            .blurb("The last 32 records of swaps, oldest first, as the messages vigil-model have them")
             .read_only()
             .build(),
     ]

@@ -215,7 +215,7 @@ impl Host for Desk {
         }
     }
 
-    fn watch(&self, trial: Option<Arc<Trial>>) {
+    fn watch(&self, trial: Option<(Arc<Trial>, &Arc<Model>)>) {
         if let Some(element) = self.0.upgrade() {
             element.imp().analysis.watch(trial);
         }
@@ -283,11 +283,15 @@ impl Infer {
         } else if !confirmed && order.cause == Cause::Property && record.reason != Some(Reason::Stopped) {
             self.take_back(order);
         }
+        // What this machine lacks, or lacks now, says nothing against the release.
+        let foreign = matches!(record.reason, Some(Reason::Provider | Reason::Memory));
         let release = record.new.as_ref().filter(|_| order.cause == Cause::Store);
         let stored = Store::default_place().zip(release);
         let written = match stored {
             Some((store, new)) if confirmed => store.confirm(&new.name, &new.release).map(drop),
-            Some((store, new)) if !unwanted => store.reject(&new.name, &new.release, &record.text).map(drop),
+            Some((store, new)) if !unwanted && !foreign => {
+                store.reject(&new.name, &new.release, &record.text).map(drop)
+            }
             _ => Ok(()),
         };
         if let Err(error) = written {
