@@ -348,7 +348,7 @@ fn without_any_model_the_start_fails_with_one_error() {
     let element = gst::parse::launch("vigilinfer model=/no/such.onnx fallback-model=/nor/this.onnx").unwrap();
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
-    element.set_state(gst::State::Paused).unwrap_err();
+    assert!(element.set_state(gst::State::Paused).is_err());
     let errors = messages(&bus, gst::MessageType::Error);
     assert_eq!(errors.len(), 1);
     let gst::MessageView::Error(error) = errors[0].view() else { unreachable!() };
