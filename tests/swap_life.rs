@@ -15,9 +15,10 @@ use gst::prelude::*;
 use gstvigil::bundle::digest;
 use gstvigil::result::{AbsentReason, Freshness};
 
-/// A shadow run that is judged after ten samples, reports often and may use what it likes.
-const SHADOW: &str =
-    "shadow-cpu=1000 shadow-time=0 shadow-samples=10 shadow-report=20000000 probation-time=0 probation-frames=5";
+/// A shadow run that is judged after ten samples, reports often and may use what it likes. How long it takes says nothing
+/// on a machine that is busy with other tests.
+const SHADOW: &str = "shadow-cpu=1000 shadow-time=0 shadow-samples=10 shadow-report=20000000 shadow-max-slowdown=0 \
+     probation-time=0 probation-frames=5 probation-max-slowdown=0";
 
 fn count(s: &gst::StructureRef, field: &str) -> u64 {
     s.get(field).unwrap_or_else(|e| panic!("{field}: {e}: {s:?}"))
@@ -347,7 +348,7 @@ fn without_any_model_the_start_fails_with_one_error() {
     let element = gst::parse::launch("vigilinfer model=/no/such.onnx fallback-model=/nor/this.onnx").unwrap();
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
-    element.set_state(gst::State::Paused).unwrap_err();
+    assert!(element.set_state(gst::State::Paused).is_err());
     let errors = messages(&bus, gst::MessageType::Error);
     assert_eq!(errors.len(), 1);
     let gst::MessageView::Error(error) = errors[0].view() else { unreachable!() };

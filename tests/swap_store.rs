@@ -229,7 +229,8 @@ fn who_is_killed_in_any_phase_starts_again_with_a_release_that_was_good() {
         let mut process = child(TEST, home.path()).env(PART, "kill").stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         let wanted = format!("phase {phase} ");
-        let seen = lines.by_ref().find(|line| line.starts_with(&wanted) || line.starts_with("phase re"));
+        let over = |line: &str| line.starts_with("phase rejected") || line.starts_with("phase rolled-back");
+        let seen = lines.by_ref().find(|line| line.starts_with(&wanted) || over(line));
         process.kill().unwrap();
         process.wait().unwrap();
         assert!(seen.is_some_and(|line| line.starts_with(&wanted)), "{phase} is reached");
