@@ -259,9 +259,14 @@ impl Host for Desk {
 impl Infer {
     /// Makes `model` the one of the next frame in place of `old`; `false` if that is not the one any more.
     fn activate(&self, old: Option<&Arc<Model>>, model: Option<Arc<Model>>) -> bool {
-        let lanes = model.as_ref().map_or(1, |model| model.lanes().engine().lanes());
-        let settings = lock(&self.settings).analysis(lanes);
-        self.analysis.exchange(old, model, settings)
+        let next = model.clone();
+        self.analysis.exchange(old, model, || self.frame_settings(next.as_ref()))
+    }
+
+    /// How frames are to be analysed by `model`, by the properties as they are now.
+    pub(super) fn frame_settings(&self, model: Option<&Arc<Model>>) -> crate::analysis::Settings {
+        let lanes = model.map_or(1, |model| model.lanes().engine().lanes());
+        lock(&self.settings).analysis(lanes)
     }
 
     /// Whether an event is the request for another model, and was meant for this element.
