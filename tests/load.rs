@@ -184,6 +184,15 @@ impl User for Looks {
 }
 
 #[test]
+fn an_engine_that_is_asked_for_alone_is_shared_with_nobody() {
+    let load = |private| Model::load(&Request { model: model("red"), private, ..request("cpu") }).unwrap();
+    let models = [load(false), load(true), load(true), load(false)];
+    let engines = models.each_ref().map(|model| std::ptr::from_ref(model.lanes().engine()).addr());
+    assert_eq!(engines[0], engines[3], "the others share theirs");
+    assert!(engines[0] != engines[1] && engines[1] != engines[2] && engines[0] != engines[2], "{engines:?}");
+}
+
+#[test]
 fn a_load_beside_video_leaves_no_thread_behind_that_is_nice() {
     const NAME: &str = "a_load_beside_video_leaves_no_thread_behind_that_is_nice";
     if !is_child(NAME) {

@@ -272,13 +272,22 @@ fn models_that_disagree_are_told_by_the_exit_code_and_shown() {
     let dir = with_bundle("red", &[]);
     succeeds(dir.path(), &["new", &model("red"), "-o", "blind", "--set", "output.confidence=0.99"]);
     let args = ["compare", "b", "blind", "--images", "in/both.png", "in/red.png", "--html", "page.html"];
-    assert!(succeeds(dir.path(), &args).contains("missed     3 found by the old model only\n"));
+    let report = succeeds(dir.path(), &[&args[..], &["--min-agreement", "0"]].concat());
+    assert!(report.contains("missed     3 found by the old model only\n"), "{report}");
     let page = std::fs::read_to_string(dir.path().join("page.html")).unwrap();
     assert!(page.contains("data:image/png;base64,") && page.contains("found by the old model only: red"), "{page}");
     assert!(!page.contains("http"), "it needs nothing else");
     let output = vigil(dir.path(), &[&args[..], &["--min-agreement", "0.5"]].concat());
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).ends_with("result     NOT within the agreement that is demanded (0.5)\n"));
+    // Without a word, it is what a probation would say.
+    let output = vigil(dir.path(), &args);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).ends_with("result     NOT within the agreement that is demanded (0.3)\n"));
+    let manifest = dir.path().join("blind/bundle.toml");
+    let lenient = std::fs::read_to_string(&manifest).unwrap() + "\n[probation]\nmin-agreement = 0\n";
+    std::fs::write(&manifest, lenient).unwrap();
+    assert!(succeeds(dir.path(), &args).contains("within the agreement that is demanded (0)"));
     // At one confidence they are the same.
     succeeds(dir.path(), &[&args[..], &["--min-agreement", "1", "--confidence", "0.3"]].concat());
 }

@@ -234,8 +234,9 @@ impl Beside {
         drop(state);
         drop(queued);
         self.observe(None);
-        if self.companion.role == Role::New {
-            self.companion.trial.subject_hangs(Instant::now(), &error.to_string());
+        match self.companion.role {
+            Role::New => self.companion.trial.subject_hangs(Instant::now(), &error.to_string()),
+            Role::Old => self.companion.trial.peer_hangs(Instant::now()),
         }
     }
 
@@ -352,7 +353,23 @@ impl User for Beside {
         }
     }
 
-    fn refused(&self, _engine: &dyn Engine, error: &EngineError) {
-        self.lose(error);
+    /// All lanes hang, for now: the sample has failed, and there may be others.
+    fn refused(&self, _engine: &dyn Engine, _error: &EngineError) {
+        let mut state = self.lock();
+        let Some(Work { number, job, .. }) = state.queued.take() else { return };
+        if state.sample.as_ref().is_some_and(|sample| sample.number == number) {
+            state.sample = None;
+        }
+        let stale = state.keep(job);
+        let begun = state.begun;
+        drop(state);
+        // Whoever sends a sample may be told here that it is refused.
+        if let Some(stale) = stale {
+            reap(stale);
+        }
+        if let Some((begun, pre)) = begun {
+            self.budget().pay(begun, pre);
+        }
+        self.observe(None);
     }
 }

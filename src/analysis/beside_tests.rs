@@ -9,7 +9,7 @@ use crate::bundle::TrialLimits;
 use crate::cancel::Cancel;
 use crate::engine::EngineError;
 use crate::engine::fake::{Fake, Gate};
-use crate::engine::lanes::Lanes;
+use crate::engine::lanes::{Lanes, MOST_ABANDONED};
 use crate::model::Model;
 use crate::swap::phase::Reason;
 use crate::swap::rules::Rules;
@@ -206,6 +206,40 @@ fn a_shadow_that_hangs_has_failed_and_an_old_model_that_hangs_is_left_alone() {
         until(|| abandoned.load(Ordering::SeqCst) == 0);
         analysis.accompany(None);
         until(|| Arc::strong_count(&beside) == 1);
+    }
+}
+
+#[test]
+fn a_companion_whose_lanes_are_all_taken_goes_on_when_one_is_free() {
+    for role in [Role::New, Role::Old] {
+        let gate: Arc<Gate> = Arc::default();
+        let abandoned: &'static AtomicUsize = Box::leak(Box::default());
+        // Someone else's run hangs, and the process has no thread to spare for another lane.
+        abandoned.store(MOST_ABANDONED, Ordering::SeqCst);
+        let lanes = Arc::new(Lanes::counting(Arc::new(Fake::new(1).hang_at(&gate, false)), abandoned).unwrap());
+        let [user, beside] = [(); 2].map(|()| Arc::new(Model::fake_on(Arc::clone(&lanes))));
+        let other = analysis(&user, Settings { run_limit: Some(Duration::from_millis(30)), ..settings(1) });
+        gate.shut();
+        enter(&other, 0).unwrap();
+        assert!(next(&other).error.is_some());
+        gate.open();
+        let active = model("thing", Fake::new(1));
+        let trial = watching(&active);
+        let analysis = analysis(&active, settings(2));
+        analysis.accompany(Some(companion(&beside, role, &trial)));
+        let heard = || match (role, trial.report()) {
+            (Role::New, report) => report.subject,
+            (Role::Old, report) => report.peer,
+        };
+        for n in 0..3 {
+            fresh(&analysis, n);
+            until(|| heard().failed == n + 1);
+        }
+        assert_eq!(trial.report().verdict, None, "it does not hang itself");
+        gate.release();
+        until(|| abandoned.load(Ordering::SeqCst) == MOST_ABANDONED);
+        sampled(&analysis, &trial, 3..6);
+        assert_eq!((heard().frames, heard().failed), (6, 3));
     }
 }
 

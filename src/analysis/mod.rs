@@ -34,6 +34,7 @@ pub use values::{Flushing, Input, Outcome, Settings, Times, WhenBusy};
 use crate::cascade::Pick;
 use crate::engine::lanes::User;
 use crate::engine::slot::Slot;
+use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult, Freshness};
 
 /// Longest wait for runs under way when the analysis ends.
@@ -86,10 +87,19 @@ impl<T: Send + 'static> Analysis<T> {
 
     /// Changes how the frames from the next one on are analysed.
     pub fn set_settings(&self, settings: Settings) {
+        self.update_settings(|_| settings);
+    }
+
+    /// As [`set_settings`](Self::set_settings), with what `read` says for the model of the next frame. No other change of
+    /// settings or model comes in between: whoever is last has read last. `read` may lock, but not call this analysis.
+    pub fn update_settings(&self, read: impl FnOnce(Option<&Arc<Model>>) -> Settings) {
         // With the lock of those who wait, so that none of them misses it.
         let queue = self.shared.lock();
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+        let model = self.slot.get();
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = read(model.as_ref());
         drop(queue);
+        // It may be the last reference.
+        drop(model);
         self.shared.changed.notify_all();
     }
 

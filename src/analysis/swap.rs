@@ -50,14 +50,22 @@ impl<T: Send + 'static> Analysis<T> {
     ///
     /// After [`Analysis::stop`] nothing changes, and `model` itself comes back.
     pub fn activate(&self, model: Arc<Model>, settings: Settings) -> Option<Arc<Model>> {
-        self.put(Some(model), settings, |_| true).unwrap_or_else(|refused| refused)
+        self.put(Some(model), || settings.clone(), |_| true).unwrap_or_else(|refused| refused)
     }
 
     /// As [`activate`](Self::activate), but only if `old` is the model of the next frame until then; with `None` in place of
     /// `model` frames pass without analysis. Whether it was done.
     ///
+    /// `settings` is asked before the jobs are made, and once more when the model changes, for what was set meanwhile; it may
+    /// lock, but not call this analysis.
+    ///
     /// Someone who has worked on this for long may find that the analysis was stopped and started again meanwhile.
-    pub fn exchange(&self, old: Option<&Arc<Model>>, model: Option<Arc<Model>>, settings: Settings) -> bool {
+    pub fn exchange(
+        &self,
+        old: Option<&Arc<Model>>,
+        model: Option<Arc<Model>>,
+        settings: impl Fn() -> Settings,
+    ) -> bool {
         self.put(model, settings, |now| now.map(Arc::as_ptr) == old.map(Arc::as_ptr)).is_ok()
     }
 
@@ -67,14 +75,15 @@ impl<T: Send + 'static> Analysis<T> {
     fn put(
         &self,
         model: Option<Arc<Model>>,
-        settings: Settings,
+        settings: impl Fn() -> Settings,
         wanted: impl FnOnce(Option<&Arc<Model>>) -> bool,
     ) -> Result<Option<Arc<Model>>, Option<Arc<Model>>> {
         let seen = self.shared.lock().seen;
-        let make = |model| (0..settings.max_in_flight.max(1)).map(|_| Box::new(Job::new(model))).collect();
+        let expected = settings();
+        let make = |model| (0..expected.max_in_flight.max(1)).map(|_| Box::new(Job::new(model))).collect();
         let mut jobs: Jobs = model.as_ref().map(make).unwrap_or_default();
         if let Some(seen) = seen {
-            jobs.iter_mut().for_each(|job| job.warm(&seen, &settings));
+            jobs.iter_mut().for_each(|job| job.warm(&seen, &expected));
         }
         let mut queue = self.shared.lock();
         let now = self.slot.get();
@@ -83,7 +92,7 @@ impl<T: Send + 'static> Analysis<T> {
             drop((jobs, now));
             return Err(model);
         }
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings();
         queue.model = model.as_ref().map_or_else(Weak::new, Arc::downgrade);
         queue.era += 1;
         let free = std::mem::replace(&mut queue.free, jobs);

@@ -283,6 +283,46 @@ fn a_frame_that_cannot_be_read_does_not_end_the_old_engine_either() {
 }
 
 #[test]
+fn what_is_set_while_another_model_takes_over_stays() {
+    let (old, new) = (model("old", Fake::new(1)), model("new", Fake::new(1)));
+    let analysis = analysis(&old, settings(1));
+    let (confidence, user) = (std::sync::Mutex::new(0.1), AtomicBool::new(false));
+    let read = || Settings { confidence: Some(*confidence.lock().unwrap()), ..settings(1) };
+    let done = analysis.exchange(Some(&old), Some(new), || {
+        let settings = read();
+        // After the first look.
+        if !user.swap(true, Ordering::SeqCst) {
+            *confidence.lock().unwrap() = 0.9;
+            analysis.update_settings(|_| read());
+        }
+        settings
+    });
+    assert!(done);
+    assert_eq!(analysis.settings.lock().unwrap().confidence, Some(0.9));
+}
+
+#[test]
+fn of_two_who_set_at_once_the_last_value_stays() {
+    let old = model("old", Fake::new(1));
+    let analysis = analysis(&old, settings(1));
+    let interval = std::sync::Mutex::new(1);
+    let read = || Settings { interval: *interval.lock().unwrap(), ..settings(1) };
+    thread::scope(|scope| {
+        analysis.update_settings(|model| {
+            assert!(model.is_some_and(|model| Arc::ptr_eq(model, &old)));
+            let settings = read();
+            *interval.lock().unwrap() = 2;
+            let second = scope.spawn(|| analysis.update_settings(|_| read()));
+            // It has to wait; if it did not, it would be over by now.
+            thread::sleep(Duration::from_millis(50));
+            assert!(!second.is_finished());
+            settings
+        });
+    });
+    assert_eq!(analysis.settings.lock().unwrap().interval, 2);
+}
+
+#[test]
 fn after_a_stop_nothing_takes_over() {
     let (old, new) = (model("old", Fake::new(1)), model("new", Fake::new(1)));
     let analysis = analysis(&old, settings(1));

@@ -55,10 +55,18 @@ pub fn get_within(
     if let Some(lanes) = slot.upgrade().filter(|lanes| lanes.is_sound()) {
         return Ok(lanes);
     }
-    let lanes = Lanes::start(load()?).map_err(|e| EngineError::Runtime(format!("no thread for the engine: {e}")))?;
-    let lanes = Arc::new(lanes);
+    let lanes = unshared(load)?;
     *slot = Arc::downgrade(&lanes);
     Ok(lanes)
+}
+
+/// What `load` makes, for one user alone.
+///
+/// # Errors
+/// As for [`get`].
+pub fn unshared(load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError>) -> Result<Arc<Lanes>, EngineError> {
+    let lanes = Lanes::start(load()?).map_err(|e| EngineError::Runtime(format!("no thread for the engine: {e}")))?;
+    Ok(Arc::new(lanes))
 }
 
 /// Waits for the turn to load an engine, as long as `background` says.

@@ -230,14 +230,15 @@ fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> 
         // Where models are replaced there will be many of them.
         heap::keep_little();
     }
-    let load = if background.is_some() { OnnxEngine::load_beside_video } else { OnnxEngine::load };
+    let load_here = if background.is_some() { OnnxEngine::load_beside_video } else { OnnxEngine::load };
     // Lanes are started from here, at normal priority, whatever priority the model is loaded at.
-    shared::get_within(&key, background, || match &options.isolation {
+    let load = || match &options.isolation {
         Isolation::Process(_) => {
             Remote::load((bytes, digest), &options, background).map(|e| Arc::new(e) as Arc<dyn Engine>)
         }
         Isolation::None => {
-            load(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
+            load_here(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
         }
-    })
+    };
+    if request.private { shared::unshared(load) } else { shared::get_within(&key, background, load) }
 }

@@ -47,6 +47,9 @@ pub struct Request {
     pub without: Vec<(String, String)>,
     /// Set for a load beside running video.
     pub background: Option<Background>,
+    /// The engine is this request's alone, and nobody else's runs take turns with its own: for a model that is measured. Engines
+    /// are shared otherwise.
+    pub private: bool,
 }
 
 /// What the user asks of an engine's own process.

@@ -90,6 +90,11 @@ impl Agreement {
         self.matched + self.class_changes + self.missed + self.top1_frames
     }
 
+    /// What the one of the two that found more has found, of that which counts.
+    pub fn found(&self) -> u64 {
+        self.old_found().max(self.matched + self.class_changes + self.extra + self.top1_frames)
+    }
+
     fn objects(&mut self, old: &[Object], new: &[Object], shared: &SharedClasses) {
         let old = self.counted(old, shared);
         let new = self.counted(new, shared);
@@ -251,6 +256,7 @@ mod tests {
         };
         assert_eq!(seen, expected);
         assert_eq!((seen.score(), seen.score_shift(), seen.old_found()), (0.25, 0.25, 3));
+        assert_eq!((seen.found(), Agreement { extra: 4, ..seen }.found()), (3, 6));
         let mut sum = seen;
         sum += seen;
         assert_eq!((sum.frames, sum.matched, sum.foreign, sum.score()), (2, 2, 4, 0.25));

@@ -2,6 +2,7 @@
 //! the same pre-processing, engine and decoder as video frames.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use self::expected::Expected;
@@ -98,6 +99,7 @@ impl ProofFailure {
 
 /// Runs the bundle's reference pictures through pre-processing, engine and decoder, and compares what is found with what
 /// is expected; `None` if the bundle has no reference set. `cancel` is looked at between runs, and ends one that hangs.
+/// Of several callers one proves after the other, since runs are measured.
 ///
 /// Every expected object must be found with its class, within the tolerances of `[reference]`; of what else is found,
 /// nothing may lie further over its threshold than the tolerance. The engine is best one in a process of its own, which a
@@ -110,10 +112,32 @@ pub fn prove(model: &Model, cancel: &Cancel) -> Result<Option<Proof>, ProofFailu
     let Some(reference) = &bundle.reference else { return Ok(None) };
     let expected = expected::read(bundle, &reference.expected).map_err(ProofFailure::Reference)?;
     let judge = Judge::new(model, reference, &expected)?;
+    // Those who prove at the same time would measure each other. The watch is not needed until it is our turn.
+    let turn = take_turn(cancel)?;
     let outcome = watched(model.lanes().engine(), cancel, || look_at_all(model, &judge, &expected, cancel));
+    drop(turn);
     match outcome {
         Err(_) if cancel.is_cancelled() => Err(ProofFailure::Cancelled),
         outcome => outcome.map(Some),
+    }
+}
+
+/// One proof of this process at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Waits until nobody else proves a model.
+fn take_turn(cancel: &Cancel) -> Result<MutexGuard<'static, ()>, ProofFailure> {
+    loop {
+        if cancel.is_cancelled() {
+            return Err(ProofFailure::Cancelled);
+        }
+        match TURN.try_lock() {
+            Ok(turn) => return Ok(turn),
+            Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                cancel.wait(LOOK);
+            }
+        }
     }
 }
 

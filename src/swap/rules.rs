@@ -42,7 +42,8 @@ pub struct Rules {
     /// Fewest frames on which both were compared before their agreement counts.
     pub samples: u64,
     /// Whether as many samples must have been compared before it passes: a shadow is there to be compared, a model on
-    /// probation is not to stay on it because the other one cannot keep up.
+    /// probation is not to stay on it for ever because the other one cannot keep up. It does for four times its time and its
+    /// frames, if the other one answers at all.
     pub must_compare: bool,
 }
 

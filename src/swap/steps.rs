@@ -208,7 +208,7 @@ impl Steps<'_> {
     fn apart(&self, request: &Request, niceness: u8) -> Request {
         let mut isolated = self.terms.apart.clone();
         isolated.niceness = isolated.niceness.max(niceness);
-        Request { threads: threads_of_a_run(request), lanes: 1, isolation: Some(isolated), ..request.clone() }
+        Request { threads: threads_of_a_run(request), lanes: 1, isolation: Some(isolated), private: true, ..request.clone() }
     }
 
     /// Loads the model in a process of its own, and lets it look at its reference pictures there.

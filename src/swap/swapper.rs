@@ -262,6 +262,12 @@ impl Swapper {
         }
     }
 
+    /// Has the thread ask what is to be done meanwhile, without asking here.
+    pub fn wake(&self) {
+        self.shared.lock().look = true;
+        self.start();
+    }
+
     /// The last records, and what became of all requests.
     pub fn history(&self) -> History {
         self.shared.lock().history.clone()

@@ -23,9 +23,11 @@ const FLAGRANT_SHARE: f64 = 5.0;
 const FLAGRANT: f64 = 2.0;
 /// Fewest answers of the peer before its run counts as known.
 const PEER_RUNS: u64 = 5;
-/// Fewest objects of the old model before the agreement counts, or as many as samples are wanted if those are fewer: on an
-/// empty scene nothing can be missed.
-const OLD_OBJECTS: u64 = 20;
+/// Fewest objects that one of the two found before the agreement counts, or as many as samples are wanted if those are fewer:
+/// on an empty scene nothing can be missed, and nothing more be found.
+const OBJECTS: u64 = 20;
+/// A model on probation whose own time is over stays on it for samples up to this multiple of its time and its frames.
+const PATIENCE: u32 = 4;
 /// How often one who waits looks whether it is cancelled.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -162,6 +164,10 @@ struct Core {
     peer: Side,
     agreement: Agreement,
     incomparable: bool,
+    /// The peer looks at no more frames.
+    alone: bool,
+    /// A run of the subject does not come back; why.
+    hangs: Option<String>,
     verdict: Option<Verdict>,
 }
 
@@ -175,6 +181,8 @@ impl Core {
             peer: Side::default(),
             agreement: Agreement::default(),
             incomparable: false,
+            alone: false,
+            hangs: None,
             verdict: None,
         }
     }
@@ -182,8 +190,10 @@ impl Core {
     /// The verdict, as soon as there is one; it does not change any more.
     fn judge(&mut self, now: Instant) -> Option<Verdict> {
         if self.verdict.is_none() {
-            let over = self.is_over(now);
-            let failure = self.errors(over).or_else(|| self.non_finite(over)).or_else(|| self.latency(over));
+            // What the model does by itself is known after its own time; only the comparison may take longer.
+            let long = self.is_long(now, 1);
+            let over = long && self.is_compared(now);
+            let failure = self.errors(long).or_else(|| self.non_finite(long)).or_else(|| self.latency(long));
             let failure = failure.or_else(|| self.disagreement(over));
             self.verdict = match failure {
                 Some((reason, text)) => Some(Verdict::Failed(reason, text)),
@@ -193,21 +203,39 @@ impl Core {
         self.verdict.clone()
     }
 
-    /// Fewest objects of the old model before the agreement counts.
-    fn objects(&self) -> u64 {
-        OLD_OBJECTS.min(self.rules.samples)
+    /// Whether enough was found for the agreement to count.
+    fn has_objects(&self) -> bool {
+        self.agreement.found() >= OBJECTS.min(self.rules.samples)
     }
 
-    fn is_over(&self, now: Instant) -> bool {
-        let compared = !self.rules.must_compare
-            || (self.agreement.frames >= self.rules.samples
-                // A model that sees nothing agrees with every other one on an empty scene.
-                && (self.rules.min_agreement <= 0.0 || self.agreement.old_found() >= self.objects()));
-        let long = self.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= self.rules.time);
-        long && compared && self.subject.answered() >= self.rules.frames
+    /// Whether it has worked for `times` its time, and has answered as many times its frames.
+    fn is_long(&self, now: Instant, times: u32) -> bool {
+        let time = self.rules.time.saturating_mul(times);
+        self.begun.is_some_and(|begun| now.saturating_duration_since(begun) >= time)
+            && self.subject.answered() >= self.rules.frames.saturating_mul(times.into())
+    }
+
+    /// Whether as much was compared as is to be waited for, once its own time is over.
+    fn is_compared(&self, now: Instant) -> bool {
+        let enough = self.agreement.frames >= self.rules.samples;
+        if self.rules.must_compare {
+            // A model that sees nothing agrees with every other one on an empty scene.
+            return enough && (self.rules.min_agreement <= 0.0 || self.has_objects());
+        }
+        // Where no time is asked for, none is spent on waiting.
+        let waits = self.peer_answers() && self.rules.min_agreement > 0.0 && !self.rules.time.is_zero();
+        enough || !waits || self.is_long(now, PATIENCE)
+    }
+
+    /// Whether the peer is still good for a comparison.
+    fn peer_answers(&self) -> bool {
+        !self.incomparable && !self.alone && self.peer.answered() > 0 && self.peer.in_a_row < IN_A_ROW
     }
 
     fn errors(&self, over: bool) -> Option<(Reason, String)> {
+        if let Some(text) = &self.hangs {
+            return Some((Reason::Errors, text.clone()));
+        }
         let Side { runs, failed, in_a_row, .. } = self.subject;
         if in_a_row >= IN_A_ROW {
             return Some((Reason::Errors, format!("{in_a_row} runs in a row failed")));
@@ -254,7 +282,7 @@ impl Core {
             return Some((Reason::Disagreement, text.into()));
         }
         let Agreement { frames, matched, class_changes, missed, extra, top1_frames, top1_equal, .. } = self.agreement;
-        if frames < self.rules.samples || self.agreement.old_found() < self.objects() {
+        if frames < self.rules.samples || !self.has_objects() {
             return None;
         }
         let score = self.agreement.score();
@@ -339,7 +367,12 @@ impl Trial {
 
     /// Takes in that a run of the model that is tried does not come back: it has failed.
     pub fn subject_hangs(&self, now: Instant, text: &str) {
-        self.tell(now, |core| core.verdict = Some(Verdict::Failed(Reason::Errors, text.to_owned())));
+        self.tell(now, |core| core.hangs = Some(text.to_owned()));
+    }
+
+    /// Takes in that the other model looks at no more frames: nobody waits for it.
+    pub fn peer_hangs(&self, now: Instant) {
+        self.tell(now, |core| core.alone = true);
     }
 
     /// Waits until there is a verdict; `None` once `cancel` says so, which is noticed within 50 ms.

@@ -169,9 +169,88 @@ fn a_collapse_of_what_is_found_ends_it() {
     let (frames, verdict) = with(sample(0, 1, 0), 20);
     assert!(frames == 1 && failed(Reason::Disagreement, &verdict), "{verdict:?}");
     assert_eq!(with(sample(0, 1, 0), 19).1, Verdict::Passed, "too few samples");
-    assert_eq!(with(sample(0, 0, 5), 100).1, Verdict::Passed, "there was nothing to be missed");
+    assert_eq!(with(sample(0, 0, 0), 100).1, Verdict::Passed, "there was nothing to be found");
+    // On a quiet scene, one that sees what is not there.
+    let (frames, verdict) = with(sample(0, 0, 5), 20);
+    assert!(frames == 1 && failed(Reason::Disagreement, &verdict), "{verdict:?}");
     let classes = Agreement { frames: 1, top1_frames: 1, top1_equal: 0, ..Agreement::default() };
     assert!(failed(Reason::Disagreement, &with(classes, 20).1));
+}
+
+/// A probation with a frame in `ms` milliseconds, whose peer is told of by `each`, with the number of the frame.
+fn probation(rules: Rules, ms: u64, each: impl Fn(u64, &mut Core, Observation)) -> (u64, Verdict) {
+    let mut bench = Bench::new(rules);
+    for n in 1..10_000 {
+        bench.now += Duration::from_millis(ms - 40);
+        let run = Observation { now: bench.now, ..bench.run(10) };
+        each(n, &mut bench.core, run);
+        if let Some(verdict) = bench.frame(|run| run) {
+            return (n, verdict);
+        }
+    }
+    panic!("no verdict");
+}
+
+#[test]
+fn a_probation_waits_for_samples_as_long_as_the_old_model_answers() {
+    let missed = Agreement { frames: 1, missed: 2, ..Agreement::default() };
+    // 3 frames in a second, of which the old model looks at each fifth: 18 samples in the 30 s, the twentieth ends it.
+    let (frames, verdict) = probation(rules(), 333, |n, core, run| {
+        if n % 5 == 0 {
+            core.peer.add(&run);
+            core.agreement += missed;
+        }
+    });
+    assert!(frames == 100 && failed(Reason::Disagreement, &verdict), "{frames} {verdict:?}");
+    // It answers, but hardly ever: four times the time and four times the frames are enough.
+    let slow = |n: u64, core: &mut Core, run: Observation| {
+        if n % 60 == 1 {
+            core.peer.add(&run);
+            core.agreement += missed;
+        }
+    };
+    assert_eq!(probation(rules(), 500, slow), (241, Verdict::Passed));
+    assert_eq!(probation(rules(), 1000, slow), (200, Verdict::Passed));
+    // Nothing is waited for where there is nothing to come, or any agreement will do, or no time is asked for.
+    let lost = |n, core: &mut Core, run| {
+        slow(n, core, run);
+        core.alone = n > 30;
+    };
+    assert_eq!(probation(rules(), 500, lost), (61, Verdict::Passed));
+    let apart = |n, core: &mut Core, run| {
+        core.peer.add(&run);
+        core.incomparable = n > 1;
+    };
+    assert_eq!(probation(rules(), 500, apart), (61, Verdict::Passed));
+    let fails = |n, core: &mut Core, run| core.peer.add(&Observation { failed: n > 1, ..run });
+    assert_eq!(probation(rules(), 500, fails), (61, Verdict::Passed));
+    let any = Rules { min_agreement: 0.0, ..rules() };
+    assert_eq!(probation(any, 500, slow), (61, Verdict::Passed));
+    let short = Rules { time: Duration::ZERO, frames: 5, ..rules() };
+    assert_eq!(probation(short, 500, slow), (5, Verdict::Passed));
+}
+
+#[test]
+fn what_a_model_does_by_itself_is_not_waited_for() {
+    let mut bench = Bench::new(Rules { max_latency: Some(Duration::from_millis(40)), ..rules() });
+    bench.peers(5, 50);
+    let (frames, verdict) = bench.until(|_, run| Observation { run_ns: 50 * MS, ..run });
+    assert!(frames == 751 && failed(Reason::Latency, &verdict), "{frames} {verdict:?}");
+}
+
+#[test]
+fn a_run_that_hangs_is_a_verdict_unless_there_is_one() {
+    let now = Instant::now();
+    let run = Observation { now, run_ns: 2 * MS, failed: false, non_finite: 0, objects: 4 };
+    for passed in [true, false] {
+        let trial = Trial::new(Rules { time: Duration::ZERO, frames: 1, ..rules() }, now);
+        if passed {
+            trial.subject(run);
+        }
+        trial.subject_hangs(now, "it hangs");
+        let hangs = Verdict::Failed(Reason::Errors, "it hangs".into());
+        assert_eq!(trial.wait(&Cancel::default()), Some(if passed { Verdict::Passed } else { hangs }));
+    }
 }
 
 #[test]

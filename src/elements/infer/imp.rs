@@ -4,6 +4,7 @@
 //! in order once their results are there. Serialised events and queries wait until all frames before them are out.
 //!
 //! Locks: `settings`, `stream`, `tagged`, `flow`, `latency` are held for a copy only, never two at once and never over a call.
+//! The analysis reads `settings` under its own lock, so nobody calls it while that one is held.
 //! `task` is taken before any of them, while the task is started, paused or stopped; a turn of the task never takes it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,9 +150,7 @@ impl Infer {
     }
 
     fn apply_settings(&self) {
-        let lanes = self.analysis.slot().get().map_or(1, |m| m.lanes().engine().lanes());
-        let settings = lock(&self.settings).analysis(lanes);
-        self.analysis.set_settings(settings);
+        self.analysis.update_settings(|model| self.frame_settings(model));
     }
 
     /// Hands a frame to the analysis.

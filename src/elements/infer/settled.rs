@@ -21,9 +21,14 @@ impl Infer {
         {
             let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
         }
-        let lanes = model.as_ref().map_or(1, |model| model.lanes().engine().lanes());
-        let settings = lock(&self.settings).analysis(lanes);
-        self.analysis.exchange(old, model, settings)
+        let next = model.clone();
+        self.analysis.exchange(old, model, || self.frame_settings(next.as_ref()))
+    }
+
+    /// How frames are to be analysed by `model`, by the properties as they are now.
+    pub(super) fn frame_settings(&self, model: Option<&Arc<Model>>) -> crate::analysis::Settings {
+        let lanes = model.map_or(1, |model| model.lanes().engine().lanes());
+        lock(&self.settings).analysis(lanes)
     }
 
     /// Whether an event is the request for another model, and was meant for this element.

@@ -36,8 +36,10 @@ pub struct Active {
     /// Counts what was followed: what an earlier one says late is not heard.
     followed: u64,
     pub descent: Descent,
-    /// The next step down is due.
+    /// The next step down is to be found.
     falls: bool,
+    /// It is found, and not under way yet.
+    due: Option<Order>,
     /// The shadow model that has been refused, or has taken the active one's place.
     pub judged: Option<String>,
     /// It is not judged for good: it is the active model itself.
@@ -169,14 +171,20 @@ impl Swaps {
     pub fn note(&self, imp: &Infer, failed: bool) {
         let mut active = lock(&self.active);
         if !failed {
-            return active.descent.works();
+            active.descent.works();
+            if let Some(due) = active.due.take() {
+                active.descent.untake(&due.model);
+            }
+            return;
         }
         let Some(limit) = lock(&imp.settings).trials.fallback_after() else { return };
         if active.descent.fails(Instant::now(), limit) && self.is_idle() {
             active.falls = true;
             drop(active);
             // What comes next is looked up by the swapper's thread, not by the one that pushes frames.
-            self.look_again();
+            if let Some(swapper) = self.swapper.get() {
+                swapper.wake();
+            }
         }
     }
 
@@ -191,10 +199,13 @@ impl Swaps {
         self.swapper.get().is_some_and(Swapper::is_idle)
     }
 
-    /// What is below a model that fails on every frame, if the next step is due.
+    /// What is below a model that fails on every frame, if the next step is due. It stays so until it begins.
     fn step_down(&self, imp: &Infer) -> Option<Order> {
-        if !std::mem::take(&mut lock(&self.active).falls) {
-            return None;
+        {
+            let mut active = lock(&self.active);
+            if !std::mem::take(&mut active.falls) {
+                return active.due.clone();
+            }
         }
         let model = imp.analysis.slot().get()?;
         let (asked, fallback, allowed) = {
@@ -212,11 +223,11 @@ impl Swaps {
             provider: model.provider(),
             allowed: &allowed,
         };
-        let next = active.descent.next(failing, Below { previous: previous.as_deref(), fallback: fallback.as_deref() });
-        if next.is_none() {
+        active.due = active.descent.next(failing, Below { previous: previous.as_deref(), fallback: fallback.as_deref() });
+        if active.due.is_none() {
             gst::debug!(CAT, imp = imp, "nothing is left to fall back to");
         }
-        next
+        active.due.clone()
     }
 
     /// The property `swap-history`.
@@ -255,6 +266,9 @@ impl Host for Desk {
     fn request(&self, order: &Order) -> Result<Request, (Reason, String)> {
         let gone = || (Reason::Stopped, "the element is gone".to_owned());
         let element = self.0.upgrade().ok_or_else(gone)?;
+        if order.cause == Cause::Fallback {
+            lock(&element.imp().swaps.active).due = None;
+        }
         let settings = lock(&element.imp().settings).clone();
         let keys = sign::configured_keys(settings.trials.public_keys.as_deref())
             .map_err(|error| (Reason::Signature, error.to_string()))?;

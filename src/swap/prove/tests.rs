@@ -244,6 +244,38 @@ fn a_run_that_hangs_is_cut_when_nobody_waits_any_more() {
 }
 
 #[test]
+fn models_are_proven_one_after_the_other() {
+    let (gate, cancel) = (Arc::new(Gate::default()), Cancel::default());
+    let entries = [entry("a.png", &thing(0.8))];
+    let whole = || bundle(&[204], &expected(&entries), "");
+    let first = Model::fake_of(whole(), Fake::new(1).hang_at(&gate, true));
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&runs);
+    let count = move |_: &mut Io| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    };
+    let second = Model::fake_of(whole(), Fake::new(1).behave(count));
+    let before = runs.load(Ordering::SeqCst);
+    gate.shut();
+    let late = Cancel::default();
+    std::thread::scope(|scope| {
+        let proof = scope.spawn(|| prove(&first, &cancel));
+        gate.hangs(1);
+        let unwanted = scope.spawn(|| prove(&second, &late));
+        std::thread::sleep(5 * LOOK);
+        late.cancel();
+        assert!(matches!(unwanted.join().unwrap(), Err(ProofFailure::Cancelled)));
+        assert_eq!(runs.load(Ordering::SeqCst), before, "it was not its turn");
+        let waits = scope.spawn(|| prove(&second, &cancel));
+        gate.open();
+        gate.release();
+        assert!(proof.join().unwrap().unwrap().is_some());
+        assert!(waits.join().unwrap().unwrap().is_some());
+    });
+}
+
+#[test]
 fn a_hung_run_is_told_by_what_the_bundle_allows() {
     let seconds = Duration::from_secs;
     assert_eq!(longest(None), seconds(60));

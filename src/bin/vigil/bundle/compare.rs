@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use gstvigil::bundle::TrialLimits;
 use gstvigil::model::Model;
 use gstvigil::swap::offline::Offline;
+use gstvigil::swap::rules::Rules;
 
 use super::prove::request;
 use crate::parity::{Failure, frames, part, write};
@@ -31,9 +33,10 @@ pub struct Arguments {
     /// Lowest confidence that counts, for both models [default: that of each one's bundle]
     #[arg(long, value_parser = part)]
     confidence: Option<f32>,
-    /// Lowest agreement, 0 to 1, of the two models; less is exit code 1
-    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = share)]
-    min_agreement: f64,
+    /// Lowest agreement, 0 to 1, of the two models; less is exit code 1, 0 is a report only [default: min-agreement of the new
+    /// bundle's [probation], else 0.3]
+    #[arg(long, value_name = "PART", value_parser = share)]
+    min_agreement: Option<f64>,
     /// Execution provider of both
     #[arg(long, default_value = "auto")]
     provider: String,
@@ -48,6 +51,12 @@ pub struct Arguments {
 fn share(text: &str) -> Result<f64, String> {
     let value = text.parse().ok().filter(|v| (0.0..=1.0).contains(v));
     value.ok_or_else(|| format!("{text:?} is not a number from 0 to 1"))
+}
+
+/// What the new model would have to keep to on probation. The rule is a decimal number of single precision.
+fn demanded(new: &Model) -> f64 {
+    let least = Rules::probation(new.bundle(), &TrialLimits::default()).min_agreement;
+    (f64::from(least) * 1e6).round() / 1e6
 }
 
 /// Compares, prints the figures, and says by the exit code whether the models agree as much as is demanded (0), they do
@@ -83,7 +92,7 @@ fn compare(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Failur
     if comparison.pictures() == 0 {
         return Err("there is no picture in what was named".into());
     }
-    let least = arguments.min_agreement;
+    let least = arguments.min_agreement.unwrap_or_else(|| demanded(&new));
     if let Some(path) = &arguments.html {
         write(path, &comparison.to_html(least))?;
     }
