@@ -49,6 +49,17 @@ impl Store {
         self.first_whole(name, release, &known)
     }
 
+    /// A release of the store, whole and held.
+    ///
+    /// # Errors
+    /// [`StoreError::NotInstalled`] if it is not there, [`StoreError::Unusable`] if it is damaged.
+    pub fn open_release(&self, name: &str, release: &str) -> Result<Bundle, StoreError> {
+        match self.resolve(name, Some(release))? {
+            Some(found) => Ok(found.bundle),
+            None => Err(self.not_installed(name, Some(release), &[])),
+        }
+    }
+
     /// The best release that is whole, or the one that was asked for.
     fn first_whole(&self, name: &str, release: Option<&str>, known: &Known) -> Result<Option<Resolved>, StoreError> {
         let choices: Vec<&Release> = match release {
