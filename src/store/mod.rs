@@ -31,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::StoreError;
-pub use follow::{Following, follow};
+pub use follow::{Following, Wanted, follow};
 pub use gc::{Removed, Settings};
 pub use install::{InstallOptions, Installed};
 pub use lease::Lease;

@@ -96,9 +96,9 @@ impl Swaps {
         let weak = imp.obj().downgrade();
         let following = stored.map(|store| {
             let of = name.clone();
-            follow(store, &name, &playing, move |release| {
+            follow(store, &name, &playing, move |wanted| {
                 if let Some(element) = weak.upgrade() {
-                    element.imp().swaps.request(Order::new(format!("{of}@{release}"), Cause::Store));
+                    element.imp().swaps.request(Order::new(format!("{of}@{}", wanted.release), Cause::Store));
                 }
             })
         });
