@@ -168,6 +168,29 @@ impl Store {
         self.change(name, release, |selection, _| selection.confirm(release))
     }
 
+    /// Makes a release that has proved itself the current one, as [`confirm`](Self::confirm) does, if it is still wanted:
+    /// it is the candidate or the current one, and nobody has rejected it or gone back from it meanwhile. Otherwise
+    /// nothing changes, and this is `false`; so for a release that is not there any more. For whoever has tried a release
+    /// that the store named; a user's choice needs no leave.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`] for what is no name, [`StoreError::Io`] if the state cannot be written.
+    pub fn confirm_if_wanted(&self, name: &str, release: &str) -> Result<bool, StoreError> {
+        let mut wanted = false;
+        let changed = self.change(name, release, |selection, _| {
+            let place = [&selection.candidate, &selection.current].into_iter().flatten().any(|r| r == release);
+            wanted = place && !selection.is_rejected(release);
+            if wanted {
+                selection.confirm(release);
+            }
+        });
+        match changed {
+            Ok(_) => Ok(wanted),
+            Err(StoreError::NotInstalled { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes a release back: it is neither candidate nor previous any more, and if it was the current one, the previous
     /// one is that again (without one, the newest release that was not rejected; a last release stays). It is remembered
     /// with the reason, so that those who follow do not try it again.

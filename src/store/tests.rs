@@ -105,6 +105,36 @@ fn use_confirm_reject_and_rollback_move_the_selection() {
 }
 
 #[test]
+fn what_was_taken_back_meanwhile_is_not_confirmed() {
+    let (_dir, store) = with_releases(&["1", "2", "3"]);
+    store.propose("people", "2").unwrap();
+    assert!(store.confirm_if_wanted("people", "2").unwrap());
+    assert_eq!(resolved(&store), "2");
+    assert!(store.confirm_if_wanted("people", "2").unwrap(), "another camera has it too");
+
+    let after = store.rollback("people").unwrap();
+    assert!(!store.confirm_if_wanted("people", "2").unwrap(), "an operator went back");
+    assert_eq!(store.selection("people").unwrap(), after);
+    store.propose("people", "3").unwrap();
+    let after = store.reject("people", "3", "worse").unwrap();
+    assert!(!store.confirm_if_wanted("people", "3").unwrap(), "another camera has rejected it");
+    assert_eq!(store.selection("people").unwrap(), after);
+    store.propose("people", "3").unwrap();
+    let after = store.propose("people", "2").unwrap();
+    assert!(!store.confirm_if_wanted("people", "3").unwrap(), "another one is the candidate now");
+    assert_eq!(store.selection("people").unwrap(), after);
+    // A last release that was rejected stays current, but nobody's word makes it good.
+    store.reject("people", "1", "worse").unwrap();
+    assert!(!store.confirm_if_wanted("people", "1").unwrap());
+    assert!(store.selection("people").unwrap().is_rejected("1"));
+    assert!(!store.confirm_if_wanted("people", "9").unwrap(), "it is gone");
+    assert!(store.confirm_if_wanted("people", "..").is_err());
+    // A user may.
+    store.confirm("people", "3").unwrap();
+    assert_eq!(resolved(&store), "3");
+}
+
+#[test]
 fn what_is_not_installed_cannot_be_used() {
     let (_dir, store) = with_releases(&["1"]);
     for (name, release, why) in [
