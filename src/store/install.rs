@@ -141,6 +141,7 @@ impl Store {
             return Ok(there);
         }
         let removed = self.make_room(&lock, limit, bundle.size())?;
+        let others = self.releases(&bundle.name)?;
         let record = Record {
             digest: bundle.digest.clone(),
             bytes: bundle.size(),
@@ -148,6 +149,8 @@ impl Store {
             installed: now(),
             signed_by: signed_by.clone(),
             signed: sign::is_signed(bundle),
+            // The first one becomes the current one, and a mended one is what it was.
+            confirmed: others.is_empty() || others.iter().any(|r| r.release == bundle.release && r.confirmed),
         };
         self.write_record(staging, &record)?;
         disk::sync_dir(staging).map_err(StoreError::io(staging))?;
@@ -170,7 +173,7 @@ impl Store {
         done.map(|done| Installed { removed, ..done })
     }
 
-    fn write_record(&self, folder: &Path, record: &Record) -> Result<(), StoreError> {
+    pub(super) fn write_record(&self, folder: &Path, record: &Record) -> Result<(), StoreError> {
         let path = folder.join(RECORD);
         let text = record.to_text().map_err(|why| StoreError::io(&path)(io::Error::other(why)))?;
         disk::replace(&path, text.as_bytes()).map_err(StoreError::io(&path))
@@ -229,6 +232,7 @@ impl Store {
             installed: there.installed.clone(),
             signed_by,
             signed: true,
+            confirmed: there.confirmed,
         };
         self.write_record(&copy.origin, &record)
     }

@@ -22,7 +22,7 @@ pub struct Resolved {
 
 impl Store {
     /// The release `release` of a bundle; without one, the current release, or where that is damaged the best one that is
-    /// whole: the previous one, then the newest. `None` if the store has no such bundle or no such release.
+    /// whole: the previous one, then the newest that was current before, then the newest. `None` if the store has no such bundle or no such release.
     ///
     /// Reads all files of the release, to compare their digests.
     ///
@@ -111,7 +111,7 @@ fn by_merit(known: &Known) -> Vec<&Release> {
     let is = |place: &Option<String>, r: &Release| place.as_ref() == Some(&r.release);
     list.sort_by_key(|r| {
         let others = (selection.is_rejected(&r.release), is(&selection.candidate, r));
-        (!is(&selection.current, r), !is(&selection.previous, r), others)
+        (!is(&selection.current, r), !is(&selection.previous, r), !r.confirmed, others)
     });
     list
 }
