@@ -173,6 +173,12 @@ impl Bundle {
         self.lease.is_some()
     }
 
+    /// Name and release, if it came from the store and is held there; `None` for one that was opened by a path or found in
+    /// [`bundle_dirs`](crate::paths::bundle_dirs), whatever its name. Only what plays from the store follows the store.
+    pub fn stored(&self) -> Option<(&str, &str)> {
+        self.is_held().then_some((&*self.name, &*self.release))
+    }
+
     /// Bytes of all files together.
     pub fn size(&self) -> u64 {
         self.files.names().filter_map(|name| self.files.entry(name)).map(|(size, _)| size).sum()

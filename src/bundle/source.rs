@@ -41,10 +41,36 @@ impl ModelSource {
     /// store's current one, or, where the store has none, the one in [`paths::bundle_dirs`] (as a folder or as
     /// `<name>.vigil`).
     ///
+    /// So a word without a slash may lead to a file or folder of the working directory though the store knows the name:
+    /// [`stored`](Self::stored) says what it led to. An order of the store is opened with
+    /// [`open_stored`](Self::open_stored).
+    ///
     /// # Errors
     /// [`BundleError`] for the first thing that is wrong.
     pub fn open(model: &str) -> Result<Self, BundleError> {
         Self::open_in(model, &paths::bundle_dirs(), Store::default_place().as_ref())
+    }
+
+    /// Opens a release of the store, and nothing else: no path of that name stands in for it.
+    ///
+    /// # Errors
+    /// [`BundleError`] if it is not there or not whole.
+    pub fn open_stored(name: &str, release: &str) -> Result<Self, BundleError> {
+        let model = format!("{name}@{release}");
+        let store = Store::default_place().ok_or_else(|| not_found(&model, &[], None))?;
+        Self::open_stored_in(&store, name, release)
+    }
+
+    fn open_stored_in(store: &Store, name: &str, release: &str) -> Result<Self, BundleError> {
+        Ok(Self::Bundle(Box::new(store.open_release(name, release)?)))
+    }
+
+    /// Name and release of what came from the store; `None` for what was opened by a path or found elsewhere.
+    pub fn stored(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Bundle(bundle) => bundle.stored(),
+            Self::Bare { .. } => None,
+        }
     }
 
     fn open_in(model: &str, dirs: &[PathBuf], store: Option<&Store>) -> Result<Self, BundleError> {
@@ -188,6 +214,7 @@ fn installed_in(dir: &Path) -> Vec<String> {
 mod tests {
     use super::super::tests::{small_bundle, write_folder};
     use super::*;
+    use crate::store::InstallOptions;
 
     fn error(model: &Path) -> String {
         let text = ModelSource::open_in(model.to_str().unwrap(), &[], None).unwrap_err().to_string();
@@ -273,5 +300,33 @@ mod tests {
                  mean \"people\"?"
             )
         );
+    }
+
+    #[test]
+    fn what_came_from_the_store_is_told_from_what_hides_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, store) = (dir.path().join("people"), Store::at(&dir.path().join("store")));
+        write_folder(&folder, &small_bundle());
+        store.install(&folder, &InstallOptions::default()).unwrap();
+        let open = |model: &str| ModelSource::open_in(model, &[], Some(&store)).unwrap();
+        for model in ["people", "people@2026.11.1"] {
+            let source = open(model);
+            assert_eq!(source.stored(), Some(("people", "2026.11.1")), "{model}");
+            assert_eq!(source.stage().unwrap().stored(), Some(("people", "2026.11.1")), "{model}, staged");
+        }
+        let by_path = open(folder.to_str().unwrap());
+        assert_eq!((by_path.stored(), by_path.identity().0.as_str()), (None, "people"));
+
+        // A file of the very name hides the store's release from who asks by a word, but not from the store's own orders.
+        let word = format!("{}@2026.11.1", folder.display());
+        fs::write(&word, "x").unwrap();
+        assert!(ModelSource::open_in(&word, &[], Some(&store)).is_err());
+        let stored = ModelSource::open_stored_in(&store, "people", "2026.11.1").unwrap();
+        assert_eq!(stored.stored(), Some(("people", "2026.11.1")));
+        for (name, release) in
+            [("people", "9"), ("cars", "1"), (folder.to_str().unwrap(), "1"), ("people", "../people")]
+        {
+            assert!(ModelSource::open_stored_in(&store, name, release).is_err(), "{name}@{release}");
+        }
     }
 }

@@ -13,9 +13,13 @@ pub(super) const KILL_AT: &str = "VIGIL_TEST_KILL_AT";
 /// A step that was taken: what, to which path, and where to.
 pub(super) type Taken = (Step, PathBuf, Option<PathBuf>);
 
+/// Is told of each step before it is taken.
+type Watch = Box<dyn FnMut(Step, &Path)>;
+
 thread_local! {
     static LOG: RefCell<Vec<Taken>> = const { RefCell::new(Vec::new()) };
     static FAIL: Cell<Option<(usize, i32)>> = const { Cell::new(None) };
+    static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
 }
 
 /// Called before each thing that is done to the disk.
@@ -34,6 +38,11 @@ pub(super) fn step(kind: Step, path: &Path, to: Option<&Path>) -> io::Result<()>
         }
         FAIL.set(Some((left - 1, errno)));
     }
+    WATCH.with_borrow_mut(|watch| {
+        if let Some(watch) = watch {
+            watch(kind, path);
+        }
+    });
     LOG.with_borrow_mut(|log| log.push((kind, path.into(), to.map(Path::to_path_buf))));
     Ok(())
 }
@@ -47,4 +56,12 @@ pub(super) fn taken() -> Vec<Taken> {
 /// ends that.
 pub(super) fn fail_at(n: Option<(usize, i32)>) {
     FAIL.set(n);
+}
+
+/// Has this thread's steps told to `by` while `work` goes on.
+pub(super) fn watched<T>(by: impl FnMut(Step, &Path) + 'static, work: impl FnOnce() -> T) -> T {
+    WATCH.set(Some(Box::new(by)));
+    let done = work();
+    WATCH.set(None);
+    done
 }

@@ -92,10 +92,15 @@ pub enum StoreError {
         missing: u64,
     },
     /// Nothing to go back to.
-    #[error("{name} has no previous release to go back to; {there}; choose one with vigil bundle use {name}@RELEASE")]
+    #[error(
+        "{name} has no previous release to go back to, so {current} stays current; {there}; choose one with vigil bundle \
+         use {name}@RELEASE"
+    )]
     NoPrevious {
         /// The bundle's name.
         name: String,
+        /// Its current release.
+        current: String,
         /// What is there instead.
         there: String,
     },

@@ -33,6 +33,15 @@ impl Stamp {
     }
 }
 
+/// A release that whoever follows a bundle should play.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The release.
+    pub release: String,
+    /// It is the candidate, which is to be tried; `false`: the current one, which has proved itself already.
+    pub candidate: bool,
+}
+
 /// What a follower has seen and been told.
 #[derive(Debug)]
 struct Seen {
@@ -47,17 +56,17 @@ impl Seen {
         now: SystemTime,
         stamp: Option<Stamp>,
         read: impl FnOnce() -> Option<Selection>,
-    ) -> Option<String> {
+    ) -> Option<Wanted> {
         let settled = stamp.is_none_or(|s| now.duration_since(s.modified).is_ok_and(|age| age > UNSETTLED));
         if stamp == self.stamp && settled {
             return None;
         }
         self.stamp = stamp;
-        let wanted = read()?.wanted()?.to_owned();
-        (wanted != self.told).then(|| {
-            self.told.clone_from(&wanted);
-            wanted
-        })
+        let selection = read()?;
+        let release = selection.wanted().filter(|release| *release != self.told)?.to_owned();
+        self.told.clone_from(&release);
+        let candidate = selection.candidate.as_ref() == Some(&release);
+        Some(Wanted { release, candidate })
     }
 }
 
@@ -65,22 +74,30 @@ struct Follower {
     store: Store,
     name: String,
     seen: Mutex<Seen>,
-    wanted: Box<dyn Fn(&str) + Send + Sync>,
+    /// What plays, for whoever asked to be told again.
+    again: Mutex<Option<String>>,
+    wanted: Box<dyn Fn(&Wanted) + Send + Sync>,
     gone: AtomicBool,
 }
 
 impl Follower {
     fn look(&self, now: SystemTime) {
         let stamp = Stamp::of(&self.store.folder(&self.name).join(STATE));
+        let again = lock(&self.again).take();
         // Only the one thread locks it, and the file is small.
-        let told = lock(&self.seen).look(now, stamp, || {
+        let mut seen = lock(&self.seen);
+        if let Some(told) = again {
+            *seen = Seen { stamp: None, told };
+        }
+        let told = seen.look(now, stamp, || {
             let known = self.store.known(&self.name).ok()?;
             // What a lost state is made up for by is good enough to start with, not to change what plays.
             known.text.is_some().then_some(known.selection)
         });
-        let Some(release) = told.filter(|_| !self.gone.load(Ordering::Acquire)) else { return };
+        drop(seen);
+        let Some(wanted) = told.filter(|_| !self.gone.load(Ordering::Acquire)) else { return };
         // The thread is everybody's: one follower's panic must not end it. It has been reported already.
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.wanted)(&release)));
+        let _ = catch_unwind(AssertUnwindSafe(|| (self.wanted)(&wanted)));
     }
 }
 
@@ -106,6 +123,16 @@ impl std::fmt::Debug for Following {
     }
 }
 
+impl Following {
+    /// What plays is `playing` ("" if that is no release of the name in the store): whatever else is wanted is told anew,
+    /// even if it has been told before. For who was told of a release and did not get to play it, because another request
+    /// came in between.
+    pub fn again(&self, playing: &str) {
+        *lock(&self.0.again) = Some(playing.into());
+        CHANGED.notify_all();
+    }
+}
+
 impl Drop for Following {
     fn drop(&mut self) {
         self.0.gone.store(true, Ordering::Release);
@@ -114,14 +141,24 @@ impl Drop for Following {
     }
 }
 
-/// Calls `wanted(release)` from a thread of the store's whenever another release of `name` than the last one told, and at
-/// first than `playing`, should be tried: the candidate if there is one, else the current one; never one that was rejected.
+/// Calls `wanted` from a thread of the store's whenever another release of `name` than the last one told, and at first than
+/// `playing`, should be played: the candidate if there is one, which is to be tried, else the current one, which is good
+/// already; never one that was rejected.
+///
+/// `playing` is the release that plays; "" if what plays is not of that name, or not from the store
+/// ([`Bundle::stored`](crate::bundle::Bundle::stored)): a release with the same word as its release is another model.
 ///
 /// `wanted` should be quick and may drop the [`Following`]. Without a thread (the system has no more) nothing is followed.
-pub fn follow(store: Store, name: &str, playing: &str, wanted: impl Fn(&str) + Send + Sync + 'static) -> Following {
+pub fn follow(store: Store, name: &str, playing: &str, wanted: impl Fn(&Wanted) + Send + Sync + 'static) -> Following {
     let seen = Mutex::new(Seen { stamp: None, told: playing.into() });
-    let follower =
-        Arc::new(Follower { store, name: name.into(), seen, wanted: Box::new(wanted), gone: AtomicBool::new(false) });
+    let follower = Arc::new(Follower {
+        store,
+        name: name.into(),
+        seen,
+        again: Mutex::default(),
+        wanted: Box::new(wanted),
+        gone: AtomicBool::new(false),
+    });
     let mut followers = lock(&FOLLOWERS);
     followers.list.push(follower.clone());
     if !followers.running {

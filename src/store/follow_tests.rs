@@ -18,6 +18,14 @@ fn selection(current: &str, candidate: Option<&str>) -> Option<Selection> {
     Some(Selection { current: Some(current.into()), candidate: candidate.map(str::to_owned), ..Selection::default() })
 }
 
+fn current(release: &str) -> Wanted {
+    Wanted { release: release.into(), candidate: false }
+}
+
+fn candidate(release: &str) -> Wanted {
+    Wanted { release: release.into(), candidate: true }
+}
+
 fn playing(release: &str) -> Seen {
     Seen { stamp: None, told: release.into() }
 }
@@ -26,11 +34,11 @@ fn playing(release: &str) -> Seen {
 fn the_candidate_comes_first_and_nothing_is_told_twice() {
     let mut seen = playing("1");
     assert_eq!(seen.look(at(100), stamp(1, 10), || selection("1", None)), None);
-    assert_eq!(seen.look(at(101), stamp(2, 90), || selection("1", Some("2"))), Some("2".into()));
+    assert_eq!(seen.look(at(101), stamp(2, 90), || selection("1", Some("2"))), Some(candidate("2")));
     assert_eq!(seen.look(at(102), stamp(3, 91), || selection("2", None)), None, "confirmed: it plays already");
     let mut rejected = selection("1", None).unwrap();
     rejected.reject("2", None, "worse", String::new());
-    assert_eq!(seen.look(at(103), stamp(4, 92), || Some(rejected)), Some("1".into()), "back");
+    assert_eq!(seen.look(at(103), stamp(4, 92), || Some(rejected)), Some(current("1")), "back");
 }
 
 #[test]
@@ -62,9 +70,9 @@ fn an_unchanged_file_is_read_again_only_while_it_is_young() {
     assert_eq!(reads.get(), 4, "another file");
 }
 
-fn following(store: &Store, playing: &str) -> (Following, Receiver<String>) {
+fn following(store: &Store, playing: &str) -> (Following, Receiver<Wanted>) {
     let (send, receive) = channel();
-    let following = follow(store.clone(), "people", playing, move |release| send.send(release.to_owned()).unwrap());
+    let following = follow(store.clone(), "people", playing, move |wanted| send.send(wanted.clone()).unwrap());
     (following, receive)
 }
 
@@ -73,12 +81,12 @@ fn followers_are_told_what_others_choose() {
     let (_dir, store) = with_releases(&["1", "2"]);
     let (first, a) = following(&store, "1");
     let (second, b) = following(&store, "");
-    assert_eq!(b.recv_timeout(GUARD).unwrap(), "1", "it does not play the current one yet");
+    assert_eq!(b.recv_timeout(GUARD).unwrap(), current("1"), "it does not play the current one yet");
     store.propose("people", "2").unwrap();
-    assert_eq!((a.recv_timeout(GUARD).unwrap(), b.recv_timeout(GUARD).unwrap()), ("2".into(), "2".into()));
+    assert_eq!((a.recv_timeout(GUARD).unwrap(), b.recv_timeout(GUARD).unwrap()), (candidate("2"), candidate("2")));
     drop(first);
     store.reject("people", "2", "worse").unwrap();
-    assert_eq!(b.recv_timeout(GUARD).unwrap(), "1");
+    assert_eq!(b.recv_timeout(GUARD).unwrap(), current("1"));
     assert!(a.try_recv().is_err(), "who is gone is not told");
     drop(second);
     assert!(lock(&FOLLOWERS).list.is_empty());
@@ -99,9 +107,9 @@ fn a_follower_that_panics_or_leaves_in_its_call_does_not_hurt_the_others() {
     let (_third, told) = following(&store, "1");
     store.propose("people", "2").unwrap();
     left.recv_timeout(GUARD).unwrap();
-    assert_eq!(told.recv_timeout(GUARD).unwrap(), "2");
+    assert_eq!(told.recv_timeout(GUARD).unwrap(), candidate("2"));
     store.reject("people", "2", "worse").unwrap();
-    assert_eq!(told.recv_timeout(GUARD).unwrap(), "1");
+    assert_eq!(told.recv_timeout(GUARD).unwrap(), current("1"));
     drop(panics);
 }
 
@@ -112,7 +120,8 @@ fn a_damaged_state_file_makes_nobody_change() {
         store: store.clone(),
         name: "people".into(),
         seen: Mutex::new(playing("1")),
-        wanted: Box::new(|release| panic!("told {release}")),
+        again: Mutex::default(),
+        wanted: Box::new(|wanted| panic!("told {wanted:?}")),
         gone: AtomicBool::new(false),
     };
     fs::write(store.root().join("people/state.toml"), "damaged").unwrap();
@@ -120,4 +129,20 @@ fn a_damaged_state_file_makes_nobody_change() {
     fs::remove_file(store.root().join("people/state.toml")).unwrap();
     follower.look(SystemTime::now());
     assert_eq!(lock(&follower.seen).told, "1");
+}
+
+#[test]
+fn who_could_not_play_what_it_was_told_is_told_again() {
+    let (_dir, store) = with_releases(&["1", "2"]);
+    let (following, told) = following(&store, "1");
+    store.propose("people", "2").unwrap();
+    assert_eq!(told.recv_timeout(GUARD).unwrap(), candidate("2"));
+    following.again("1");
+    assert_eq!(told.recv_timeout(GUARD).unwrap(), candidate("2"), "the file has not changed, but it still plays 1");
+    store.confirm("people", "2").unwrap();
+    following.again("1");
+    assert_eq!(told.recv_timeout(GUARD).unwrap(), current("2"), "good by now: others have tried it");
+    following.again("2");
+    store.rollback("people").unwrap();
+    assert_eq!(told.recv_timeout(GUARD).unwrap(), current("1"), "nothing in between: 2 played");
 }

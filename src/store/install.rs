@@ -46,7 +46,7 @@ pub struct Installed {
 /// A folder of the staging area that nobody takes for left over, because it is locked.
 struct Staging {
     path: PathBuf,
-    _lock: File,
+    held: File,
 }
 
 impl Store {
@@ -78,7 +78,7 @@ impl Store {
         signed_by: Option<String>,
         limit: Option<u64>,
     ) -> Result<Installed, StoreError> {
-        let (staging, removed) = {
+        let (Staging { path: staging, held }, removed) = {
             let lock = self.lock()?;
             self.tidy(&lock);
             if let Some(there) = self.there_already(&lock, bundle, &signed_by)? {
@@ -88,13 +88,13 @@ impl Store {
             self.check_disk(room(bundle))?;
             (self.new_staging("in")?, removed)
         };
-        let done = self.fill(&staging.path, bundle).and_then(|()| {
-            let done = self.publish(&staging.path, bundle, signed_by, limit)?;
+        let done = self.fill(&staging, bundle).and_then(|()| {
+            let done = self.publish(&staging, held, bundle, signed_by, limit)?;
             Ok(Installed { removed: [removed, done.removed].concat(), ..done })
         });
-        if done.is_err() && staging.path.exists() {
+        if done.is_err() && staging.exists() {
             // Should it stay, the next installation removes it.
-            let _ = disk::remove(&staging.path);
+            let _ = disk::remove(&staging);
         }
         done
     }
@@ -118,10 +118,11 @@ impl Store {
         Ok(())
     }
 
-    /// Moves a filled staging folder into place.
+    /// Moves a filled staging folder, which is `held`, into place.
     fn publish(
         &self,
         staging: &Path,
+        held: File,
         bundle: &Bundle,
         signed_by: Option<String>,
         limit: Option<u64>,
@@ -140,6 +141,7 @@ impl Store {
             return Ok(there);
         }
         let removed = self.make_room(&lock, limit, bundle.size())?;
+        let others = self.releases(&bundle.name)?;
         let record = Record {
             digest: bundle.digest.clone(),
             bytes: bundle.size(),
@@ -147,6 +149,8 @@ impl Store {
             installed: now(),
             signed_by: signed_by.clone(),
             signed: sign::is_signed(bundle),
+            // The first one becomes the current one, and a mended one is what it was.
+            confirmed: others.is_empty() || others.iter().any(|r| r.release == bundle.release && r.confirmed),
         };
         self.write_record(staging, &record)?;
         disk::sync_dir(staging).map_err(StoreError::io(staging))?;
@@ -157,6 +161,9 @@ impl Store {
             // Damaged, or not from the store: its place is needed.
             self.discard(&lock, &path)?;
         }
+        // The lock is the folder's, whatever its name: whoever starts with the release would wait for an installer that is
+        // slow or stopped. Nobody tidies now, since the store is locked.
+        drop(held);
         disk::rename(staging, &path).map_err(StoreError::io(&path))?;
         let done = self.settled(&lock, bundle, signed_by, false);
         if done.is_err() {
@@ -166,7 +173,7 @@ impl Store {
         done.map(|done| Installed { removed, ..done })
     }
 
-    fn write_record(&self, folder: &Path, record: &Record) -> Result<(), StoreError> {
+    pub(super) fn write_record(&self, folder: &Path, record: &Record) -> Result<(), StoreError> {
         let path = folder.join(RECORD);
         let text = record.to_text().map_err(|why| StoreError::io(&path)(io::Error::other(why)))?;
         disk::replace(&path, text.as_bytes()).map_err(StoreError::io(&path))
@@ -225,6 +232,7 @@ impl Store {
             installed: there.installed.clone(),
             signed_by,
             signed: true,
+            confirmed: there.confirmed,
         };
         self.write_record(&copy.origin, &record)
     }
@@ -260,9 +268,9 @@ impl Store {
         let path = self.staging_name(kind)?;
         disk::make_dir(&path).map_err(StoreError::io(&path))?;
         match lease::exclusive(&path) {
-            Some(lock) => Ok(Staging { path, _lock: lock }),
+            Some(held) => Ok(Staging { path, held }),
             // No locks on this file system: somebody else's tidying may cost this installation, but no release.
-            None => File::open(&path).map_err(StoreError::io(&path)).map(|lock| Staging { path, _lock: lock }),
+            None => File::open(&path).map_err(StoreError::io(&path)).map(|held| Staging { path, held }),
         }
     }
 

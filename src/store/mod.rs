@@ -21,6 +21,7 @@ mod error;
 mod follow;
 mod gc;
 mod install;
+mod known;
 mod lease;
 mod record;
 mod resolve;
@@ -31,7 +32,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use error::StoreError;
-pub use follow::{Following, follow};
+pub use follow::{Following, Wanted, follow};
 pub use gc::{Removed, Settings};
 pub use install::{InstallOptions, Installed};
 pub use lease::Lease;
@@ -41,6 +42,7 @@ pub use state::{Rejected, Selection};
 
 use crate::bundle::names::check_name;
 use crate::paths;
+use known::Known;
 use lease::WriteLock;
 
 /// The file with the selection of a bundle, and the copy of the one before.
@@ -48,8 +50,6 @@ const STATE: &str = "state.toml";
 const OLD_STATE: &str = "state.old.toml";
 /// What an unreadable state file becomes.
 const BROKEN_STATE: &str = "state.broken.toml";
-/// Longest state file, bytes.
-const MAX_STATE: u64 = 256 * 1024;
 /// Most characters of a rejection's reason.
 const MAX_REASON: usize = 500;
 
@@ -70,18 +70,6 @@ pub struct Entry {
     pub releases: Vec<Release>,
     /// What is wrong with it.
     pub warnings: Vec<String>,
-}
-
-/// What is known about a name, with or without a usable state file.
-#[derive(Debug, Default)]
-struct Known {
-    selection: Selection,
-    releases: Vec<Release>,
-    warnings: Vec<String>,
-    /// The state file's text, if it is whole.
-    text: Option<String>,
-    /// There is a state file, but it is not whole, and neither is the copy of the one before.
-    lost: bool,
 }
 
 impl Store {
@@ -138,7 +126,7 @@ impl Store {
     }
 
     /// Which release of a bundle is in use. A state file that is lost or damaged is made up for: by the one before, else
-    /// by the newest release.
+    /// by the newest release that was current before; one that never was is taken only where there is no other.
     ///
     /// # Errors
     /// [`StoreError::NotInstalled`] if there is no release of it.
@@ -168,17 +156,41 @@ impl Store {
         self.change(name, release, |selection, _| selection.confirm(release))
     }
 
+    /// Makes a release that has proved itself the current one, as [`confirm`](Self::confirm) does, if it is still wanted:
+    /// it is the candidate or the current one, and nobody has rejected it or gone back from it meanwhile. Otherwise
+    /// nothing changes, and this is `false`; so for a release that is not there any more. For whoever has tried a release
+    /// that the store named; a user's choice needs no leave.
+    ///
+    /// # Errors
+    /// [`StoreError::Name`] for what is no name, [`StoreError::Io`] if the state cannot be written.
+    pub fn confirm_if_wanted(&self, name: &str, release: &str) -> Result<bool, StoreError> {
+        let mut wanted = false;
+        let changed = self.change(name, release, |selection, _| {
+            let place = [&selection.candidate, &selection.current].into_iter().flatten().any(|r| r == release);
+            wanted = place && !selection.is_rejected(release);
+            if wanted {
+                selection.confirm(release);
+            }
+        });
+        match changed {
+            Ok(_) => Ok(wanted),
+            Err(StoreError::NotInstalled { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes a release back: it is neither candidate nor previous any more, and if it was the current one, the previous
-    /// one is that again (without one, the newest release that was not rejected; a last release stays). It is remembered
-    /// with the reason, so that those who follow do not try it again.
+    /// one is that again; without one, the newest that was current before and was not rejected since. Where there is none
+    /// either it stays current: one that was never confirmed is no way back. It is remembered with the reason, so that
+    /// those who follow do not try it again.
     ///
     /// # Errors
     /// As [`propose`](Self::propose).
     pub fn reject(&self, name: &str, release: &str, reason: &str) -> Result<Selection, StoreError> {
         let reason: String = reason.chars().take(MAX_REASON).collect();
         self.change(name, release, |selection, releases| {
-            let mut others = releases.iter().rev().map(|r| &r.release);
-            let otherwise = others.find(|r| *r != release && !selection.is_rejected(r)).cloned();
+            let good = |r: &&Release| r.confirmed && r.release != release && !selection.is_rejected(&r.release);
+            let otherwise = releases.iter().rev().find(good).map(|r| r.release.clone());
             selection.reject(release, otherwise, &reason, now());
         })
     }
@@ -194,15 +206,22 @@ impl Store {
             if known.releases.is_empty() {
                 return Err(self.not_installed(name, None, &known.releases));
             }
-            return Err(StoreError::NoPrevious { name: name.into(), there: there(&known.releases) });
+            return Err(no_previous(name, &known));
         };
-        self.change(name, previous, |selection, _| {
+        let mut stays = false;
+        let after = self.change(name, previous, |selection, _| {
             // Somebody may have been faster: what is asked for is to be rid of this release.
-            if selection.current.as_ref() == Some(current) {
-                selection.reject(current, Some(previous.clone()), "rolled back by hand", now());
+            let still = selection.current.as_ref() == Some(current);
+            stays = still && selection.previous.is_none();
+            if stays {
+                return;
+            }
+            if still {
+                selection.reject(current, None, "rolled back by hand", now());
             }
             selection.candidate = None;
-        })
+        })?;
+        if stays { Err(no_previous(name, &self.known(name)?)) } else { Ok(after) }
     }
 
     /// The folder of a name.
@@ -249,6 +268,7 @@ impl Store {
         let path = self.folder(name).join(STATE);
         let failed = |e: io::Error| StoreError::io(&path)(e);
         let text = known.selection.to_text().map_err(|why| failed(io::Error::other(why)))?;
+        self.note_confirmed(name, known)?;
         if known.text.as_ref() == Some(&text) {
             return Ok(());
         }
@@ -267,57 +287,6 @@ impl Store {
         disk::replace(&path, text.as_bytes()).map_err(failed)
     }
 
-    /// What is known about a name; nothing if there is no such folder.
-    fn known(&self, name: &str) -> Result<Known, StoreError> {
-        checked(name)?;
-        let mut known = Known { releases: self.releases(name)?, ..Known::default() };
-        self.read_state(name, &mut known);
-        let has = |release: &Option<String>| {
-            release.as_ref().filter(|r| known.releases.iter().any(|i| i.release == **r)).cloned()
-        };
-        let (current, previous) = (has(&known.selection.current), has(&known.selection.previous));
-        let candidate = has(&known.selection.candidate);
-        if let Some(gone) = known.selection.current.as_ref().filter(|_| current.is_none()) {
-            known.warnings.push(format!("{name}: the current release {gone} is not in the store any more"));
-        }
-        let selection = &mut known.selection;
-        (selection.current, selection.previous, selection.candidate) = (current, previous, candidate);
-        if selection.current.is_none() {
-            selection.current = selection.previous.take();
-        }
-        if selection.current.is_none() {
-            let mut newest: Vec<&str> = known.releases.iter().rev().map(|r| r.release.as_str()).collect();
-            // One that was never confirmed or was rejected is better than none.
-            newest.sort_by_key(|r| (selection.is_rejected(r), selection.candidate.as_deref() == Some(r)));
-            selection.current = newest.first().map(|r| (*r).to_owned());
-            selection.candidate.take_if(|c| Some(&*c) == selection.current.as_ref());
-        }
-        Ok(known)
-    }
-
-    /// Reads the state file, else the one before it.
-    fn read_state(&self, name: &str, known: &mut Known) {
-        let path = self.folder(name).join(STATE);
-        match read_selection(&path) {
-            Ok(Some((text, selection))) => (known.text, known.selection) = (Some(text), selection),
-            first => {
-                let old = read_selection(&path.with_file_name(OLD_STATE));
-                known.lost = first.is_err() && !matches!(old, Ok(Some(_)));
-                if let Ok(Some((_, selection))) = old {
-                    known.selection = selection;
-                }
-                if let Err(why) = first {
-                    let instead = if known.lost { "the newest release" } else { "the state before it" };
-                    known.warnings.push(format!(
-                        "{}: not a state file of this store: {why}; {instead} counts, and the next change sets it aside \
-                         as {BROKEN_STATE}",
-                        path.display()
-                    ));
-                }
-            }
-        }
-    }
-
     fn not_installed(&self, name: &str, release: Option<&str>, installed: &[Release]) -> StoreError {
         let wanted = release.map_or_else(|| name.to_owned(), |release| format!("{name}@{release}"));
         let there = match installed.is_empty() {
@@ -331,26 +300,15 @@ impl Store {
     }
 }
 
+fn no_previous(name: &str, known: &Known) -> StoreError {
+    let current = known.selection.current.clone().unwrap_or_else(|| "none".into());
+    StoreError::NoPrevious { name: name.into(), current, there: there(&known.releases) }
+}
+
 /// The releases that are there, in words.
 fn there(installed: &[Release]) -> String {
     let list: Vec<&str> = installed.iter().map(|r| r.release.as_str()).collect();
     format!("the installed releases are {}", list.join(", "))
-}
-
-/// The text and meaning of a state file; `None` if there is none.
-fn read_selection(path: &Path) -> Result<Option<(String, Selection)>, String> {
-    match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e.to_string()),
-        Ok(found) if !found.is_file() => return Err("it is no file".into()),
-        Ok(found) if found.len() > MAX_STATE => return Err(format!("its {} bytes are too many", found.len())),
-        Ok(_) => {}
-    }
-    match fs::read_to_string(path) {
-        // Replaced in between: what replaced it is there.
-        Err(e) => Err(e.to_string()),
-        Ok(text) => Selection::parse(&text).map(|selection| Some((text, selection))),
-    }
 }
 
 /// The names of the folders in a folder that may be bundles or releases, ascending; none if it is not there.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, folders, lease};
+use super::{Known, Selection, Store, StoreError, folders, lease};
 
 /// The record's file in the release's folder: a bundle has no files whose names begin with a dot.
 pub(super) const RECORD: &str = ".release.toml";
@@ -28,6 +28,10 @@ pub(super) struct Record {
     pub signed_by: Option<String>,
     /// Whether it had a signature at all.
     pub signed: bool,
+    /// Whether it has ever been the current release, and was not rejected since. Here and not in the state file, so that it
+    /// outlives that. Earlier versions did not write it.
+    #[serde(default)]
+    pub confirmed: bool,
 }
 
 /// A release in the store.
@@ -49,6 +53,9 @@ pub struct Release {
     pub signed: bool,
     /// Its place in the order of installation, over the whole store.
     pub sequence: u64,
+    /// Whether it has ever been the current release of its name, as the first one is from the start, and was not rejected
+    /// since: only then the store goes back to it by itself.
+    pub confirmed: bool,
 }
 
 impl Record {
@@ -79,12 +86,29 @@ impl Store {
             .into_iter()
             .filter_map(|release| {
                 let record = Record::read(&folder.join(&release)).ok()?;
-                let Record { digest, bytes, sequence, installed, signed_by, signed } = record;
-                Some(Release { release, digest, bytes, installed, signed_by, signed, sequence })
+                let Record { digest, bytes, sequence, installed, signed_by, signed, confirmed } = record;
+                Some(Release { release, digest, bytes, installed, signed_by, signed, sequence, confirmed })
             })
             .collect();
         list.sort_by(|a, b| (a.sequence, &a.release).cmp(&(b.sequence, &b.release)));
         Ok(list)
+    }
+
+    /// Notes in the records which releases have been current, before the state that makes them so is written.
+    pub(super) fn note_confirmed(&self, name: &str, known: &Known) -> Result<(), StoreError> {
+        let Selection { current, previous, .. } = &known.selection;
+        for r in &known.releases {
+            let used = [current, previous].into_iter().flatten().any(|used| *used == r.release);
+            let confirmed = used || r.confirmed && !known.selection.is_rejected(&r.release);
+            let folder = self.folder(name).join(&r.release);
+            // One that cannot be read any more is that of a damaged release.
+            if let Ok(record) = Record::read(&folder)
+                && record.confirmed != confirmed
+            {
+                self.write_record(&folder, &Record { confirmed, ..record })?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether some process uses the release now.

@@ -22,7 +22,7 @@ pub struct Resolved {
 
 impl Store {
     /// The release `release` of a bundle; without one, the current release, or where that is damaged the best one that is
-    /// whole: the previous one, then the newest. `None` if the store has no such bundle or no such release.
+    /// whole: the previous one, then the newest that was current before, then the newest. `None` if the store has no such bundle or no such release.
     ///
     /// Reads all files of the release, to compare their digests.
     ///
@@ -47,6 +47,17 @@ impl Store {
             known = again;
         }
         self.first_whole(name, release, &known)
+    }
+
+    /// A release of the store, whole and held.
+    ///
+    /// # Errors
+    /// [`StoreError::NotInstalled`] if it is not there, [`StoreError::Unusable`] if it is damaged.
+    pub fn open_release(&self, name: &str, release: &str) -> Result<Bundle, StoreError> {
+        match self.resolve(name, Some(release))? {
+            Some(found) => Ok(found.bundle),
+            None => Err(self.not_installed(name, Some(release), &[])),
+        }
     }
 
     /// The best release that is whole, or the one that was asked for.
@@ -100,7 +111,7 @@ fn by_merit(known: &Known) -> Vec<&Release> {
     let is = |place: &Option<String>, r: &Release| place.as_ref() == Some(&r.release);
     list.sort_by_key(|r| {
         let others = (selection.is_rejected(&r.release), is(&selection.candidate, r));
-        (!is(&selection.current, r), !is(&selection.previous, r), others)
+        (!is(&selection.current, r), !is(&selection.previous, r), !r.confirmed, others)
     });
     list
 }

@@ -1,9 +1,13 @@
 //! Several threads and processes at one store.
 
+use std::cell::Cell;
 use std::process::{Child, Stdio};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::crash_tests::command;
+use super::disk::Step;
+use super::disk_tests::watched;
 use super::tests::{archive, resolved, with_releases};
 use super::*;
 
@@ -101,4 +105,20 @@ fn a_lease_of_another_process_counts_until_it_is_killed() {
     holder.wait().unwrap();
     assert!(!store.in_use("people", "2"));
     assert_eq!(store.gc(None).unwrap().len(), 1);
+}
+
+#[test]
+fn a_published_release_is_free_while_its_installer_still_syncs() {
+    let (dir, store) = with_releases(&["1"]);
+    let archive = archive(dir.path(), "2");
+    let (folder, looks) = (store.root().join("people/2"), Rc::new(Cell::new(0)));
+    let (there, count) = (folder.clone(), looks.clone());
+    let look = move |_: Step, _: &Path| {
+        if there.is_dir() {
+            assert!(lease::exclusive(&there).is_some(), "an installer that is stopped here blocks every start");
+            count.set(count.get() + 1);
+        }
+    };
+    watched(look, || store.install(&archive, &InstallOptions::default())).unwrap();
+    assert!(folder.is_dir() && looks.get() > 0);
 }

@@ -105,6 +105,36 @@ fn use_confirm_reject_and_rollback_move_the_selection() {
 }
 
 #[test]
+fn what_was_taken_back_meanwhile_is_not_confirmed() {
+    let (_dir, store) = with_releases(&["1", "2", "3"]);
+    store.propose("people", "2").unwrap();
+    assert!(store.confirm_if_wanted("people", "2").unwrap());
+    assert_eq!(resolved(&store), "2");
+    assert!(store.confirm_if_wanted("people", "2").unwrap(), "another camera has it too");
+
+    let after = store.rollback("people").unwrap();
+    assert!(!store.confirm_if_wanted("people", "2").unwrap(), "an operator went back");
+    assert_eq!(store.selection("people").unwrap(), after);
+    store.propose("people", "3").unwrap();
+    let after = store.reject("people", "3", "worse").unwrap();
+    assert!(!store.confirm_if_wanted("people", "3").unwrap(), "another camera has rejected it");
+    assert_eq!(store.selection("people").unwrap(), after);
+    store.propose("people", "3").unwrap();
+    let after = store.propose("people", "2").unwrap();
+    assert!(!store.confirm_if_wanted("people", "3").unwrap(), "another one is the candidate now");
+    assert_eq!(store.selection("people").unwrap(), after);
+    // A last release that was rejected stays current, but nobody's word makes it good.
+    store.reject("people", "1", "worse").unwrap();
+    assert!(!store.confirm_if_wanted("people", "1").unwrap());
+    assert!(store.selection("people").unwrap().is_rejected("1"));
+    assert!(!store.confirm_if_wanted("people", "9").unwrap(), "it is gone");
+    assert!(store.confirm_if_wanted("people", "..").is_err());
+    // A user may.
+    store.confirm("people", "3").unwrap();
+    assert_eq!(resolved(&store), "3");
+}
+
+#[test]
 fn what_is_not_installed_cannot_be_used() {
     let (_dir, store) = with_releases(&["1"]);
     for (name, release, why) in [
@@ -179,12 +209,69 @@ fn a_lost_or_foreign_state_is_made_up_for_and_set_aside() {
         fs::remove_file(&state).unwrap();
         fs::create_dir(&state).unwrap();
         fs::write(state.join("x"), "").unwrap();
-        assert_eq!(resolved(&store), "3", "the newest");
+        assert_eq!(resolved(&store), "2", "the newest that was ever current");
         assert!(store.gc(None).unwrap().is_empty(), "nothing is removed while it is not known what is good");
         store.confirm("people", "1").unwrap();
         store.confirm("people", "2").unwrap();
         assert_eq!(resolved(&store), "2");
     }
+}
+
+/// Takes both state files of `people` away.
+fn lose_state(store: &Store) {
+    for file in [STATE, OLD_STATE] {
+        let _ = fs::remove_file(store.root().join("people").join(file));
+    }
+}
+
+#[test]
+fn only_what_was_current_before_becomes_current_by_itself() {
+    let (_dir, store) = with_releases(&["1", "2", "3", "4"]);
+    for release in ["2", "3"] {
+        store.confirm("people", release).unwrap();
+    }
+    store.propose("people", "4").unwrap();
+    lose_state(&store);
+    assert_eq!(resolved(&store), "3", "4 was never tried");
+    store.reject("people", "3", "worse").unwrap();
+    assert_eq!(resolved(&store), "2", "there is no previous one, but this one was current");
+    lose_state(&store);
+    assert_eq!(resolved(&store), "2", "3 was rejected, and its record knows");
+    store.reject("people", "2", "worse").unwrap();
+    assert_eq!(resolved(&store), "1", "the first one counts");
+    let s = store.reject("people", "1", "worse").unwrap();
+    assert_eq!((s.current.as_deref(), s.is_rejected("1")), (Some("1"), true), "4 is no way back");
+    let text = store.rollback("people").unwrap_err().to_string();
+    assert!(text.contains("no previous release to go back to, so 1 stays current"), "{text}");
+    assert_eq!(store.selection("people").unwrap(), s);
+}
+
+#[test]
+fn a_store_of_before_knows_of_two_releases_that_were_current() {
+    let (_dir, store) = with_releases(&["1", "2", "3", "4"]);
+    store.confirm("people", "3").unwrap();
+    let old_records = || {
+        for release in ["1", "2", "3", "4"] {
+            let path = store.root().join("people").join(release).join(".release.toml");
+            let text = fs::read_to_string(&path).unwrap();
+            let text: String = text.lines().filter(|l| !l.starts_with("confirmed")).map(|l| format!("{l}\n")).collect();
+            fs::write(&path, text).unwrap();
+        }
+    };
+    old_records();
+    let known = |store: &Store| -> Vec<String> {
+        let list = store.list().unwrap().remove(0).releases;
+        list.into_iter().filter(|r| r.confirmed).map(|r| r.release).collect()
+    };
+    assert_eq!(known(&store), ["1", "3"], "previous and current");
+    store.propose("people", "2").unwrap();
+    lose_state(&store);
+    assert_eq!((known(&store), resolved(&store)), (vec!["1".to_owned(), "3".into()], "3".into()), "it was noted");
+
+    old_records();
+    assert_eq!(resolved(&store), "1", "nothing is known: the first one is the likeliest");
+    let warnings = store.list().unwrap().remove(0).warnings;
+    assert!(warnings[0].contains("1, which was installed first, counts as current"), "{warnings:?}");
 }
 
 #[test]

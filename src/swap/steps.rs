@@ -171,7 +171,12 @@ impl Steps<'_> {
     /// Everything before activation; `None` if there is nothing to do.
     fn prepare(&mut self) -> Result<Option<Arc<Model>>, Refusal> {
         let request = self.shared.host().request(self.order).map_err(|(reason, text)| Refusal::Bad(reason, text))?;
-        let source = ModelSource::open(&request.model)?.stage()?;
+        let stored = request.model.split_once('@').filter(|_| self.order.cause == Cause::Store);
+        let source = match stored {
+            Some((name, release)) => ModelSource::open_stored(name, release)?,
+            None => ModelSource::open(&request.model)?,
+        };
+        let source = source.stage()?;
         let (name, release, digest) = source.identity();
         self.progress.record.new = Some(Identity { name, release, digest });
         self.tell(Phase::Staged, "its files are in memory".into())?;
@@ -208,7 +213,13 @@ impl Steps<'_> {
     fn apart(&self, request: &Request, niceness: u8) -> Request {
         let mut isolated = self.terms.apart.clone();
         isolated.niceness = isolated.niceness.max(niceness);
-        Request { threads: threads_of_a_run(request), lanes: 1, isolation: Some(isolated), private: true, ..request.clone() }
+        Request {
+            threads: threads_of_a_run(request),
+            lanes: 1,
+            isolation: Some(isolated),
+            private: true,
+            ..request.clone()
+        }
     }
 
     /// Loads the model in a process of its own, and lets it look at its reference pictures there.

@@ -66,7 +66,7 @@ impl Infer {
         let stored = Store::default_place().zip(release);
         let written = match stored {
             Some((store, new)) if confirmed && record.reason.is_none() => {
-                store.confirm(&new.name, &new.release).map(drop)
+                store.confirm_if_wanted(&new.name, &new.release).map(drop)
             }
             Some((store, new)) if guilty => store.reject(&new.name, &new.release, &record.text).map(drop),
             _ => Ok(()),

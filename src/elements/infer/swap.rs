@@ -139,20 +139,23 @@ impl Swaps {
 
     /// Has another release of a name tried when the store says so; nothing for what is no name of the store's.
     pub fn follow(&self, imp: &Infer, name: &str) {
-        let playing = imp.analysis.slot().get().map(|model| Arc::clone(model.id()));
-        let playing = playing.filter(|id| id.name == name).map_or_else(String::new, |id| id.release.clone());
-        let followed = {
+        let model = imp.analysis.slot().get();
+        let playing = model.as_ref().and_then(|model| model.bundle().stored()).filter(|(of, _)| *of == name);
+        let playing = playing.map(|(_, release)| release.to_owned());
+        let (followed, makeshift) = {
             let mut active = lock(&self.active);
             active.followed += 1;
-            active.followed
+            (active.followed, active.makeshift)
         };
+        // A folder or file of that name may play instead of the store's.
+        let other = model.is_some() && playing.is_none() && !makeshift;
+        drop(model);
         let (weak, of) = (imp.obj().downgrade(), name.to_owned());
-        let following = Store::default_place().filter(|store| store.knows(name)).map(|store| {
-            let known = store.clone();
-            follow(store, name, &playing, move |release| {
-                let trial = known.selection(&of).is_ok_and(|all| all.candidate.as_deref() == Some(release));
+        let stored = Store::default_place().filter(|store| !other && store.knows(name));
+        let following = stored.map(|store| {
+            follow(store, name, playing.as_deref().unwrap_or_default(), move |wanted| {
                 if let Some(element) = weak.upgrade() {
-                    element.imp().swaps.offer(&of, release, !trial, followed);
+                    element.imp().swaps.offer(&of, &wanted.release, !wanted.candidate, followed);
                 }
             })
         });
@@ -223,7 +226,8 @@ impl Swaps {
             provider: model.provider(),
             allowed: &allowed,
         };
-        active.due = active.descent.next(failing, Below { previous: previous.as_deref(), fallback: fallback.as_deref() });
+        active.due =
+            active.descent.next(failing, Below { previous: previous.as_deref(), fallback: fallback.as_deref() });
         if active.due.is_none() {
             gst::debug!(CAT, imp = imp, "nothing is left to fall back to");
         }
