@@ -60,8 +60,9 @@ impl Infer {
                 self.swaps.follow(self, &asked.unwrap_or_default());
             }
         }
-        // Only what is the release's own fault is held against it for everybody, and never against one that was good.
-        let guilty = !order.trusted && record.reason.is_some_and(is_of_the_model);
+        // Only what is the release's own fault is held against it for everybody; what happened on live frames, beside a
+        // model that is worse, is not held against one that was good.
+        let guilty = record.reason.is_some_and(is_of_the_model) && (!order.trusted || record.phase == Phase::Rejected);
         let release = record.new.as_ref().filter(|_| order.cause == Cause::Store);
         let stored = Store::default_place().zip(release);
         let written = match stored {
