@@ -25,6 +25,9 @@ use super::sticky::Sticky;
 use crate::gstutil::lock;
 use crate::watchdog::{Action, Cause, Counters, Line, Policy, Settings};
 
+/// Longest time that the clock is asked to wait for, nanoseconds: an hour.
+const LONGEST_WAIT: u64 = 3_600_000_000_000;
+
 /// Something for the chain.
 pub enum Feed {
     /// A frame and its number.
@@ -158,8 +161,12 @@ impl Core {
     /// Makes sure that the task looks again when the next time is over.
     pub fn arm(&self, state: &mut State) {
         let times = [state.line.next_due(), state.policy.next_wake(), state.waiting_due];
-        let Some(earliest) = times.into_iter().flatten().min() else { return };
-        // A time beyond all times never comes.
+        let Some(mut earliest) = times.into_iter().flatten().min() else { return };
+        // A time beyond all times never comes. One in centuries does not either, but GStreamer's system clock would wait for
+        // it in a loop, with its lock taken: the task looks again in between.
+        if earliest < u64::MAX && earliest > self.now().saturating_add(LONGEST_WAIT) {
+            earliest = self.now().saturating_add(LONGEST_WAIT);
+        }
         if earliest == u64::MAX || state.stopped || state.wake.as_ref().is_some_and(|(at, _)| *at <= earliest) {
             return;
         }
