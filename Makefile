@@ -20,9 +20,10 @@ demo: build ## Install what is missing, build, run the demo: out/demo.mp4, out/d
 demo-faults: build ## The same while its engine is killed and hangs: out/faults.mp4, out/faults.jsonl
 	@scripts/demo-faults
 
-# Tests of other programs build the plugin as a user does, without the tests' dependencies: better here than within their time limits.
+# Tests of other programs build with the same words, so that they find all of it built: the examples are named since Cargo would
+# otherwise unify features without the tests' dependencies, and compile the crate again for each change between the two.
 test: setup reference ## Install what is missing, run every test
-	cargo build --lib --bins
+	cargo build --lib --bins --examples
 	cargo nextest run
 
 soak: setup ## Let watchdogs' chains fail and engines be killed at random for SOAK_SECONDS, ten minutes

@@ -23,7 +23,16 @@ fn build_plugin() {
         other => other,
     };
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(SOURCE).args(["build", "--lib", "--quiet", "--offline", "--profile", profile]);
+    cargo.current_dir(SOURCE).args([
+        "build",
+        "--lib",
+        "--bins",
+        "--examples",
+        "--quiet",
+        "--offline",
+        "--profile",
+        profile,
+    ]);
     let output = cargo.arg("--target-dir").arg(built().parent().unwrap()).output().unwrap();
     assert!(output.status.success(), "{}", err(&output));
 }

@@ -61,7 +61,7 @@ impl Stage {
     }
 
     fn without_clip() -> Self {
-        run(cargo("build").arg("--lib"));
+        run(cargo("build").args(["--lib", "--bins", "--examples"]));
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
