@@ -84,7 +84,15 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        let _ = self.ended();
+        if self.ended().is_none()
+            && let Some(pid) = i32::try_from(self.id).ok().and_then(rustix::process::Pid::from_raw)
+        {
+            // On a busy machine the end of a process may take its time; one that nobody waits for stays in the system's table.
+            let reap = move || {
+                let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+            };
+            let _ = std::thread::Builder::new().name("vigil-reap".into()).spawn(reap);
+        }
     }
 }
 
