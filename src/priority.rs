@@ -6,7 +6,7 @@ use std::thread;
 
 /// The niceness of work in the background: it gets about a tenth of the processor time of a normal thread that wants
 /// the same processor.
-pub const NICENESS: i32 = 10;
+pub const NICENESS: u8 = 10;
 
 /// Runs `work` on a thread of lower priority (nice 10 for that thread alone) and waits for it. Threads that `work` starts
 /// inherit the niceness, and only the privileged can take it back: start none there that are to serve video. Where the
@@ -36,7 +36,7 @@ pub fn at_low_priority<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 fn lower() {
     let now = rustix::process::getpriority_process(None).unwrap_or(0);
     // Where it is refused the work is done all the same.
-    let _ = rustix::process::setpriority_process(None, now.max(NICENESS));
+    let _ = rustix::process::setpriority_process(None, now.max(NICENESS.into()));
 }
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
         let before = niceness();
         let text = String::from("borrowed");
         let (inside, length) = at_low_priority(|| (niceness(), text.len()));
-        assert_eq!((inside, length), (before.max(NICENESS), 8));
+        assert_eq!((inside, length), (before.max(NICENESS.into()), 8));
         assert_eq!(niceness(), before);
         // Not of the process either.
         assert_eq!(thread::spawn(niceness).join().unwrap(), before);

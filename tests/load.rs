@@ -201,7 +201,7 @@ fn a_load_beside_video_leaves_no_thread_behind_that_is_nice() {
         return;
     }
     let before = niceness().iter().map(|(_, nice)| *nice).max().unwrap();
-    assert!(before < NICENESS, "this test runs at {before}");
+    assert!(before < i32::from(NICENESS), "this test runs at {before}");
     // One thread for each lane, and a pool beside the lanes.
     for (threads, lanes) in [(1, 1), (3, 3), (3, 1)] {
         let request = Request { model: model("red"), threads, lanes, background: beside_video(LONG), ..request("cpu") };
@@ -237,7 +237,7 @@ fn a_load_beside_video_stands_back() {
                 let load = scope.spawn(|| Model::load(&request).unwrap());
                 let mut seen = false;
                 while !load.is_finished() {
-                    seen |= niceness().iter().any(|(name, nice)| name == "vigil-low" && *nice >= NICENESS);
+                    seen |= niceness().iter().any(|(name, nice)| name == "vigil-low" && *nice >= i32::from(NICENESS));
                 }
                 seen || begun.elapsed() > LONG
             })

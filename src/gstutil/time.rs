@@ -6,10 +6,3 @@ pub fn running_time_ns(segment: &gst::Segment, pts: Option<gst::ClockTime>) -> O
     let segment = segment.downcast_ref::<gst::ClockTime>()?;
     segment.to_running_time(pts?).map(gst::ClockTime::nseconds)
 }
-
-/// Wall clock, nanoseconds since 1970 UTC; 0 if the clock is set before that.
-pub fn utc_now_ns() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX))
-}

@@ -16,9 +16,9 @@ use crate::analysis::{Companion, Role};
 use crate::bundle::ModelSource;
 use crate::cancel::Cancel;
 use crate::model::{Background, Model, Request};
+use crate::priority::NICENESS;
+use crate::telemetry::utc_now_ns;
 
-/// Least niceness of the process that proves a model.
-const NICENESS: u8 = 10;
 /// The old model looks at each of so many frames during probation, at most: its share of the processors is the limit.
 const PROBATION_EVERY: u32 = 1;
 /// Most processors that it may keep busy then.
@@ -66,7 +66,7 @@ impl Progress {
         let record = &mut self.record;
         (record.phase, record.text) = (phase, text);
         (record.elapsed, record.took) = (now - self.begun, now - self.last);
-        record.utc_ns = utc_ns();
+        record.utc_ns = utc_now_ns();
         self.last = now;
     }
 
@@ -92,11 +92,6 @@ impl Progress {
     pub(super) fn refuse(&mut self, shared: &Shared, order: &Order, reason: Reason, text: String) {
         self.end(shared, order, Phase::Rejected, Some(reason), text);
     }
-}
-
-fn utc_ns() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Carries a request out, to its end.

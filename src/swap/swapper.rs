@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::order::{Host, Order};
-use super::phase::{Cause, Phase, Reason};
+use super::phase::{Cause, Reason};
 use super::record::{History, Record};
 use super::steps::{Progress, carry_out};
 use crate::cancel::Cancel;
@@ -41,7 +41,6 @@ struct State {
     /// Closed so often: a thread of an earlier epoch has nothing to say any more.
     epoch: u64,
     history: History,
-    last: Option<(u64, Phase)>,
 }
 
 impl State {
@@ -72,7 +71,6 @@ impl Shared {
         {
             let mut state = self.lock();
             state.history.push(record);
-            state.last = Some((record.request, record.phase));
         }
         // What a host does with the news must not harm what it is about.
         let _ = catch_unwind(AssertUnwindSafe(|| self.host.tell(record)));
@@ -277,11 +275,6 @@ impl Swapper {
     /// for others.
     pub fn is_idle(&self) -> bool {
         !self.shared.lock().is_taken()
-    }
-
-    /// Number and phase of the last record.
-    pub fn last(&self) -> Option<(u64, Phase)> {
-        self.shared.lock().last
     }
 
     #[cfg(test)]

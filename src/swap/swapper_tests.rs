@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::fake_host::{Call, FakeHost, is_over};
 use super::*;
-use crate::swap::phase::Cause;
+use crate::swap::phase::{Cause, Phase};
 
 fn order(model: &str) -> Order {
     Order::new(model, Cause::Signal)
@@ -198,7 +198,7 @@ fn a_host_may_call_back_from_wherever_it_is_called() {
     let (count, asked) = (Arc::clone(&calls), AtomicBool::new(false));
     host.hook(move |host, call| {
         let swapper = host.swapper().unwrap();
-        let _ = (swapper.history(), swapper.last(), swapper.is_idle());
+        let _ = (swapper.history(), swapper.is_idle());
         // Each look calls the host, which must come to an end.
         if count.fetch_add(1, Ordering::SeqCst) < 50 {
             swapper.look_again();

@@ -34,6 +34,7 @@ use crate::model::{Model, ModelError};
 use crate::pre::MAX_SIDE;
 use crate::result::{AbsentReason, Freshness};
 use crate::store::Store;
+use crate::telemetry::utc_now_ns;
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("vigilinfer", gst::DebugColorFlags::empty(), Some("Vigil inference")));
@@ -198,7 +199,7 @@ impl Infer {
             times: Times {
                 pts_ns: buffer.pts().map(gst::ClockTime::nseconds),
                 running_time_ns: time::running_time_ns(&self.obj().segment(), buffer.pts()),
-                utc_ns: time::utc_now_ns(),
+                utc_ns: utc_now_ns(),
             },
             earlier: earlier.as_deref(),
         })

@@ -10,6 +10,7 @@ use super::{CAT, frames};
 use crate::gstutil::time;
 use crate::meta;
 use crate::result::{AbsentReason, FrameResult, Freshness};
+use crate::telemetry::utc_now_ns;
 use crate::watchdog::{Arrival, Cause, Left, Mode, Out, Why};
 
 /// Frames that may be ready and wait for downstream before upstream is held up, where it is not live.
@@ -213,7 +214,7 @@ impl Core {
                     Some(why) => {
                         let (left, reason) = reason(why, state.policy.off().map(|(cause, _)| cause));
                         self.counters.left(left);
-                        let utc = time::utc_now_ns();
+                        let utc = utc_now_ns();
                         let since = *state.off_since.get_or_insert(utc);
                         if meta::get(&frame.payload).is_none() {
                             let pts = frame.payload.pts();

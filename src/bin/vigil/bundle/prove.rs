@@ -35,7 +35,7 @@ pub fn request(path: &Path, provider: &str, library: Option<&Path>) -> Request {
         threads: 1,
         lanes: 1,
         ort_library: library.map(Path::to_path_buf),
-        isolation: Some(Isolated { niceness: NICENESS as u8, ..Isolated::default() }),
+        isolation: Some(Isolated { niceness: NICENESS, ..Isolated::default() }),
         ..Request::default()
     }
 }
