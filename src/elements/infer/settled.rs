@@ -55,9 +55,7 @@ impl Infer {
                 lock(&self.swaps.active).descent.untake(&order.model);
             }
             if order.cause != Cause::Store && record.reason != Some(Reason::Stopped) {
-                // What the store wanted meanwhile was not heard.
-                let asked = lock(&self.swaps.active).asked.clone();
-                self.swaps.follow(self, &asked.unwrap_or_default());
+                self.swaps.hear_again(self);
             }
         }
         // Only what is the release's own fault is held against it for everybody; what happened on live frames, beside a

@@ -139,17 +139,14 @@ impl Swaps {
 
     /// Has another release of a name tried when the store says so; nothing for what is no name of the store's.
     pub fn follow(&self, imp: &Infer, name: &str) {
-        let model = imp.analysis.slot().get();
-        let playing = model.as_ref().and_then(|model| model.bundle().stored()).filter(|(of, _)| *of == name);
-        let playing = playing.map(|(_, release)| release.to_owned());
+        let playing = playing(imp, name);
         let (followed, makeshift) = {
             let mut active = lock(&self.active);
             active.followed += 1;
             (active.followed, active.makeshift)
         };
         // A folder or file of that name may play instead of the store's.
-        let other = model.is_some() && playing.is_none() && !makeshift;
-        drop(model);
+        let other = playing.is_none() && !makeshift && imp.analysis.slot().get().is_some();
         let (weak, of) = (imp.obj().downgrade(), name.to_owned());
         let stored = Store::default_place().filter(|store| !other && store.knows(name));
         let following = stored.map(|store| {
@@ -168,6 +165,15 @@ impl Swaps {
             }
         };
         drop(old);
+    }
+
+    /// Another request is over, in which what the store wanted was not heard: it tells it again.
+    pub fn hear_again(&self, imp: &Infer) {
+        let asked = lock(&self.active).asked.clone().unwrap_or_default();
+        let playing = playing(imp, &asked).unwrap_or_default();
+        if let Some(following) = &lock(&self.active).following {
+            following.again(&playing);
+        }
     }
 
     /// The model has answered, or has failed, on a frame: one that fails for too long is replaced by what is below it.
@@ -256,6 +262,12 @@ impl Swaps {
             add_report(stats, "shadow-", report);
         }
     }
+}
+
+/// The release of `name` that looks at frames, if it came from the store.
+fn playing(imp: &Infer, name: &str) -> Option<String> {
+    let model = imp.analysis.slot().get()?;
+    model.bundle().stored().filter(|(of, _)| *of == name).map(|(_, release)| release.to_owned())
 }
 
 impl Desk {
