@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use common::bundles::{Draft, Fault, NAME, good, good_other};
 use common::site::wait_until;
 use common::swap_rig::{BRIGHT, Camera, QUICK, text};
-use common::{again, is_child, messages, output};
+use common::{again, is_child, messages, model, output};
 use gst::prelude::*;
 use gstvigil::result::Freshness;
 use gstvigil::store::{InstallOptions, Selection, Store};
@@ -122,6 +122,27 @@ fn a_name_follows_the_store_and_a_release_does_not() {
         camera.element.set_property("model", NAME);
         camera.until("the end", |s| text(s, "phase") == "confirmed");
         assert_eq!((release(&mut camera), camera.stats().get::<u64>("swaps").unwrap()), ("2".into(), swaps + 1));
+    });
+}
+
+#[test]
+fn a_candidate_that_came_during_a_users_request_is_tried_after_it() {
+    apart("a_candidate_that_came_during_a_users_request_is_tried_after_it", |store, folder| {
+        install(&store, &good("1").folder(folder));
+        install(&store, &good_other("2").folder(folder));
+        // Long enough for the store's thread to tell of the candidate meanwhile, which looks once a second.
+        let mut camera = Camera::start(NAME, &format!("{QUICK} load-timeout=4000000000"));
+        camera.swap(&model("blob_hang_load"));
+        camera.until("the load", |s| text(s, "phase") == "verified");
+        store.propose(NAME, "2").unwrap();
+        let told = camera.until("the end", |s| text(s, "phase") == "rejected");
+        assert_eq!(
+            text(told.last().unwrap(), "reason"),
+            "load-timeout",
+            "the store does not end what a user asked for"
+        );
+        camera.element.set_property("load-timeout", 60_000_000_000_u64);
+        assert_eq!(followed(&mut camera), ok("2"));
     });
 }
 
