@@ -73,7 +73,7 @@ impl Beside {
         if let Some(seen) = seen {
             job.warm(seen, settings);
         }
-        let state = State { free: Some(job), since: companion.every, ..State::default() };
+        let state = State { free: Some(job), passing: companion.after, ..State::default() };
         let budget = Mutex::new(Budget::new(companion.cpu));
         Self { companion, state: Mutex::new(state), budget, idle: Condvar::new(), stats: Stats::default() }
     }
@@ -100,13 +100,15 @@ impl Beside {
         let affordable = self.budget().allows(now);
         let (number, mut job) = {
             let mut state = self.lock();
-            state.since = state.since.saturating_add(1);
+            if state.passing > 0 {
+                state.passing -= 1;
+                return None;
+            }
             let busy = state.ended || state.sample.is_some() || state.queued.is_some();
-            if busy || !affordable || state.since < self.companion.every {
+            if busy || !affordable {
                 return None;
             }
             let job = state.free.take()?;
-            state.since = 0;
             state.taken += 1;
             let number = state.taken;
             state.sample = Some(Sample { number, stage: Stage::Pending, other: None, alone: false });

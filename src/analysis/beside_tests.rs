@@ -19,7 +19,7 @@ use crate::swap::trial::{Trial, Verdict};
 const ALL: f32 = f32::INFINITY;
 
 fn companion(model: &Arc<Model>, role: Role, trial: &Arc<Trial>) -> Companion {
-    Companion { model: Arc::clone(model), role, trial: Arc::clone(trial), cpu: ALL, every: 1 }
+    Companion { model: Arc::clone(model), role, trial: Arc::clone(trial), cpu: ALL, after: 0 }
 }
 
 /// An active model, a companion, and the trial that hears of it.
@@ -38,6 +38,11 @@ fn fresh(analysis: &Analysis<u64>, n: u64) {
     let outcome = next(analysis);
     assert_eq!((outcome.payload, outcome.result.freshness, outcome.error), (n, Freshness::Fresh, None));
     assert_eq!(outcome.result.objects.len(), 1);
+}
+
+/// Whether the companion would take a sample of the next frame, if it may.
+fn resting(analysis: &Analysis<u64>) -> bool {
+    analysis.shared.lock().beside.as_ref().unwrap().is_idle()
 }
 
 /// Frames `n`, …, each with a sample that is done before the next.
@@ -78,17 +83,16 @@ fn a_shadow_is_the_one_that_is_tried_and_the_active_model_its_measure() {
 }
 
 #[test]
-fn every_nth_frame_is_sampled_at_most() {
+fn the_first_frames_pass_and_at_a_share_of_nothing_all_do() {
     let (analysis, beside, trial) = pair(Fake::new(1), Fake::new(1), Role::Old);
-    analysis.accompany(Some(Companion { every: 3, ..companion(&beside, Role::Old, &trial) }));
-    for n in 0..9 {
-        fresh(&analysis, n);
-        until(|| trial.report().agreement.frames == n / 3 + 1);
-    }
-    // At a share of nothing, none.
+    analysis.accompany(Some(Companion { after: 3, ..companion(&beside, Role::Old, &trial) }));
+    (0..3).for_each(|n| fresh(&analysis, n));
+    assert!(resting(&analysis));
+    assert_eq!(trial.report().peer.frames, 0);
+    sampled(&analysis, &trial, 3..6);
     for cpu in [0.0, f32::NAN] {
         analysis.accompany(Some(Companion { cpu, ..companion(&beside, Role::Old, &trial) }));
-        (9..12).for_each(|n| fresh(&analysis, n));
+        (6..12).for_each(|n| fresh(&analysis, n));
         assert_eq!(trial.report().agreement.frames, 3);
     }
 }
@@ -152,6 +156,7 @@ fn errors_and_panics_of_a_companion_reach_its_trial_only() {
     for n in 0..4 {
         fresh(&analysis, n);
         until(|| trial.report().peer.frames == n + 1);
+        until(|| resting(&analysis));
     }
     until(|| trial.report().agreement.frames == 2);
     assert_eq!((trial.report().peer.failed, analysis.stats().errors), (2, 0));
@@ -170,7 +175,7 @@ fn an_active_model_that_fails_leaves_the_companion_at_work() {
         assert!(next(&analysis).error.is_some());
         until(|| trial.report().peer.frames == n + 1);
         // The lane of the active model says last that there is nothing to compare.
-        until(|| analysis.shared.lock().beside.as_ref().unwrap().is_idle());
+        until(|| resting(&analysis));
     }
     sampled(&analysis, &trial, 3..5);
     assert_eq!(trial.report().agreement.frames, 2);
@@ -257,7 +262,7 @@ fn a_flush_drops_the_sample_and_its_late_answer() {
     gate.open();
     gate.release();
     until(|| trial.report().peer.frames == 1);
-    until(|| analysis.shared.lock().beside.as_ref().unwrap().is_idle());
+    until(|| resting(&analysis));
     assert_eq!(trial.report().agreement.frames, 0);
     sampled(&analysis, &trial, 5..7);
     // And one that is dropped between read and enter.
@@ -317,7 +322,7 @@ fn a_companion_on_the_same_engine_takes_turns_with_the_frames() {
     for n in 0..5 {
         fresh(&analysis, n);
         until(|| trial.report().peer.frames == n + 1);
-        until(|| analysis.shared.lock().beside.as_ref().unwrap().is_idle());
+        until(|| resting(&analysis));
     }
     // They have no label in common.
     assert_eq!(trial.report().agreement.frames, 0);

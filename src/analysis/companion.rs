@@ -29,8 +29,8 @@ pub struct Companion {
     pub trial: Arc<Trial>,
     /// Most processors that it may keep busy, on an average of a few seconds; 0: it does not run.
     pub cpu: f32,
-    /// It looks at most at each frame of this number that the active model looks at; 0 and 1: at every one.
-    pub every: u32,
+    /// Frames that pass before its first sample.
+    pub after: u32,
 }
 
 /// Keeps a share of the processors, on the average from each sample to the next: what one has cost is paid for with time

@@ -52,8 +52,8 @@ pub(super) struct Work {
 pub(super) struct State {
     /// No more samples: the companion was sent away, or one of its runs hangs.
     pub(super) ended: bool,
-    /// Frames since the last sample.
-    pub(super) since: u32,
+    /// Frames that pass before the first sample.
+    pub(super) passing: u32,
     pub(super) taken: u64,
     /// The only job, unless it is in use.
     pub(super) free: Option<Box<Job>>,

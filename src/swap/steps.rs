@@ -19,9 +19,9 @@ use crate::model::{Background, Model, Request};
 use crate::priority::NICENESS;
 use crate::telemetry::utc_now_ns;
 
-/// The old model looks at each of so many frames during probation, at most: its share of the processors is the limit.
-const PROBATION_EVERY: u32 = 1;
-/// Most processors that it may keep busy then.
+/// Frames of a new model that the old one does not look at: the first ones cost enough by themselves.
+const PROBATION_AFTER: u32 = 3;
+/// Most processors that the old model may keep busy during probation.
 const PROBATION_CPU: f32 = 0.25;
 
 /// How far a request is.
@@ -240,7 +240,7 @@ impl Steps<'_> {
             role: Role::New,
             trial: Arc::clone(&trial),
             cpu: self.terms.shadow_cpu,
-            every: 1,
+            after: 0,
         };
         host.accompany(Some(companion));
         let outcome = self.follow(&trial);
@@ -341,7 +341,7 @@ impl Steps<'_> {
                 role: Role::Old,
                 trial: Arc::clone(trial),
                 cpu: PROBATION_CPU,
-                every: PROBATION_EVERY,
+                after: PROBATION_AFTER,
             }));
         }
         trial.wait(self.cancel)
