@@ -20,6 +20,8 @@ const SWAPS: usize = 100;
 const PERIOD: Duration = Duration::from_nanos(1_000_000_000 / 30);
 /// Frames on both sides of a change of the model that do not count as usual ones; those behind it are a figure of their own.
 const NEAR: usize = 3;
+/// The swap after which memory is looked at first.
+const EARLY: usize = 6;
 /// Rounds with and without bundles that are refused, and their length.
 const ROUNDS: usize = 10;
 const ROUND: Duration = Duration::from_secs(3);
@@ -90,7 +92,8 @@ fn swapping(bundles: &[String; 2], isolation: &str, swaps: usize) {
                     refused += 1;
                     println!("  swap {swap}: {outcome}");
                 }
-                if swap == 5 || swap == swaps {
+                // With the same model both times.
+                if swap == EARLY || swap == swaps & !1 {
                     // The old engine's process may still be on its way out.
                     std::thread::sleep(Duration::from_secs(1));
                     memory.push(resident());
@@ -111,11 +114,12 @@ fn swapping(bundles: &[String; 2], isolation: &str, swaps: usize) {
     let [first, .., last] = memory.as_slice() else { return };
     let (early, late) = (first.0 + first.1, last.0 + last.1);
     println!(
-        "  memory: {:.1} MiB and {:.1} MiB of its processes after 5 swaps, {:.1} MiB and {:.1} MiB after {swaps}: {:+.1} %",
+        "  memory: {:.1} MiB and {:.1} MiB of its processes after {EARLY} swaps, {:.1} MiB and {:.1} MiB after {}: {:+.1} %",
         first.0,
         first.1,
         last.0,
         last.1,
+        swaps & !1,
         100.0 * (late / early - 1.0)
     );
 }

@@ -1,0 +1,21 @@
+//! A site: many cameras from one description file.
+//!
+//! ```text
+//! site.toml ─▶ read ─▶ Description ─▶ check ─▶ resolve ─▶ Plan ─▶ diff ─▶ live::Site ─▶ cameras, outputs
+//!              │        (types)        │                    │               (GStreamer)
+//!              ▼                       ▼                    ▼
+//!            Places                 Problems          launch line, graph
+//! ```
+//!
+//! Everything but [`live`] is plain values: no GStreamer, no clock, no network. A [`Plan`](plan::Plan) says all that the running
+//! pipelines are made from; two plans have a [`diff`], and only what it names is touched.
+
+pub mod catalog;
+pub mod description;
+pub mod events;
+pub mod live;
+pub mod output;
+pub mod plan;
+pub mod problem;
+pub mod status;
+pub mod units;
