@@ -1,6 +1,7 @@
 //! Small helpers shared by the elements.
 
 pub mod frame;
+pub mod json;
 pub mod time;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

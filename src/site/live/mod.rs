@@ -13,6 +13,7 @@
 //! the others do not notice. Only a camera's thread changes its pipeline's state; who calls [`Site`] waits for no camera.
 
 pub mod feed;
+pub mod load;
 pub mod outlet;
 
 use std::sync::Arc;
@@ -106,6 +107,14 @@ impl Site {
     /// # Errors
     /// [`SiteError`], also if there is no picture or the encoder takes longer than `limit`.
     pub fn snapshot(&self, id: &str, _limit: Duration) -> Result<Vec<u8>, SiteError> {
+        Err(SiteError::NoCamera(id.into()))
+    }
+
+    /// Switches a camera on or off, until the next plan says otherwise.
+    ///
+    /// # Errors
+    /// [`SiteError::NoCamera`].
+    pub fn enable(&self, id: &str, _enabled: bool) -> Result<(), SiteError> {
         Err(SiteError::NoCamera(id.into()))
     }
 
