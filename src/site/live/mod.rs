@@ -14,6 +14,8 @@
 
 pub mod feed;
 pub mod outlet;
+pub mod picture;
+pub mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
