@@ -13,8 +13,12 @@
 //! the others do not notice. Only a camera's thread changes its pipeline's state; who calls [`Site`] waits for no camera.
 
 pub mod feed;
+pub mod intake;
 pub mod outlet;
+mod outlets;
 pub mod picture;
+pub mod rtsp;
+pub mod secret;
 pub mod snapshot;
 
 use std::sync::Arc;
