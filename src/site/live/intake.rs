@@ -11,6 +11,8 @@ use super::feed::{Consumer, Feed, Frame};
 
 /// The name of the `appsrc` that takes the pictures.
 pub const SOURCE: &str = "feed";
+/// That `appsrc` in a launch line. How much waits in it, the intake decides.
+pub const LINE: &str = "appsrc name=feed is-live=true format=time max-bytes=0 emit-signals=false";
 
 /// What became of an output's pictures.
 #[derive(Debug, Default)]
@@ -92,13 +94,8 @@ impl<N> Intake<N> {
         self.lock().asked = true;
     }
 
-    /// Hands pictures to `source` from now on, `first` before all others, and has at most `room` wait in it.
+    /// Hands pictures to `source`, made from [`LINE`], from now on, `first` before all others, and has at most `room` wait in it.
     pub fn open(&self, source: &gst_app::AppSrc, room: u64, zero: Zero, first: Option<&Frame>) {
-        source.set_format(gst::Format::Time);
-        source.set_is_live(true);
-        source.set_block(false);
-        source.set_max_bytes(0);
-        source.set_property("emit-signals", false);
         let mut port =
             Port { source: source.clone(), room, zero, first: None, last: None, caps: None, stuck: None };
         let mut state = self.lock();

@@ -10,6 +10,9 @@ use super::feed::Frame;
 /// # Errors
 /// A text that says why, also if it takes longer than `limit`.
 pub fn jpeg(frame: &Frame, limit: Duration) -> Result<Vec<u8>, String> {
+    if frame.sample.buffer().is_none() || frame.sample.caps().is_none() {
+        return Err("there is no picture to compress".into());
+    }
     let limit = gst::ClockTime::try_from(limit).ok();
     let caps = gst::Caps::new_empty_simple("image/jpeg");
     let sample = gst_video::convert_sample(&frame.sample, &caps, limit)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::encode::pipeline;
 use super::pipe::Kind;
 use crate::site::live::feed::Frame;
-use crate::site::live::intake::SOURCE;
+use crate::site::live::intake::LINE;
 
 /// A window on the machine's screen.
 pub struct Display;
@@ -18,6 +18,6 @@ impl Kind for Display {
     const NOT_FOUND_FAILS: bool = true;
 
     fn build(&mut self, _first: &Frame) -> Result<gst::Pipeline, String> {
-        pipeline(&format!("appsrc name={SOURCE} ! videoconvertscale ! autovideosink sync=false"))
+        pipeline(&format!("{LINE} ! videoconvertscale ! autovideosink sync=false"))
     }
 }

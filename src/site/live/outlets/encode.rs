@@ -4,7 +4,7 @@ use gst::prelude::*;
 use gst_video::VideoInfo;
 
 use crate::site::live::feed::Frame;
-use crate::site::live::intake::SOURCE;
+use crate::site::live::intake::LINE;
 use crate::site::output::Encode;
 
 /// Encoders of H.264 in the order in which they are taken: what the machine's hardware does first, since such an element exists
@@ -102,7 +102,7 @@ pub fn steady(first: &Frame) -> Result<String, String> {
     let colours = info.colorimetry().to_string();
     let colours = if colours.is_empty() { String::new() } else { format!(",colorimetry={colours}") };
     Ok(format!(
-        "appsrc name={SOURCE} ! videoconvertscale add-borders=true ! \
+        "{LINE} ! videoconvertscale add-borders=true ! \
          video/x-raw,format={{NV12,I420,YV12}},width={width},height={height},\
          pixel-aspect-ratio={}/{}{colours}",
         par.numer(),

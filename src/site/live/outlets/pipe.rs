@@ -22,7 +22,7 @@ const END: Duration = Duration::from_secs(10);
 
 /// A kind of output.
 pub trait Kind: Send + 'static {
-    /// A pipeline with an `appsrc` of the name [`SOURCE`], for pictures like `first`.
+    /// A pipeline that begins with [`LINE`](crate::site::live::intake::LINE), for pictures like `first`.
     ///
     /// # Errors
     /// A text that says what is missing.
