@@ -69,6 +69,18 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>) -> Pl
     }
 }
 
+/// Runs a pipeline to its end, which writes a file.
+pub fn write(line: &str) {
+    use gst::prelude::*;
+    super::init();
+    let pipeline = gst::parse::launch(line).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+    let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends).unwrap();
+    assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
 /// A site, and all that it tells.
 pub struct Watched {
     pub site: Site,

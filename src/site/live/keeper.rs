@@ -354,18 +354,10 @@ impl Keeper {
             // Some of the time is for what comes after the drain.
             run.stop(if plays { limit.mul_f64(0.7) } else { Duration::ZERO });
             self.ending.push(Ending { generation: run.link.generation, since: Instant::now() });
-            while self.ending.iter().any(|ending| ending.generation == run.link.generation) {
-                match commands.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    Ok(Command::Heard(generation, Heard::Gone)) => {
-                        self.ending.retain(|ending| ending.generation != generation);
-                    }
-                    Ok(Command::Heard(_, Heard::Told(kind, data))) => self.tell(&kind, data),
-                    Ok(_) => {}
-                    Err(_) => break,
-                }
-            }
+            self.wait_for_the_end(commands, until);
             run.link.current.store(false, Ordering::SeqCst);
         }
+        self.wait_for_the_end(commands, until);
         self.shared.feed.end();
         let outlets = std::mem::take(&mut *lock(&self.shared.outlets));
         let least = Duration::from_millis(500);
@@ -376,5 +368,21 @@ impl Keeper {
         self.watch.take_actions();
         self.report();
         whole && self.ending.is_empty()
+    }
+
+    /// Waits for the pipelines that are to end, but for those that have hung before.
+    fn wait_for_the_end(&mut self, commands: &Receiver<Command>, until: Instant) {
+        let last = self.generations;
+        while self.ending.iter().any(|ending| ending.generation == last || ending.since.elapsed() < END_LIMIT) {
+            let left = until.saturating_duration_since(Instant::now());
+            match commands.recv_timeout(left.min(LOOK)) {
+                Ok(Command::Heard(generation, Heard::Gone)) => {
+                    self.ending.retain(|ending| ending.generation != generation);
+                }
+                Ok(Command::Heard(_, Heard::Told(kind, data))) => self.tell(&kind, data),
+                Err(_) if left.is_zero() => break,
+                _ => {}
+            }
+        }
     }
 }
