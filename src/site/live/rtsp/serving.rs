@@ -14,6 +14,7 @@ use super::Mounted;
 use super::factory::{Showing, factory};
 use crate::site::description::RtspServer;
 use crate::site::live::secret;
+use crate::site::units::TextOrSecret;
 
 /// How long after a failure it is tried again, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -151,7 +152,8 @@ impl Thread {
     fn guard(&self, server: &RTSPServer) -> Result<bool, String> {
         let (user, password) = match (&self.config.user, &self.config.password) {
             (None, None) => return Ok(false),
-            (Some(user), Some(password)) => (secret::text(user)?, secret::read(password)?),
+            (Some(TextOrSecret::Text(user)), Some(password)) => (user.clone(), secret::read(password)?),
+            (Some(TextOrSecret::Secret(user)), Some(password)) => (secret::read(user)?, secret::read(password)?),
             _ => return Err("RTSP has a user without a password, or a password without a user".into()),
         };
         let auth = RTSPAuth::new();
