@@ -13,6 +13,7 @@
 pub mod catalog;
 pub mod convert;
 pub mod description;
+pub mod diff;
 pub mod events;
 pub mod live;
 pub mod merge;
@@ -20,5 +21,7 @@ pub mod output;
 pub mod plan;
 pub mod problem;
 pub mod read;
+pub mod resolve;
+pub mod show;
 pub mod status;
 pub mod units;
