@@ -16,13 +16,13 @@ pub mod build;
 pub mod bus;
 pub mod camera;
 pub mod feed;
+pub mod introspect;
 pub mod json;
 pub mod keeper;
 pub mod outlet;
 pub mod run;
 pub mod secret;
 pub mod sink;
-mod stand_in;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
@@ -31,8 +31,9 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
+use super::diff::{self, Change};
 use super::events::Events;
-use super::plan::{CameraPlan, Plan};
+use super::plan::Plan;
 use super::status::CameraStatus;
 use crate::gstutil::lock;
 use camera::Camera;
@@ -71,6 +72,32 @@ struct State {
     outlets: Option<Arc<Outlets>>,
 }
 
+impl State {
+    /// Has one change made. Cameras do it on their own threads, one after the other.
+    fn make(&mut self, change: Change, events: &Arc<Events>) {
+        let tell = |id: &str, command: Command| {
+            if let Some(camera) = self.cameras.get(id) {
+                camera.command(command);
+            }
+        };
+        match change {
+            Change::RemoveCamera { id } => drop(self.cameras.remove(&id)),
+            Change::AddCamera { id, plan } => {
+                if let Some(outlets) = &self.outlets {
+                    let camera = Arc::new(Camera::new(&id, *plan, events, outlets));
+                    self.cameras.insert(id, camera);
+                }
+            }
+            Change::RebuildCamera { id, plan, .. } => tell(&id, Command::Plan(plan)),
+            Change::SetProperty { id, stage, property, value } => tell(&id, Command::Set(stage, property, value)),
+            Change::Enable { id, enabled } => tell(&id, Command::Enable(enabled)),
+            Change::Outputs { id, outputs } => tell(&id, Command::Outputs(outputs)),
+            Change::Name(_) | Change::Api(_) | Change::Rtsp(_) => {}
+            Change::RemoveTile { .. } | Change::AddTile { .. } | Change::ChangeTile { .. } => {}
+        }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     events: Arc<Events>,
@@ -91,20 +118,20 @@ impl Site {
     /// Makes the site what `plan` says: cameras, tiles and outputs that are the same in the plan before are not touched.
     pub fn apply(&self, plan: Plan) {
         let mut state = lock(&self.0.state);
+        let empty = Plan {
+            name: String::new(),
+            api: plan.api.clone(),
+            rtsp: plan.rtsp.clone(),
+            cameras: BTreeMap::new(),
+            tiles: BTreeMap::new(),
+        };
+        let changes = diff::diff(state.plan.as_deref().unwrap_or(&empty), &plan);
         let plan = Arc::new(plan);
-        let before = state.plan.replace(Arc::clone(&plan));
+        state.plan = Some(Arc::clone(&plan));
         let events = &self.0.events;
-        let outlets = Arc::clone(state.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events))));
-        state.cameras.retain(|id, _| plan.cameras.contains_key(id));
-        for (id, camera) in &plan.cameras {
-            let was = before.as_ref().and_then(|before| before.cameras.get(id));
-            match state.cameras.get(id).zip(was) {
-                Some((running, was)) => change(running, was, camera),
-                None => {
-                    let new = Camera::new(id, camera.clone(), events, &outlets);
-                    state.cameras.insert(id.clone(), Arc::new(new));
-                }
-            }
+        state.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
+        for change in changes {
+            state.make(change, events);
         }
     }
 
@@ -217,18 +244,4 @@ fn ask<T>(camera: &Camera, order: impl FnOnce(std::sync::mpsc::Sender<T>) -> Ord
         return Err(refused("the camera is not running just now"));
     }
     receiver.recv_timeout(ANSWER_LIMIT).map_err(|_| refused("the camera's pipeline did not answer in time"))
-}
-
-/// Does what is different between two plans of a camera.
-fn change(camera: &Camera, from: &CameraPlan, to: &CameraPlan) {
-    let same = |from: &CameraPlan| CameraPlan { enabled: to.enabled, outputs: to.outputs.clone(), ..from.clone() };
-    if same(from) != *to {
-        return camera.command(Command::Plan(Box::new(to.clone())));
-    }
-    if from.outputs != to.outputs {
-        camera.command(Command::Outputs(to.outputs.clone()));
-    }
-    if from.enabled != to.enabled {
-        camera.command(Command::Enable(to.enabled));
-    }
 }
