@@ -1,7 +1,6 @@
 //! Small helpers shared by the elements.
 
 pub mod frame;
-pub mod json;
 pub mod time;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

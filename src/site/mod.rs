@@ -12,12 +12,18 @@
 
 pub mod backoff;
 pub mod catalog;
+pub mod convert;
 pub mod description;
+pub mod diff;
 pub mod events;
 pub mod live;
+pub mod merge;
 pub mod output;
 pub mod plan;
 pub mod problem;
+pub mod read;
+pub mod resolve;
+pub mod show;
 pub mod status;
 pub mod units;
 pub mod watch;

@@ -13,8 +13,8 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::pads::Outgoing;
-use crate::gstutil::{json, lock};
-use crate::site::live::{Site as Live, SiteError, load};
+use crate::gstutil::lock;
+use crate::site::live::{Site as Live, SiteError, json, load};
 use crate::site::plan::Plan;
 use crate::site::status::{Event, State};
 
@@ -207,7 +207,7 @@ fn signals() -> Vec<glib::subclass::Signal> {
             .return_type::<glib::StrV>()
             .class_handler(|args| {
                 let options = args.get(3).and_then(|value| value.get::<Option<gst::Structure>>().ok().flatten());
-                let options = options.map(|options| json::of_structure(&options));
+                let options = options.map(|options| json::from_structure(&options));
                 let options = options.as_ref().and_then(|options| options.as_object()).cloned().unwrap_or_default();
                 let swap = |live: &Live| live.swap_model(&text(args, 1), "", &text(args, 2), &options);
                 let ids = site_of(args).and_then(|site| site.imp().act(swap)).unwrap_or_default();

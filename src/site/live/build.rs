@@ -1,6 +1,7 @@
 //! From a camera's plan to its pipeline.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -11,9 +12,9 @@ use super::bus::{self, Heard};
 use super::run::Link;
 use super::secret;
 use super::sink;
-use super::stand_in as show;
 use crate::gstutil::lock;
 use crate::site::plan::{CameraPlan, Node, Step, Value};
+use crate::site::show;
 
 /// A camera's pipeline, and its stages as they are found in it: a watchdog may have replaced some since.
 pub struct Built {
@@ -46,12 +47,6 @@ impl Stages {
     }
 }
 
-/// Nodes of the plan.
-fn nodes(plan: &CameraPlan) -> impl Iterator<Item = &Node> {
-    let source = plan.source.iter().filter_map(|step| if let Step::Element(node) = step { Some(node) } else { None });
-    source.chain(plan.watchdog.iter()).chain(&plan.guarded).chain(&plan.open)
-}
-
 /// Makes the pipeline of a camera. What it says goes to `link`, its pictures to the camera's feed.
 ///
 /// # Errors
@@ -66,8 +61,7 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     pipeline.use_clock(Some(&gst::SystemClock::obtain()));
 
     let stages = Arc::new(Stages::default());
-    let staged = plan.watchdog.iter().chain(&plan.guarded).chain(&plan.open);
-    lock(&stages.0).extend(staged.map(|node| (node.name.clone(), glib::WeakRef::new())));
+    lock(&stages.0).extend(plan.stages().map(|node| (node.name.clone(), glib::WeakRef::new())));
     let threads = plan.decoder_threads;
     let look = {
         let stages = Arc::clone(&stages);
@@ -79,12 +73,9 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     pipeline.iterate_recurse().into_iter().flatten().for_each(|element| look(&element));
     pipeline.connect_deep_element_added(move |_, _, element| look(element));
 
-    for node in nodes(plan) {
-        for (name, value) in &node.properties {
-            if let Value::Secret(place) = value {
-                let element = pipeline.by_name(&node.name).ok_or_else(|| format!("there is no {}", node.name))?;
-                set(&element, name, &secret::read(place)?)?;
-            }
+    for step in &plan.source {
+        if let Step::Element(node) = step {
+            finish(&pipeline, node)?;
         }
     }
     let feed = pipeline.by_name("feed").and_downcast::<gst_app::AppSink>().ok_or("the pipeline has no appsink feed")?;
@@ -92,6 +83,39 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     follow_data(&pipeline, link);
     listen(&pipeline, &stages, link);
     Ok(Built { pipeline, stages })
+}
+
+/// Sets what stands in no launch line, and has only pictures sent by a source that has a choice.
+fn finish(pipeline: &gst::Pipeline, node: &Node) -> Result<(), String> {
+    let element = || pipeline.by_name(&node.name).ok_or_else(|| format!("there is no {}", node.name));
+    for (name, value) in &node.properties {
+        match value {
+            Value::Text(_) => {}
+            Value::Secret(place) => set(&element()?, name, &secret::read(place)?)?,
+            Value::Authority(file) => set_authority(&element()?, name, file)?,
+        }
+    }
+    if node.factory == "rtspsrc" {
+        // Sound would be sent, and thrown away here.
+        element()?.connect("select-stream", false, |values| {
+            let caps = values.get(2).and_then(|caps| caps.get::<gst::Caps>().ok());
+            let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<String>("media").ok());
+            Some(media.is_none_or(|media| media == "video").to_value())
+        });
+    }
+    Ok(())
+}
+
+/// Has a source trust the authorities in a PEM file, instead of the system's.
+fn set_authority(element: &gst::Element, name: &str, file: &Path) -> Result<(), String> {
+    let wrong = |error: glib::Error| format!("the authorities in {} cannot be used: {error}", file.display());
+    let database = gio::TlsFileDatabase::new(file).map_err(wrong)?;
+    let takes = |spec: &glib::ParamSpec| database.type_().is_a(spec.value_type());
+    if !element.find_property(name).is_some_and(|spec| takes(&spec)) {
+        return Err(format!("{} has no property {name} that takes authorities", element.name()));
+    }
+    element.set_property(name, &database);
+    Ok(())
 }
 
 /// Sets a property from a text as launch lines have it.

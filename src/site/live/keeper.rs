@@ -11,11 +11,11 @@ use super::bus::Heard;
 use super::camera::Shared;
 use super::outlet::Outlets;
 use super::run::{Order, Run};
-use super::stand_in as show;
 use super::{END_LIMIT, now};
 use crate::gstutil::lock;
 use crate::site::output::Output;
 use crate::site::plan::{CameraPlan, Value};
+use crate::site::show;
 use crate::site::status::State;
 use crate::site::watch::{Action, Seen, Watch};
 
@@ -37,7 +37,7 @@ pub enum Command {
     /// Its outputs are these.
     Outputs(Vec<Output>),
     /// A property of a node is another one.
-    Set(String, String, Value),
+    Set(String, String, String),
     /// One of its pipelines, by its number, has said something.
     Heard(u64, Heard),
     /// It ends within this time; it is told whether it has.
@@ -304,31 +304,24 @@ impl Keeper {
 
     /// Changes a property while pictures flow. A chain that the watchdog makes later has it as well, and so has the next
     /// pipeline.
-    fn set(&mut self, node: &str, property: &str, value: Value) {
-        let text = match &value {
-            Value::Text(text) => text.clone(),
-            // Only sources have secrets, and they are made anew.
-            Value::Secret(_) => return,
-        };
-        self.note_property(node, property, value);
+    fn set(&mut self, node: &str, property: &str, value: String) {
+        self.note_property(node, property, value.clone());
         if let Some(run) = &self.run {
-            run.order(Order::Set(node.to_owned(), property.to_owned(), text));
+            run.order(Order::Set(node.to_owned(), property.to_owned(), value));
             self.keep_chain_in_step(node);
         }
     }
 
-    fn note_property(&mut self, node: &str, property: &str, value: Value) {
-        let CameraPlan { watchdog, guarded, open, .. } = &mut self.plan;
-        let mut nodes = watchdog.iter_mut().chain(guarded).chain(open);
-        if let Some(node) = nodes.find(|planned| planned.name == node) {
-            node.properties.insert(property.to_owned(), value);
+    fn note_property(&mut self, node: &str, property: &str, value: String) {
+        if let Some(node) = self.plan.stage_mut(node) {
+            node.properties.insert(property.to_owned(), Value::Text(value));
         }
     }
 
     fn keep_chain_in_step(&self, node: &str) {
         let (Some(run), Some(watchdog)) = (&self.run, &self.plan.watchdog) else { return };
         if self.plan.guarded.iter().any(|planned| planned.name == node) {
-            run.order(Order::Set(watchdog.name.clone(), "chain".into(), show::chain(&self.plan)));
+            run.order(Order::Set(watchdog.name.clone(), "chain".into(), show::chain_description(&self.plan)));
         }
     }
 
@@ -339,7 +332,7 @@ impl Keeper {
             && text("phase").as_deref() == Some("confirmed")
             && let (Some(node), Some(model)) = (text("element"), text("new-model"))
         {
-            self.note_property(&node, "model", Value::Text(model));
+            self.note_property(&node, "model", model);
             self.keep_chain_in_step(&node);
         }
     }
