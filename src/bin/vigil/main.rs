@@ -4,6 +4,7 @@ mod bench;
 mod bundle;
 mod doctor;
 mod parity;
+mod plan;
 mod recognise;
 mod schema;
 mod worker;
@@ -35,6 +36,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
     Parity(parity::Arguments),
+    /// Print what a site's description becomes: launch lines, a graph, or the difference to another one
+    Plan(plan::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
     /// Run a model for vigilinfer, which starts this itself with isolation=process
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Bundle(command) => bundle::run(command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
     };
