@@ -9,11 +9,15 @@
 //! in. A frame is let in if
 //!
 //! - *turn*: its user is at most one frame of its own ahead of the neediest one that was refused lately, and
-//! - *room*: fewer frames than the engine's depth wait for a lane with a virtual time that is not greater.
+//! - *room*: fewer frames than the engine's depth wait for a lane with a virtual time that is not greater; fewer than half
+//!   of it for a user that is ahead.
 //!
 //! So a needier user may go in where the room is taken by others, and nobody is favoured by when its frames come: cameras
 //! of equal rate whose frames always come in the same order get equal shares. A user that is no longer refused, or is
-//! silent, holds nobody back, and is given no more than one frame for the time that it was away.
+//! silent, holds nobody back, and is given no more than one frame for the time that it was away. That one frame is also what
+//! lets a slow camera, which wants less than its share, have all that it asks for.
+//!
+//! Frames that were let in are looked at in the order in which they were: the rule is about who goes in.
 //!
 //! The depth is as small as it can be, so that frames wait briefly: one frame for each lane, and more as long as lanes run
 //! out of work between frames that were refused (cameras in step). It never lets a frame wait longer than until the next one
@@ -113,7 +117,9 @@ impl User {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     number: Number,
-    v: f64,
+    /// Its user's virtual time before it and with it.
+    start: f64,
+    end: f64,
     cost: usize,
 }
 
@@ -161,32 +167,37 @@ impl Turns {
         let least = self.users.iter().filter(|user| user.lacks(now)).map(|user| user.v).min_by(f64::total_cmp);
         // Where nobody lacks anything, nobody is owed anything either.
         let all = || self.users.iter().map(|user| user.v).fold(self.floor, f64::max);
-        self.floor = self.floor.max(least.unwrap_or_else(all));
+        let waiting = self.waiting.iter().map(|frame| frame.start).fold(f64::INFINITY, f64::min);
+        self.floor = self.floor.max(least.unwrap_or_else(all).min(waiting));
         let floor = self.floor;
         let user = self.users.get_mut(at)?;
         user.meet(now);
         user.weight = f64::from(ask.weight.max(1));
         let (own, cost) = (1.0 / user.weight, ask.cost.max(1) as usize);
         user.v = user.v.max(floor - own);
-        let ahead = least.map_or(0.0, |least| (user.v - least.max(floor - own)) / own);
-        let (v, period) = (user.v, user.period);
-        // Those ahead leave half of the room to others; the small number is for the rounding of sums.
-        let (turn, depth) = match ahead {
-            ..0.01 => (true, self.depth),
-            ..1.01 => (true, self.depth.div_ceil(2)),
-            _ => (false, 0),
+        let (start, end, period) = (user.v, user.v + own * cost as f64, user.period);
+        let others = self.users.iter().filter(|user| user.lacks(now));
+        let limit = others.map(|user| user.v + own.max(1.0 / user.weight)).fold(f64::INFINITY, f64::min);
+        // Those behind all may take the room of others, and those ahead leave half of it to others. The small number is for
+        // the rounding of sums.
+        let slightly = own * 0.01;
+        let turn = start <= limit + slightly;
+        let depth = match start {
+            start if start + slightly < floor => usize::MAX,
+            start if least.is_none_or(|least| start <= least + slightly) => self.depth,
+            _ => self.depth.div_ceil(2),
         };
-        let room = turn && self.has_room(v, depth, period);
+        let room = turn && self.has_room(end, depth, period);
         let user = self.users.get_mut(at)?;
         if !room {
             user.refused = Some(now);
             self.turned_away |= turn;
             return None;
         }
-        user.v += own * cost as f64;
+        user.v = end;
         self.let_in += 1;
         let number = Number(self.let_in);
-        self.waiting.push(Waiting { number, v, cost });
+        self.waiting.push(Waiting { number, start, end, cost });
         Some(number)
     }
 
@@ -247,17 +258,18 @@ impl Turns {
 
     /// How many waiting runs are over in `time`; at least one for each lane.
     fn fits(&self, time: Duration) -> usize {
-        let run = self.run.max(Duration::from_micros(1));
-        let runs = time.as_nanos().saturating_mul(self.lanes as u128) / run.as_nanos();
+        // Before the first run is over, nobody knows.
+        let run = if self.run.is_zero() { LONGEST_WAIT } else { self.run };
+        let runs = time.as_nanos().saturating_mul(self.lanes as u128).div_ceil(run.as_nanos());
         usize::try_from(runs).unwrap_or(usize::MAX).max(self.lanes)
     }
 
-    /// Whether a frame with this virtual time may wait, where `depth` may that are not needier.
-    fn has_room(&self, v: f64, depth: usize, period: Duration) -> bool {
+    /// Whether a frame that makes its user's virtual time `end` may wait, where `depth` may that are not needier.
+    fn has_room(&self, end: f64, depth: usize, period: Duration) -> bool {
         let fits = self.fits(period.min(LONGEST_WAIT));
-        let before: usize = self.waiting.iter().filter(|frame| frame.v <= v).map(|frame| frame.cost).sum();
+        let before: usize = self.waiting.iter().filter(|frame| frame.end <= end).map(|frame| frame.cost).sum();
         let all: usize = self.waiting.iter().map(|frame| frame.cost).sum();
-        before < depth.min(fits) && all < fits.max(self.depth + self.lanes)
+        before < depth.min(fits) && all < fits + fits.div_ceil(2)
     }
 
     fn remove(&mut self, number: Number) -> bool {

@@ -100,7 +100,7 @@ fn simulate(bench: &Bench, cameras: &[Camera]) -> Seen {
     let mut queue: VecDeque<usize> = VecDeque::new();
     let mut under_way = vec![0; cameras.len()];
     // What each lane does: a camera's frame, or nothing since some time.
-    let mut lanes: Vec<Result<usize, Duration>> = vec![Err(Duration::ZERO); bench.lanes];
+    let mut lanes: Vec<Result<(usize, Duration), Duration>> = vec![Err(Duration::ZERO); bench.lanes];
     while let Some(Reverse((now, event))) = events.pop() {
         if now > bench.length {
             break;
@@ -129,9 +129,10 @@ fn simulate(bench: &Bench, cameras: &[Camera]) -> Seen {
             }
             Event::Ready(frame) => queue.push_back(frame),
             Event::Done(lane) => {
-                let Ok(frame) = lanes[lane] else { unreachable!("it was busy") };
-                under_way[frames[frame].0] -= 1;
-                turns.ran(frames[frame].0, bench.run, start + now);
+                let Ok((frame, run)) = lanes[lane] else { unreachable!("it was busy") };
+                let camera = frames[frame].0;
+                under_way[camera] -= 1;
+                (0..cameras[camera].cost).for_each(|_| turns.ran(camera, run, start + now));
                 lanes[lane] = Err(now);
                 if queue.is_empty() {
                     turns.idle();
@@ -147,12 +148,13 @@ fn simulate(bench: &Bench, cameras: &[Camera]) -> Seen {
             let (camera, turn, came) = frames[frame];
             turns.taken(turn);
             seen.waits.push(now - came);
-            let run = (bench.run + random.up_to(bench.spread)) * cameras[camera].cost;
+            let run = bench.run + random.up_to(bench.spread);
+            let end = now + run * cameras[camera].cost;
             let end = match bench.hung {
-                Some((from, to)) if now < to && now + run > from => to + run,
-                _ => now + run,
+                Some((from, to)) if now < to && end > from => to + run,
+                _ => end,
             };
-            *lane = Ok(frame);
+            *lane = Ok((frame, run));
             events.push(Reverse((end, Event::Done(number))));
         }
         seen.most_depth = seen.most_depth.max(turns.depth);
@@ -221,49 +223,182 @@ fn sixteen(how: &str) -> Vec<Camera> {
 
 const HOW: [&str; 7] = ["spread", "step", "same", "two heaps", "one apart", "jitter", "drift"];
 
+/// A camera whose frames lie anywhere.
+fn loose(fps: u64, phase: Duration) -> Camera {
+    Camera { phase, jitter: MS(3), ..Camera::of(fps) }
+}
+
+/// What each camera gets in a second, after the first two.
+fn rates(bench: &Bench, cameras: &[Camera]) -> Vec<f64> {
+    let seen = simulate(bench, cameras);
+    let from = 2 * SECOND;
+    (0..cameras.len()).map(|i| rate(seen.count(i, from, bench.length), bench.length - from)).collect()
+}
+
+fn assert_near(is: &[f64], wanted: &[f64], within: f64) {
+    let near = is.iter().zip(wanted).all(|(is, wanted)| (is - wanted).abs() <= within);
+    assert!(is.len() == wanted.len() && near, "{is:.1?} instead of {wanted:.1?}");
+}
+
+/// Engines that sixteen cameras with 25 frames a second are too much for: lanes, milliseconds of a run.
+const ENGINES: [(usize, u64); 8] = [(1, 3), (1, 4), (2, 7), (1, 20), (2, 20), (2, 35), (4, 30), (1, 60)];
+
 #[test]
-fn explore() {
-    for (lanes, run) in [(1, 20), (2, 20), (1, 4), (2, 35), (2, 7), (1, 60), (4, 30), (1, 3)] {
-        for how in HOW {
-            for spread in [0, 1] {
-                let bench = Bench { spread: MS(run) / 2 * spread, ..Bench::new(lanes, MS(run)) };
-                let seen = simulate(&bench, &sixteen(how));
-                let (from, to) = (2 * SECOND, 20 * SECOND);
-                println!(
-                    "{lanes} lanes {run} ms {how:>10} {spread}: {:.0}/s of {:.0}, differs {:.2}, waits {:?}, waste {:?}, depth {} ({})",
-                    rate(seen.all(from, to), to - from),
-                    bench.capacity().min(400.0),
-                    seen.spread(from, to),
-                    seen.longest_wait(),
-                    seen.longest_waste(from),
-                    seen.depth, seen.most_depth
-                );
-            }
+fn equal_cameras_get_equal_shares_however_their_frames_lie() {
+    for (lanes, run) in ENGINES {
+        for (how, spread) in HOW.into_iter().flat_map(|how| [(how, 0), (how, run / 2)]) {
+            let bench = Bench { spread: MS(spread), ..Bench::new(lanes, MS(run)) };
+            let seen = simulate(&bench, &sixteen(how));
+            let from = 2 * SECOND;
+            let differs = seen.spread(from, bench.length);
+            // Two frames, and what the mean is not a whole number.
+            assert!(differs < 3.0, "{lanes} lanes, {run} ms, {how}, {spread}: {differs} from the mean in a second");
+            let counts = (0..16).map(|i| seen.count(i, from, bench.length));
+            let (least, most) = (counts.clone().min().unwrap(), counts.max().unwrap());
+            assert!(most - least <= 5, "{lanes} lanes, {run} ms, {how}, {spread}: {least}..{most} in all");
         }
     }
 }
 
 #[test]
-fn explore2() {
-    let of = |fps: u64, phase: u64| Camera { phase: US(phase), jitter: MS(3), ..Camera::of(fps) };
-    let show = |name: &str, bench: &Bench, cameras: &[Camera]| {
-        let seen = simulate(bench, cameras);
-        let (from, to) = (2 * SECOND, 20 * SECOND);
-        let rates: Vec<_> = (0..cameras.len()).map(|i| format!("{:.1}", rate(seen.count(i, from, to), to - from))).collect();
-        println!("{name}: {} of {:.0}: {rates:?} waits {:?} waste {:?} depth {}", rate(seen.all(from, to), to - from), bench.capacity(), seen.longest_wait(), seen.longest_waste(from), seen.depth);
-    };
-    for (lanes, run) in [(1, 20), (2, 20), (1, 60), (2, 9), (1, 125)] {
-        let bench = Bench { spread: MS(run / 4), ..Bench::new(lanes, MS(run)) };
-        show(&format!("{lanes} {run} 5 25 120"), &bench, &[of(5, 0), of(25, 3000), of(120, 7000)]);
-        show(&format!("{lanes} {run} 2,5 15x25"), &bench, &[vec![of(2, 100), of(5, 1000)], (0..14).map(|i| of(25, 2500 * i)).collect()].concat());
-        show(&format!("{lanes} {run} 5x8 25x8"), &bench, &[(0..8).map(|i| of(5, 2500 * i)).collect::<Vec<_>>(), (0..8).map(|i| of(25, 2500 * i)).collect()].concat());
-        let w = |w: u32| Camera { weight: w, ..of(25, 1000 * u64::from(w)) };
-        show(&format!("{lanes} {run} w 1 2 4"), &bench, &[w(1), w(2), w(4)]);
-        show(&format!("{lanes} {run} w 1 100"), &bench, &[w(1), w(100)]);
-        show(&format!("{lanes} {run} w 1 1 2 2 4 4 100"), &bench, &[w(1), w(1), w(2), w(2), w(4), w(4), w(100)]);
-        let c = |c: u32| Camera { cost: c, ..of(25, 1000 * u64::from(c)) };
-        show(&format!("{lanes} {run} cost 1 2 5"), &bench, &[c(1), c(2), c(5)]);
-        show(&format!("{lanes} {run} one 25"), &bench, &[of(25, 0)]);
-        show(&format!("{lanes} {run} 25 5"), &bench, &[of(25, 0), of(5, 0)]);
+fn lanes_have_work_while_frames_are_refused() {
+    for (lanes, run) in ENGINES {
+        for (how, spread) in HOW.into_iter().flat_map(|how| [(how, 0), (how, run / 2)]) {
+            let bench = Bench { spread: MS(spread), ..Bench::new(lanes, MS(run)) };
+            let seen = simulate(&bench, &sixteen(how));
+            let from = 2 * SECOND;
+            let done = rate(seen.all(from, bench.length), bench.length - from);
+            let can = bench.capacity();
+            assert!(done >= 0.95 * can, "{lanes} lanes, {run} ms, {how}, {spread}: {done} of {can} runs a second");
+            // Cameras in step send nothing for one period.
+            let waste = seen.longest_waste(from);
+            assert!(waste <= MS(40), "{lanes} lanes, {run} ms, {how}, {spread}: nothing to do for {waste:?}");
+        }
     }
+}
+
+#[test]
+fn frames_that_are_let_in_wait_briefly() {
+    for (lanes, run) in ENGINES {
+        for (how, spread) in HOW.into_iter().flat_map(|how| [(how, 0), (how, run / 2)]) {
+            let bench = Bench { spread: MS(spread), ..Bench::new(lanes, MS(run)) };
+            let seen = simulate(&bench, &sixteen(how));
+            // Until the next frame of the same camera and half of that for needier ones, with what rounding to whole runs adds.
+            let longest = MS(run + spread);
+            let most =
+                MS(60).mul_f64(f64::from((run + spread) as u32) / (run as f64 + spread as f64 / 2.0)).max(longest)
+                    + longest * 2
+                    + bench.pre;
+            assert!(seen.longest_wait() <= most, "{lanes} {run} {how} {spread}: {:?} of {most:?}", seen.longest_wait());
+        }
+    }
+    // Where the frames lie apart, the depth stays what it must be.
+    for (lanes, run) in [(1, 20), (2, 20), (4, 30)] {
+        assert_eq!(simulate(&Bench::new(lanes, MS(run)), &sixteen("spread")).depth, lanes, "{lanes} {run}");
+    }
+}
+
+#[test]
+fn slow_cameras_get_all_that_they_ask_for_and_the_others_share_the_rest() {
+    let mixed = [loose(5, US(0)), loose(25, US(3000)), loose(120, US(7000))];
+    // 50 a second: 5, and 22.5 for each of the others; 100: 5, 25, and the rest.
+    assert_near(&rates(&Bench::new(1, MS(20)), &mixed), &[5.0, 22.5, 22.5], 2.5);
+    assert_near(&rates(&Bench::new(2, MS(20)), &mixed), &[5.0, 25.0, 70.0], 2.5);
+    assert_near(&rates(&Bench::new(2, MS(10)), &mixed), &[5.0, 25.0, 120.0], 1.0);
+    // Even where it is nearly its share.
+    assert_near(&rates(&Bench::new(1, MS(60)), &[loose(25, US(0)), loose(5, US(10))]), &[11.7, 5.0], 0.5);
+    // Among many, and where the slow ones come in step.
+    let crowd = |slow: &[u64], fast: u64| -> Vec<Camera> {
+        let slow = slow.iter().zip(0..).map(|(fps, i)| loose(*fps, US(2500) * i));
+        slow.chain((0..fast).map(|i| loose(25, US(2500) * i as u32))).collect()
+    };
+    let shares = |slow: &[f64], fast: usize, rest: f64| [slow.to_vec(), vec![rest; fast]].concat();
+    let bench = Bench { spread: MS(5), ..Bench::new(2, MS(20)) };
+    let rest = (bench.capacity() - 7.0) / 14.0;
+    assert_near(&rates(&bench, &crowd(&[2, 5], 14)), &shares(&[2.0, 5.0], 14, rest), 0.3);
+    let rest = (bench.capacity() - 40.0) / 8.0;
+    assert_near(&rates(&bench, &crowd(&[5; 8], 8)), &shares(&[5.0; 8], 8, rest), 0.6);
+}
+
+#[test]
+fn shares_are_as_the_weights_say() {
+    let camera = |weight: u32, i: u32| Camera { weight, ..loose(25, US(1700) * i) };
+    let of = |weights: &[u32]| weights.iter().zip(0..).map(|(w, i)| camera(*w, i)).collect::<Vec<_>>();
+    assert_near(&rates(&Bench::new(1, MS(50)), &of(&[1, 2, 4])), &[20.0 / 7.0, 40.0 / 7.0, 80.0 / 7.0], 0.7);
+    assert_near(&rates(&Bench::new(1, MS(100)), &of(&[1, 100])), &[0.1, 9.9], 0.3);
+    // What the heavy one does not want is the light one's.
+    assert_near(&rates(&Bench::new(1, MS(25)), &of(&[1, 100])), &[15.0, 25.0], 1.5);
+    // A frame that takes five runs counts as five.
+    let costly = |cost: u32, i: u32| Camera { cost, ..loose(25, US(1700) * i) };
+    assert_near(&rates(&Bench::new(2, MS(20)), &[costly(1, 0), costly(5, 1)]), &[25.0, 15.0], 4.0);
+    let few = rates(&Bench::new(1, MS(20)), &[costly(1, 0), costly(5, 1), costly(1, 2)]);
+    assert!(few[1] * 5.0 <= few[0] + 5.0 && few[1] >= 2.0, "{few:.1?}");
+}
+
+#[test]
+fn a_camera_that_stops_or_stalls_holds_nobody_back() {
+    let mut cameras = sixteen("spread");
+    cameras[3].to = 8 * SECOND;
+    cameras.push(Camera { to: 8 * SECOND, ..loose(2, MS(1)) });
+    let bench = Bench::new(2, MS(20));
+    let seen = simulate(&bench, &cameras);
+    assert!(seen.longest_waste(2 * SECOND) <= MS(40), "{:?}", seen.longest_waste(2 * SECOND));
+    for second in 3..19 {
+        let done = seen.all(SECOND * second, SECOND * (second + 1));
+        assert!((97..=103).contains(&done), "{done} in second {second}");
+    }
+}
+
+#[test]
+fn a_camera_that_comes_late_or_back_gets_its_share_and_no_more() {
+    let mut cameras = sixteen("spread");
+    cameras[5].from = 10 * SECOND;
+    let bench = Bench::new(2, MS(20));
+    let seen = simulate(&bench, &cameras);
+    for second in 10..19 {
+        let got = seen.count(5, SECOND * second, SECOND * (second + 1));
+        assert!((4..=8).contains(&got), "{got} in second {second}");
+    }
+    assert!(seen.spread(10 * SECOND, 20 * SECOND) < 3.0);
+}
+
+#[test]
+fn while_lanes_hang_few_frames_wait_and_afterwards_all_is_as_before() {
+    let bench = Bench { hung: Some((5 * SECOND, 9 * SECOND)), ..Bench::new(2, MS(20)) };
+    let seen = simulate(&bench, &sixteen("spread"));
+    let meanwhile = seen.all(5 * SECOND + MS(100), 9 * SECOND);
+    assert!(meanwhile <= 4, "{meanwhile} frames were let in to wait");
+    assert!(seen.spread(11 * SECOND, bench.length) < 3.0);
+    assert!(rate(seen.all(11 * SECOND, bench.length), bench.length - 11 * SECOND) >= 95.0);
+}
+
+#[test]
+fn nobody_is_refused_while_there_is_enough_for_all() {
+    for how in HOW {
+        let bench = Bench::new(2, MS(2));
+        let seen = simulate(&bench, &sixteen(how));
+        // While the depth is found.
+        let refused = seen.refused.iter().flatten().filter(|at| **at > 2 * SECOND).count();
+        let asked = refused + seen.all(2 * SECOND, bench.length);
+        assert!(refused * 100 <= asked, "{how}: {refused} of {asked}");
+    }
+}
+
+#[test]
+fn what_is_given_up_makes_room_and_users_are_forgotten() {
+    let now = Instant::now();
+    let mut turns = Turns::new(1);
+    let ask = |user| Ask { user, weight: 1, cost: 1 };
+    let first = turns.ask(ask(1), now).unwrap();
+    assert!(turns.ask(ask(2), now).is_none(), "the room is taken");
+    turns.given_up(first);
+    turns.given_up(first);
+    let second = turns.ask(ask(2), now).unwrap();
+    turns.taken(second);
+    turns.ran(2, MS(5), now);
+    assert_eq!(turns.share(2, now), Share { part: 1.0, users: 1, depth: 1 });
+    assert_eq!(turns.share(1, now).part, 0.0);
+    assert_eq!(turns.users.len(), 2);
+    assert!(turns.ask(ask(3), now + 2 * MEMORY).is_some());
+    assert_eq!(turns.users.len(), 1);
 }
