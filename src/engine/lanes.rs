@@ -2,13 +2,15 @@
 //!
 //! An engine has a few lanes (runs that may be under way at once), however many cameras share it. A user with work
 //! stands in the queue once; a lane takes the first in the queue, does one piece of its work and sends it to the end of
-//! the queue. So a camera with many frames delays another one by one run at most, and a silent one costs nothing.
+//! the queue. So a camera with many frames delays another one by one run at most, and a silent one costs nothing. Users
+//! that may let frames pass ask first, by the rule of [`turns`](super::turns), so that the queue stays short.
 //!
 //! A run may have a limit. One that takes longer is cut by the `watch`; if the engine does not heed that, the run is
 //! abandoned: its user is told, and another thread takes the lane's place. The thread of an abandoned run cannot be
 //! ended; when the run comes back after all, its answer is dropped and the thread ends. How many lanes are replaced in
 //! a process is bounded ([`MOST_ABANDONED`]); beyond that, an engine has fewer lanes, and without any it refuses work.
 
+mod turn;
 mod watch;
 
 use std::collections::VecDeque;
@@ -19,6 +21,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Engine, EngineError, Io};
+use turn::SharedTurns;
+pub use turn::Turn;
 use watch::Watched;
 
 /// Lanes are not replaced while as many runs of the process as this are abandoned: each holds a thread and its engine's
@@ -110,6 +114,8 @@ struct Shared {
     look: Condvar,
     suspect: AtomicBool,
     abandoned: &'static AtomicUsize,
+    /// Locked alone, or with the state's lock held.
+    turns: SharedTurns,
 }
 
 impl Shared {
@@ -148,6 +154,7 @@ impl Shared {
                 }
                 return Some(user);
             }
+            self.turns.lock().idle();
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -177,7 +184,11 @@ impl Lane<'_> {
         let number = self.shared.watch(self, token, limit, (start, until));
         let answer = catch_unwind(AssertUnwindSafe(|| self.engine().run(io, Some(until))))
             .unwrap_or_else(|_| Err(EngineError::Run("the engine panicked".into())));
+        let took = start.elapsed();
         let in_time = self.shared.unwatch(self.thread, number);
+        if in_time && answer.is_ok() {
+            self.shared.turns.lock().ran(turn::key(self.user), took, start + took);
+        }
         match answer {
             Ok(()) if in_time => Ok(()),
             Err(error) if in_time && !matches!(error, EngineError::Deadline(_)) => Err(error),
@@ -224,6 +235,7 @@ impl Lanes {
                 look: Condvar::new(),
                 suspect: AtomicBool::new(false),
                 abandoned,
+                turns: SharedTurns::new(lanes),
             }),
         };
         // So that the first frame of a model that takes over allocates nothing.

@@ -43,6 +43,17 @@
 //! A model that fails on every frame for `fallback-after` is replaced by the next variant of its bundle, the release before it in
 //! the store, or `fallback-model`.
 //!
+//! # Sharing an engine
+//!
+//! Elements with the same weights, provider and options share one engine. With `when-busy=wait` they take turns, and each waits
+//! for its own. With `when-busy=hold` none waits: before anything is done for a frame, the engine says whether it may be looked
+//! at, and if not it goes on with the last result. When there are more frames than the engine can look at, each element
+//! gets its share by `weight`, whenever its frames come, and an element that wants less than its share gets all that it wants;
+//! a frame that is let in is looked at soon, before the next one of the same camera comes or, with slow models, as one of
+//! the next few. `max-fps` limits what an element asks for. `stats` says how many frames were not looked at and why
+//! (`held-interval`, `held-budget` for `max-fps`, `held-busy` for `max-in-flight`, `held-turn` for others' turns), which part of the engine's
+//! runs were this element's in the last seconds (`share`, 0..1), and how many elements had any (`engine-users`).
+//!
 //! # Engines
 //!
 //! A run that takes longer than `engine-timeout` is cut. Its frame goes on as `absent` (`deadline`), the next ones are analysed
@@ -65,7 +76,7 @@
 //! freshness. It has no tags, so that elements which scale or convert keep it; coordinates are 0..1 of the frame.
 //!
 //! - `fresh`: the model looked at this very frame;
-//! - `held`: it did not, because of `interval` or `when-busy=hold`; the objects are those of the last fresh result, with
+//! - `held`: it did not, because of `interval`, `max-fps` or `when-busy=hold`; the objects are those of the last fresh result, with
 //!   its age;
 //! - `absent`, with a reason: nothing is known. An empty list of objects then does not mean that nothing was there.
 //!
@@ -127,6 +138,7 @@ mod imp;
 mod isolation;
 mod properties;
 mod settled;
+mod stats;
 mod swap;
 mod telling;
 mod trials;
