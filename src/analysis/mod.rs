@@ -383,3 +383,5 @@ mod hang_tests;
 mod swap_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
