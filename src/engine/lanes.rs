@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Engine, EngineError, Io};
+use crate::priority::lower;
 use turn::SharedTurns;
 pub use turn::Turn;
 use watch::Watched;
@@ -107,6 +108,8 @@ struct Shared {
     engine: Arc<dyn Engine>,
     /// How many there should be.
     lanes: usize,
+    /// Of their threads.
+    niceness: u8,
     state: Mutex<State>,
     /// Work has come.
     changed: Condvar,
@@ -126,7 +129,10 @@ impl Shared {
     /// Starts a lane. The lock is held: nobody sees a lane less meanwhile.
     fn start_lane(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
         let (shared, number) = (Arc::clone(self), state.started);
-        let handle = thread::Builder::new().name(format!("vigil-lane-{number}")).spawn(move || shared.serve(number))?;
+        let handle = thread::Builder::new().name(format!("vigil-lane-{number}")).spawn(move || {
+            lower(shared.niceness);
+            shared.serve(number);
+        })?;
         state.threads.push(Thread { number, handle, away: false });
         state.started += 1;
         Ok(())
@@ -208,7 +214,16 @@ impl Lanes {
     /// # Errors
     /// If the system gives no thread.
     pub fn start(engine: Arc<dyn Engine>) -> std::io::Result<Self> {
-        Self::counting(engine, &ABANDONED)
+        Self::start_nice(engine, 0)
+    }
+
+    /// As [`start`](Self::start), with threads that stand back behind others by `niceness`, 0..19.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start_nice(engine: Arc<dyn Engine>, niceness: u8) -> std::io::Result<Self> {
+        let lanes = engine.lanes().max(1);
+        Self::start_some(engine, (lanes, niceness), &ABANDONED)
     }
 
     /// One lane more for the same engine, apart from those that its users take turns on.
@@ -216,20 +231,26 @@ impl Lanes {
     /// # Errors
     /// If the system gives no thread.
     pub fn spare(&self) -> std::io::Result<Self> {
-        Self::start_some(Arc::clone(&self.shared.engine), 1, self.shared.abandoned)
+        Self::start_some(Arc::clone(&self.shared.engine), (1, self.shared.niceness), self.shared.abandoned)
     }
 
+    #[cfg(test)]
     /// As [`start`](Self::start), with the count of abandoned runs in `abandoned`.
     pub(crate) fn counting(engine: Arc<dyn Engine>, abandoned: &'static AtomicUsize) -> std::io::Result<Self> {
         let lanes = engine.lanes().max(1);
-        Self::start_some(engine, lanes, abandoned)
+        Self::start_some(engine, (lanes, 0), abandoned)
     }
 
-    fn start_some(engine: Arc<dyn Engine>, lanes: usize, abandoned: &'static AtomicUsize) -> std::io::Result<Self> {
+    fn start_some(
+        engine: Arc<dyn Engine>,
+        (lanes, niceness): (usize, u8),
+        abandoned: &'static AtomicUsize,
+    ) -> std::io::Result<Self> {
         let all = Self {
             shared: Arc::new(Shared {
                 engine,
                 lanes,
+                niceness,
                 state: Mutex::default(),
                 changed: Condvar::new(),
                 look: Condvar::new(),

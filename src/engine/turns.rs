@@ -102,9 +102,9 @@ impl User {
         self.asked = Some(now);
     }
 
-    /// Whether it wants more than it gets.
-    fn lacks(&self, now: Instant) -> bool {
-        let patience = (self.period * 2).min(PATIENCE);
+    /// Whether it wants more than it gets, where runs take so long: they may hold up its frames.
+    fn lacks(&self, now: Instant, run: Duration) -> bool {
+        let patience = (self.period * 2).min(PATIENCE).max(run * 3 / 2);
         self.refused.is_some_and(|refused| now.saturating_duration_since(refused) <= patience)
     }
 
@@ -164,7 +164,8 @@ impl Turns {
     /// is to be called with it.
     pub fn ask(&mut self, ask: Ask, now: Instant) -> Option<Number> {
         let at = self.user(ask.user, now);
-        let least = self.users.iter().filter(|user| user.lacks(now)).map(|user| user.v).min_by(f64::total_cmp);
+        let least =
+            self.users.iter().filter(|user| user.lacks(now, self.run)).map(|user| user.v).min_by(f64::total_cmp);
         // Where nobody lacks anything, nobody is owed anything either.
         let all = || self.users.iter().map(|user| user.v).fold(self.floor, f64::max);
         let waiting = self.waiting.iter().map(|frame| frame.start).fold(f64::INFINITY, f64::min);
@@ -176,7 +177,7 @@ impl Turns {
         let (own, cost) = (1.0 / user.weight, ask.cost.max(1) as usize);
         user.v = user.v.max(floor - own);
         let (start, end, period) = (user.v, user.v + own * cost as f64, user.period);
-        let others = self.users.iter().filter(|user| user.lacks(now));
+        let others = self.users.iter().filter(|user| user.lacks(now, self.run));
         let limit = others.map(|user| user.v + own.max(1.0 / user.weight)).fold(f64::INFINITY, f64::min);
         // Those behind all may take the room of others, and those ahead leave half of it to others. The small number is for
         // the rounding of sums.

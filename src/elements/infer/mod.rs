@@ -66,7 +66,8 @@
 //! by `VIGIL_WORKER` or `PATH`): what kills it, or a driver that hangs, costs frames their analysis until another process has
 //! loaded the model, and nothing else. Elements that share an engine share its process. It dies with the application, is the first
 //! that the system's OOM killer takes, and can be kept to an amount of memory (`engine-memory-max`), to some processors
-//! (`engine-cpus`) and behind other processes (`engine-niceness`); these three do nothing without it. Pictures and answers lie in
+//! (`engine-cpus`) and behind other processes (`engine-niceness`). Without it `engine-niceness` is that of the engine's threads, so that
+//! decoding comes first where both want a processor, and the other two do nothing. Pictures and answers lie in
 //! memory that both share, so nothing is copied; the application keeps a copy of the model's file in memory for the next start.
 //! `stats` then has `engine-state` (`running`, `restarting`), `engine-restarts` and, while it runs, `engine-pid`.
 //!

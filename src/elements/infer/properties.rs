@@ -112,6 +112,7 @@ impl Settings {
             ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
             batch: self.inference_region == Region::Objects,
             isolation: self.process.request(),
+            niceness: self.process.limits().niceness,
             ..Request::default()
         }
     }
