@@ -13,6 +13,7 @@
 pub mod catalog;
 pub mod description;
 pub mod events;
+pub mod import;
 pub mod live;
 pub mod output;
 pub mod plan;
