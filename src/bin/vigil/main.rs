@@ -3,6 +3,7 @@
 mod bench;
 mod bundle;
 mod doctor;
+mod import;
 mod parity;
 mod recognise;
 mod schema;
@@ -31,6 +32,9 @@ enum Command {
     /// Make, show, check, pack, sign and install model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Turn DeepStream's configuration into a site and bundles
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Measure a model in a pipeline against the bare engine, in one run
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Doctor(arguments) => doctor::run(&arguments, library),
         Command::Bundle(command) => bundle::run(command, library),
+        Command::Import(command) => import::run(&command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Schema(arguments) => schema::run(&arguments),

@@ -45,8 +45,7 @@ fn rules(mut file: Config, findings: &mut Findings) {
                 continue;
             }
             let points = numbers.as_chunks::<2>().0.iter();
-            let points: Vec<String> =
-                points.map(|[x, y]| format!("[{:.4}, {:.4}]", x / size.0, y / size.1)).collect();
+            let points: Vec<String> = points.map(|[x, y]| format!("[{:.4}, {:.4}]", x / size.0, y / size.1)).collect();
             findings.add(Level::Lost, &entry, format!("{NOT_YET}; in 0..1 of the picture: {}", points.join(", ")));
         }
     }

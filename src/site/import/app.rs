@@ -85,7 +85,9 @@ fn overlay(config: &mut Config, tracks: bool, findings: &mut Findings) -> Option
         return None;
     }
     let mut properties = Properties::new();
-    for (key, property) in [("display-bbox", "show-boxes"), ("display-text", "show-labels"), ("display-mask", "show-masks")] {
+    for (key, property) in
+        [("display-bbox", "show-boxes"), ("display-text", "show-labels"), ("display-mask", "show-masks")]
+    {
         if let Some(shown) = group.flag(key) {
             properties.insert(property.into(), Scalar::Bool(shown));
         }
@@ -134,7 +136,9 @@ fn unknown(mut group: Group, findings: &mut Findings) {
     let (level, text) = match group.name.as_str() {
         "pre-process" => (Level::Lost, "regions of interest are not analysed on their own: the whole picture is"),
         "message-converter" => (Level::Changed, "records have the form `vigil/1`: docs/records.md"),
-        "img-save" => (Level::Lost, "pictures of objects are not saved: an output `kind = \"snapshot\"` saves whole frames"),
+        "img-save" => {
+            (Level::Lost, "pictures of objects are not saved: an output `kind = \"snapshot\"` saves whole frames")
+        }
         "ds-example" => (Level::Lost, "DeepStream's example has no counterpart: any element can be a stage"),
         "audio-transform" | "audio-classifier" => (Level::Lost, "Vigil has no audio"),
         name if name.starts_with("secondary-pre-process") => {

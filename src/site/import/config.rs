@@ -148,7 +148,8 @@ impl Config {
             return Err(format!("{name}: {length} bytes are too many for a configuration"));
         }
         let bytes = std::fs::read(path).map_err(fail)?;
-        let text = String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8; save the file in that encoding"))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| format!("{name}: not UTF-8; save the file in that encoding"))?;
         let is_yaml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yml") || e.eq_ignore_ascii_case("yaml"));
         let groups = if is_yaml { yaml::groups(&text, &name)? } else { key_file(&text, &name)? };
         Ok(Self { path: path.into(), groups })

@@ -7,7 +7,8 @@ const MEMORY: &str = "frames stay in the processor's memory; GPU and kind of mem
 const DECODER: &str = "decoders choose the number of their pictures themselves";
 const ENGINE: &str = "the bundle holds the ONNX model, and no engine is built beforehand";
 const COLOURS: &str = "vigiloverlay gives each label a colour of its own, everywhere the same";
-const RECORD: &str = "there is no recording on demand: an output `kind = \"file\"` with `segment` and `max-files` keeps the last hours";
+const RECORD: &str =
+    "there is no recording on demand: an output `kind = \"file\"` with `segment` and `max-files` keeps the last hours";
 const CLOCK: &str = "no clock is drawn; records and logs have UTC times";
 const BROKER: &str = "records go to a file or standard output today: let the broker's own tool read the file";
 const CLUSTER: &str = "boxes are reduced by NMS only (`output.iou`)";
@@ -33,7 +34,11 @@ const ANYWHERE: &[(&str, Level, &str)] = &[
 
 const APPLICATION: &[(&str, Level, &str)] = &[
     ("enable-perf-measurement", Unneeded, "`/metrics` and `/api/v1/cameras` of `vigil run` always tell the rates"),
-    ("perf-measurement-interval-sec", Unneeded, "`/metrics` and `/api/v1/cameras` of `vigil run` always tell the rates"),
+    (
+        "perf-measurement-interval-sec",
+        Unneeded,
+        "`/metrics` and `/api/v1/cameras` of `vigil run` always tell the rates",
+    ),
     ("gie-kitti-output-dir", Lost, "no KITTI files are written: add a stage `vigilexport`, which writes JSON lines"),
     ("kitti-track-output-dir", Lost, "no KITTI files are written: add a stage `vigilexport`, which writes JSON lines"),
     ("reid-track-output-dir", Lost, "embeddings are in the records of `vigilexport`"),
@@ -44,7 +49,11 @@ const APPLICATION: &[(&str, Level, &str)] = &[
 
 const SOURCE: &[(&str, Level, &str)] = &[
     ("intra-decode-enable", Lost, "all frames are decoded; `max-fps` limits how many go on"),
-    ("rtsp-reconnect-attempts", Changed, "a camera that is away is tried again for ever, with growing pauses: `reconnect`"),
+    (
+        "rtsp-reconnect-attempts",
+        Changed,
+        "a camera that is away is tried again for ever, with growing pauses: `reconnect`",
+    ),
     ("low-latency-mode", Unneeded, DECODER),
     ("udp-buffer-size", Lost, "the kernel's size is used: with losses over UDP take `transport = \"tcp\"`"),
     ("smart-record", Lost, RECORD),
@@ -65,8 +74,16 @@ const SOURCE: &[(&str, Level, &str)] = &[
     ("source-id", Unneeded, "a camera goes by its id"),
     ("camera-id", Unneeded, "a camera goes by its id"),
     ("use-nvmultiurisrcbin", Unneeded, "cameras can always be added and removed: see `/api/v1/cameras` of `vigil run`"),
-    ("http-ip", Changed, "cameras are added and removed by `/api/v1/cameras` of `vigil run`: `api.listen` is its address"),
-    ("http-port", Changed, "cameras are added and removed by `/api/v1/cameras` of `vigil run`: `api.listen` is its address"),
+    (
+        "http-ip",
+        Changed,
+        "cameras are added and removed by `/api/v1/cameras` of `vigil run`: `api.listen` is its address",
+    ),
+    (
+        "http-port",
+        Changed,
+        "cameras are added and removed by `/api/v1/cameras` of `vigil run`: `api.listen` is its address",
+    ),
     ("max-batch-size", Unneeded, MUX),
     ("num-source-bins", Unneeded, "the list is as long as it is"),
     ("stream-name-display", Lost, "the camera's name is not drawn"),
@@ -89,7 +106,11 @@ const PROPERTY: &[(&str, Level, &str)] = &[
     ("model-engine-file", Unneeded, ENGINE),
     ("workspace-size", Unneeded, ENGINE),
     ("force-implicit-batch-dim", Unneeded, ENGINE),
-    ("network-mode", Changed, "the weights are as precise as the ONNX file has them: quantize or convert the file itself for FP16 or INT8"),
+    (
+        "network-mode",
+        Changed,
+        "the weights are as precise as the ONNX file has them: quantize or convert the file itself for FP16 or INT8",
+    ),
     ("int8-calib-file", Lost, "there is no calibration at the start: quantize the ONNX file itself"),
     ("enable-dla", Lost, "the DLA is not used; the stage's `provider` chooses cpu, cuda, tensorrt or openvino"),
     ("use-dla-core", Lost, "the DLA is not used; the stage's `provider` chooses cpu, cuda, tensorrt or openvino"),
@@ -110,9 +131,17 @@ const PROPERTY: &[(&str, Level, &str)] = &[
     ("output-instance-mask", Unneeded, "a model that makes masks always gives them"),
     ("input-tensor-meta", Lost, "tensors that another element prepared are not read: vigilinfer prepares its own"),
     ("input-tensor-from-meta", Lost, "tensors that another element prepared are not read: vigilinfer prepares its own"),
-    ("scaling-filter", Changed, "pictures are scaled as OpenCV's linear filter does, or with `input.antialias` as Pillow does"),
+    (
+        "scaling-filter",
+        Changed,
+        "pictures are scaled as OpenCV's linear filter does, or with `input.antialias` as Pillow does",
+    ),
     ("scaling-compute-hw", Unneeded, MEMORY),
-    ("classifier-async-mode", Unneeded, "with `when-busy = \"hold\"`, which sites have, no frame waits for a second model"),
+    (
+        "classifier-async-mode",
+        Unneeded,
+        "with `when-busy = \"hold\"`, which sites have, no frame waits for a second model",
+    ),
     ("input-object-max-width", Lost, "large objects are looked at too"),
     ("input-object-max-height", Lost, "large objects are looked at too"),
     ("crop-objects-to-roi-boundary", Unneeded, "objects are cut at the frame's edges"),
@@ -241,8 +270,16 @@ pub(super) fn about(group: &str, key: &str) -> (Level, &'static str) {
         "tests" => &[TESTS],
         "source-list" | "source-attr-all" => &[SOURCE],
         "primary-gie" => &[GIE],
-        "BaseConfig" | "TargetManagement" | "TrajectoryManagement" | "DataAssociator" | "StateEstimator" | "ReID"
-        | "VisualTracker" | "ObjectModelProjection" | "PoseEstimator" | "Segmenter" => return (Lost, TRACKER),
+        "BaseConfig"
+        | "TargetManagement"
+        | "TrajectoryManagement"
+        | "DataAssociator"
+        | "StateEstimator"
+        | "ReID"
+        | "VisualTracker"
+        | "ObjectModelProjection"
+        | "PoseEstimator"
+        | "Segmenter" => return (Lost, TRACKER),
         _ if group.starts_with("source") => &[SOURCE],
         _ if group.starts_with("sink") => &[OUTPUT],
         _ if group.starts_with("secondary-gie") => &[GIE],
@@ -254,7 +291,9 @@ pub(super) fn about(group: &str, key: &str) -> (Level, &'static str) {
     match known.find(|(name, ..)| *name == key) {
         Some((_, level, text)) => (*level, text),
         None if colours => (Unneeded, COLOURS),
-        None => (Lost, "Vigil does not know this key of DeepStream's: see whether the site needs something in its place"),
+        None => {
+            (Lost, "Vigil does not know this key of DeepStream's: see whether the site needs something in its place")
+        }
     }
 }
 

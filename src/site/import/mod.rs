@@ -11,8 +11,8 @@
 //! Sources: DeepStream's guide (reference application, Gst-nvinfer, Gst-nvtracker, Gst-nvdsanalytics), its `apps-common`
 //! configuration parsers, and DeepStream-Yolo's examples.
 
-pub mod app;
 mod analytics;
+pub mod app;
 pub mod config;
 pub mod emit;
 pub mod findings;

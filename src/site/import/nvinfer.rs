@@ -22,6 +22,23 @@ pub struct Said {
     pub given: Given,
     /// What says so.
     pub because: String,
+    /// The key of DeepStream's, if it is one that says so.
+    pub entry: Option<Entry>,
+}
+
+/// What says something: a key, or DeepStream's habit.
+struct Why(String, Option<Entry>);
+
+impl From<&Entry> for Why {
+    fn from(entry: &Entry) -> Self {
+        Self(format!("{} at {}", entry.key, entry.place()), Some(entry.clone()))
+    }
+}
+
+impl From<&str> for Why {
+    fn from(text: &str) -> Self {
+        Self(text.into(), None)
+    }
 }
 
 /// What an nvinfer configuration comes to.
@@ -82,7 +99,8 @@ pub fn read(path: &Path, fps: f64, findings: &mut Findings) -> Result<Infer, Str
 fn from_config(mut config: Config, fps: f64, findings: &mut Findings) -> Result<Infer, String> {
     let file = config.name();
     let property = config.take("property");
-    let property = property.ok_or_else(|| format!("{file}: there is no group [property]: is it a file for nvinfer?"))?;
+    let property =
+        property.ok_or_else(|| format!("{file}: there is no group [property]: is it a file for nvinfer?"))?;
     let mut reader = Reader { property, fps, findings, said: Vec::new(), properties: Properties::new() };
     let kind = reader.kind();
     let model = reader.model(&config);
@@ -118,8 +136,9 @@ impl Reader<'_> {
         self.property.number(key, self.findings)
     }
 
-    fn say(&mut self, key: &str, value: impl Into<toml::Value>, because: impl Into<String>) {
-        self.said.push(Said { given: Given { key: key.into(), value: value.into() }, because: because.into() });
+    fn say(&mut self, key: &str, value: impl Into<toml::Value>, why: impl Into<Why>) {
+        let Why(because, entry) = why.into();
+        self.said.push(Said { given: Given { key: key.into(), value: value.into() }, because, entry });
     }
 
     fn kind(&mut self) -> Kind {
@@ -229,7 +248,7 @@ impl Reader<'_> {
         let order = self.integer("network-input-order");
         let last = order.as_ref().is_some_and(|(order, _)| *order == 1);
         if let Some((_, entry)) = order {
-            self.say("input.layout", if last { "nhwc" } else { "nchw" }, because(&entry));
+            self.say("input.layout", if last { "nhwc" } else { "nchw" }, &entry);
         }
         for key in ["infer-dims", "input-dims"] {
             let Some(entry) = self.property.take(key) else { continue };
@@ -240,7 +259,7 @@ impl Reader<'_> {
                 _ => None,
             };
             match size {
-                Some((w, h)) => self.say("input.size", vec![w, h], because(&entry)),
+                Some((w, h)) => self.say("input.size", vec![w, h], &entry),
                 None => self.findings.add(Level::Lost, &entry, "it is no list of channels;height;width"),
             }
         }
@@ -255,7 +274,7 @@ impl Reader<'_> {
                     2 => "gray",
                     _ => "rgb",
                 };
-                self.say("input.color", color, because(&entry));
+                self.say("input.color", color, &entry);
                 format == 2
             }
         };
@@ -264,7 +283,7 @@ impl Reader<'_> {
         let middle = self.property.flag("symmetric-padding").unwrap_or(false);
         match keep.filter(|entry| entry.number::<i64>().is_some_and(|n| n != 0)) {
             Some(entry) => {
-                self.say("input.resize", "letterbox", because(&entry));
+                self.say("input.resize", "letterbox", &entry);
                 self.say("input.align", if middle { "center" } else { "top-left" }, "symmetric-padding");
                 self.say("input.pad", 0, "nvinfer pads with black");
             }
@@ -276,21 +295,21 @@ impl Reader<'_> {
     fn normalisation(&mut self, gray: bool) {
         let channels = if gray { 1 } else { 3 };
         let (std, why) = match self.number("net-scale-factor") {
-            Some((factor, entry)) if factor > 0.0 => (rounded(1.0 / factor), because(&entry)),
-            _ => (1.0, "nvinfer's default (net-scale-factor = 1)".to_owned()),
+            Some((factor, entry)) if factor > 0.0 => (rounded(1.0 / factor), Why::from(&entry)),
+            _ => (1.0, "nvinfer's default (net-scale-factor = 1)".into()),
         };
         self.say("input.std", vec![std; channels], why);
         let (mean, why) = match self.property.text("offsets") {
             Some(entry) => {
                 let list: Vec<f64> = entry.items().iter().filter_map(|item| item.parse().ok()).collect();
                 if list.len() == channels {
-                    (list, because(&entry))
+                    (list, Why::from(&entry))
                 } else {
                     self.findings.add(Level::Lost, &entry, format!("it is no list of {channels} numbers"));
-                    (vec![0.0; channels], "nvinfer's default (no offsets)".to_owned())
+                    (vec![0.0; channels], "nvinfer's default (no offsets)".into())
                 }
             }
-            None => (vec![0.0; channels], "nvinfer's default (no offsets)".to_owned()),
+            None => (vec![0.0; channels], "nvinfer's default (no offsets)".into()),
         };
         self.say("input.mean", mean, why);
     }
@@ -318,17 +337,19 @@ impl Reader<'_> {
         let parsers: Vec<Entry> = keys.iter().filter_map(|key| self.property.text(key)).collect();
         for entry in parsers {
             match decoder_of(&entry.value) {
-                Some(decoder) => self.say("output.decoder", decoder, because(&entry)),
+                Some(decoder) => self.say("output.decoder", decoder, &entry),
                 None => {
-                    let text = "the decoder is told by the model's tensors and names; check it with `vigil bundle show`";
+                    let text =
+                        "the decoder is told by the model's tensors and names; check it with `vigil bundle show`";
                     self.findings.add(Level::Changed, &entry, text);
                 }
             }
         }
-        for (key, kinds) in [("classifier-threshold", Kind::Classifier), ("segmentation-threshold", Kind::Segmentation)] {
+        for (key, kinds) in [("classifier-threshold", Kind::Classifier), ("segmentation-threshold", Kind::Segmentation)]
+        {
             if let Some((value, entry)) = self.number(key) {
                 if kind == kinds {
-                    self.say("output.confidence", value.clamp(0.0, 1.0), because(&entry));
+                    self.say("output.confidence", value.clamp(0.0, 1.0), &entry);
                 } else {
                     self.findings.add(Level::Unneeded, &entry, "this network has no use for it");
                 }
@@ -382,8 +403,8 @@ impl Reader<'_> {
 
     fn all_classes(&mut self, all: &mut Group, detects: bool, clusters: i64, labels: Option<&Labels>) {
         let (confidence, why) = match threshold(all, self.findings) {
-            Some((value, entry)) => (value, because(&entry)),
-            None => (USUAL_CONFIDENCE, "nvinfer's default (pre-cluster-threshold)".to_owned()),
+            Some((value, entry)) => (value, Why::from(&entry)),
+            None => (USUAL_CONFIDENCE, "nvinfer's default (pre-cluster-threshold)".into()),
         };
         let iou = all.number::<f64>("nms-iou-threshold", self.findings);
         let top = all.number::<i64>("topk", self.findings);
@@ -394,7 +415,7 @@ impl Reader<'_> {
         match (clusters, iou) {
             // Nothing is reduced; at 1 nothing overlaps too much.
             (4, _) => self.say("output.iou", 1.0, "cluster-mode = 4: nothing is reduced"),
-            (_, Some((value, entry))) => self.say("output.iou", value.clamp(0.0, 1.0), because(&entry)),
+            (_, Some((value, entry))) => self.say("output.iou", value.clamp(0.0, 1.0), &entry),
             (_, None) => self.say("output.iou", USUAL_IOU, "nvinfer's default (nms-iou-threshold)"),
         }
         if let Some((most, entry)) = top.filter(|(most, _)| *most > 0) {
@@ -404,7 +425,7 @@ impl Reader<'_> {
                 let text = format!("it counts for each class, and `output.max-objects` for the frame: that is {all}");
                 self.findings.add(Level::Changed, &entry, text);
             }
-            self.say("output.max-objects", all, because(&entry));
+            self.say("output.max-objects", all, &entry);
         }
     }
 
@@ -458,10 +479,6 @@ fn decoder_of(function: &str) -> Option<&'static str> {
         "NvDsInferParseCustomDDETRTAO" | "NvDsInferParseCustomDETRTAO" => Some("detr"),
         _ => None,
     }
-}
-
-fn because(entry: &Entry) -> String {
-    format!("{} at {}", entry.key, entry.place())
 }
 
 /// A number without the noise of a factor that was written with too few digits: 254.99999 is 255.

@@ -91,7 +91,8 @@ impl Sinks {
             let listen = format!("127.0.0.1:{port}");
             match &self.rtsp {
                 Some(server) if server.listen != listen => {
-                    let text = format!("there is one RTSP server, at {}; this output is its mount {mount}", server.listen);
+                    let text =
+                        format!("there is one RTSP server, at {}; this output is its mount {mount}", server.listen);
                     findings.add(Level::Changed, &entry, text);
                 }
                 _ => self.rtsp = Some(RtspServer { listen, ..RtspServer::default() }),
@@ -119,7 +120,11 @@ fn encode(group: &mut Group, findings: &mut Findings) -> Encode {
         encode.bitrate = u32::try_from(bits.div_ceil(1000)).unwrap_or(u32::MAX);
     }
     if let Some((_, entry)) = group.number::<i64>("codec", findings).filter(|(codec, _)| *codec > 1) {
-        findings.add(Level::Changed, &entry, "pictures are encoded as H.264; for others name an encoder in `encode.element`");
+        findings.add(
+            Level::Changed,
+            &entry,
+            "pictures are encoded as H.264; for others name an encoder in `encode.element`",
+        );
     }
     encode
 }

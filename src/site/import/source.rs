@@ -194,7 +194,8 @@ fn address(camera: &mut Camera, uri: &str, entry: &Entry, config: &Config, findi
 
 /// The variable of the environment for a camera's password.
 fn variable(id: &str) -> String {
-    let name: String = id.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    let name: String =
+        id.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
     format!("{name}_PASSWORD")
 }
 

@@ -49,7 +49,10 @@ fn a_detector_has_its_input_thresholds_and_labels() {
     assert_eq!(value(&infer, "output.decoder"), None, "the model's shapes tell");
     assert_eq!(infer.properties.get("interval"), Some(&Scalar::Integer(4)));
     let told: Vec<String> = findings.0.iter().filter(|f| f.level == Level::Lost).map(|f| f.what.clone()).collect();
-    assert_eq!(told, ["[class-attrs-1] topk = 5", "[class-attrs-9] pre-cluster-threshold = 0.6", "[property] made-up = 1"]);
+    assert_eq!(
+        told,
+        ["[class-attrs-1] topk = 5", "[class-attrs-9] pre-cluster-threshold = 0.6", "[property] made-up = 1"]
+    );
 }
 
 #[test]
