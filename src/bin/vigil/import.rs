@@ -131,6 +131,7 @@ fn model(args: &NvinferArgs, library: Option<&Path>) -> Result<ExitCode, Box<dyn
     let mut said = infer.said.clone();
     said.retain(|s| args.set.iter().all(|given| given.key != s.given.key));
     said.extend(args.set.iter().map(|given| Said { given: given.clone(), because: "you said so".into(), entry: None }));
+    findings.sort();
     let made = make(&infer, &said, args.license.as_deref(), &out, &mut findings, library);
     list(&findings);
     let draft = made?;
@@ -170,7 +171,7 @@ fn make(
     }
     let all: Vec<Given> = said.iter().map(|s| s.given.clone()).collect();
     let mut draft =
-        recognise::draft(path, infer.labels.clone(), &all, library).map_err(|e| own_words(&e.to_string()))?;
+        recognise::draft(path, infer.labels.clone(), &all, library).map_err(|e| own_words(&e.to_string(), infer))?;
     // What is written in the model is before what a configuration says about it.
     let fixed = |key: &str| draft.known.get(key).is_some_and(|reason| reason.known == Known::Read);
     let values = draft.values();
@@ -194,11 +195,17 @@ fn make(
     Ok(draft)
 }
 
-/// The advice of `vigil bundle new` for this command.
-fn own_words(error: &str) -> String {
-    error
-        .replace("vigil bundle new --set", "vigil import nvinfer --set")
-        .replace("give --labels FILE", "name a labelfile-path")
+/// An error of `vigil bundle new` with what to do here.
+fn own_words(error: &str, infer: &Infer) -> String {
+    let error = error.replace("vigil bundle new --set", "vigil import nvinfer --set");
+    let error = error.replace("give --labels FILE", "name a labelfile-path");
+    if !infer.own_parser {
+        return error;
+    }
+    format!(
+        "{error}\n(No parse-bbox-func-name is set: if the model is a DetectNet_v2, such as PeopleNet or TrafficCamNet, Vigil \
+         has no decoder for its grid; take a YOLO, SSD or DETR)"
+    )
 }
 
 /// Prints what has no counterpart, or another one.

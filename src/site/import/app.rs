@@ -53,7 +53,7 @@ pub fn read(path: &Path, fps: f64) -> Result<Imported, String> {
     let tracking = tracker::read(&mut config, fps, &mut findings);
     analytics::read(&mut config, &mut findings);
     let overlay = overlay(&mut config, tracking.as_ref().is_none_or(|(_, shown)| *shown), &mut findings);
-    let tile = tile(&mut config, &mut findings);
+    let tile = tile(&mut config, fps, &mut findings);
     let mut sinks = sink::read(&mut config, tile.is_some(), &mut findings);
     repeat(&mut config, &mut sources, &mut findings);
     let stages = stages(&models, tracking.map(|(properties, _)| properties), overlay, sinks.export.take());
@@ -61,6 +61,7 @@ pub fn read(path: &Path, fps: f64) -> Result<Imported, String> {
         unknown(group, &mut findings);
     }
     let (description, from) = description(name, sources, stages, tile, sinks);
+    findings.sort();
     Ok(Imported { description, from, models, findings })
 }
 
@@ -97,6 +98,9 @@ fn overlay(config: &mut Config, tracks: bool, findings: &mut Findings) -> Option
             properties.insert(property.into(), Scalar::Integer(pixels.min(most)));
         }
     }
+    if !group.is_on("show-clock") {
+        group.set_aside(|key| key.starts_with("clock-"), "no clock is drawn (no show-clock)", findings);
+    }
     if !tracks {
         properties.insert("show-tracks".into(), Scalar::Bool(false));
     }
@@ -105,7 +109,7 @@ fn overlay(config: &mut Config, tracks: bool, findings: &mut Findings) -> Option
 }
 
 /// `[tiled-display]`: the tile, without its outputs.
-fn tile(config: &mut Config, findings: &mut Findings) -> Option<Tile> {
+fn tile(config: &mut Config, fps: f64, findings: &mut Findings) -> Option<Tile> {
     let mut group = config.take("tiled-display")?;
     if !group.enabled(false) {
         findings.group(Level::Unneeded, &group, "it is off (enable = 0): outputs are those of single cameras");
@@ -118,7 +122,7 @@ fn tile(config: &mut Config, findings: &mut Findings) -> Option<Tile> {
     // Both 1 is what files have that leave the choice to DeepStream.
     let columns = if rows == Some(1) && columns == Some(1) { None } else { columns };
     group.rest(findings);
-    Some(Tile { columns, size, ..usual })
+    Some(Tile { columns, size, fps: fps.round().clamp(1.0, 120.0) as u32, ..usual })
 }
 
 /// `[tests]`: whether files begin anew.

@@ -95,6 +95,12 @@ impl Group {
         Some(entry.number::<i64>().map_or(entry.value.eq_ignore_ascii_case("true"), |number| number != 0))
     }
 
+    /// Whether a switch is on; it stays where it is.
+    pub fn is_on(&self, key: &str) -> bool {
+        let entry = self.entries.iter().rfind(|entry| entry.key == key);
+        entry.and_then(Entry::number::<i64>).is_some_and(|number| number != 0)
+    }
+
     /// Whether `enable` is on; `without` is what no such key means.
     pub fn enabled(&mut self, without: bool) -> bool {
         self.flag("enable").unwrap_or(without)
@@ -105,11 +111,11 @@ impl Group {
         self.entries.iter().map(|entry| entry.key.clone()).collect()
     }
 
-    /// Takes out the keys that say nothing about what the group describes, and tells so.
-    pub fn set_aside(&mut self, says_nothing: impl Fn(&str) -> bool, findings: &mut Findings) {
+    /// Takes out the keys that say nothing about what the group describes; `text` tells why.
+    pub fn set_aside(&mut self, says_nothing: impl Fn(&str) -> bool, text: &str, findings: &mut Findings) {
         for key in self.keys().iter().filter(|key| says_nothing(key)) {
             while let Some(entry) = self.take(key) {
-                findings.add(Level::Unneeded, &entry, "it says nothing about this type");
+                findings.add(Level::Unneeded, &entry, text);
             }
         }
     }
@@ -121,8 +127,17 @@ impl Group {
                 findings.add(Level::Unneeded, entry, "the key comes again further down, and the last one counts");
                 continue;
             }
-            let (level, text) = known::about(&self.name, &entry.key);
-            findings.add(level, entry, text);
+            match known::about(&self.name, &entry.key) {
+                Some((Level::Lost, _)) if entry.number::<f64>() == Some(0.0) => {
+                    findings.add(Level::Unneeded, entry, "0 is off: nothing is lost");
+                }
+                Some((level, text)) => findings.add(level, entry, text),
+                None => {
+                    let text = "Vigil does not know this key of DeepStream's: see whether the site needs something in \
+                                its place";
+                    findings.add(Level::Lost, entry, text);
+                }
+            }
         }
     }
 }
@@ -259,6 +274,15 @@ mod tests {
             ("x=1", "f:1: `x` stands before the first [group]"),
         ] {
             assert_eq!(key_file(text, "f").unwrap_err(), expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(\\[?[a-c]{0,2}[\\]=;#. 0-9]{0,3}\n?){0,12}") {
+            for group in key_file(&text, "f").unwrap_or_default() {
+                group.rest(&mut Findings::default());
+            }
         }
     }
 

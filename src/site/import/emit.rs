@@ -59,24 +59,57 @@ pub fn remarks(findings: &Findings) -> String {
 fn table(path: &[&str], value: &impl Serialize) -> Result<String, String> {
     let mut value = Value::try_from(value).map_err(|e| e.to_string())?;
     prune(&mut value);
-    if value.as_table().is_some_and(Table::is_empty) && path.len() == 1 {
+    let Value::Table(table) = value else { return Err(format!("{} is no table", path.join("."))) };
+    if table.is_empty() && path.len() == 1 {
         return Ok(String::new());
     }
-    for name in path.iter().rev() {
-        value = Value::Table(Table::from_iter([((*name).to_owned(), value)]));
+    let path: Vec<String> = path.iter().map(|name| key(name)).collect();
+    let mut text = String::new();
+    write(&mut text, &path.join("."), &table, false);
+    Ok(text)
+}
+
+/// Writes a table: what names and kinds it first, then the other values, then lists of tables; small tables in line.
+fn write(text: &mut String, path: &str, table: &Table, in_list: bool) {
+    const FIRST: [&str; 6] = ["kind", "element", "name", "model", "uri", "profile"];
+    let rank = |name: &str| FIRST.iter().position(|first| *first == name).unwrap_or(FIRST.len());
+    let mut entries: Vec<(&String, &Value)> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| rank(name));
+    let (lists, values): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, value)| is_list(value));
+    if in_list {
+        let _ = writeln!(text, "\n[[{path}]]");
+    } else if !values.is_empty() || lists.is_empty() {
+        let _ = writeln!(text, "\n[{path}]");
     }
-    let text = toml::to_string(&value).map_err(|e| e.to_string())?;
-    Ok(format!("\n{text}"))
+    for (name, value) in values {
+        let _ = writeln!(text, "{} = {value}", key(name));
+    }
+    for (name, value) in lists {
+        for item in value.as_array().into_iter().flatten().filter_map(Value::as_table) {
+            write(text, &format!("{path}.{}", key(name)), item, true);
+        }
+    }
+}
+
+/// Whether it is a list of tables.
+fn is_list(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| !items.is_empty() && items.iter().all(Value::is_table))
+}
+
+/// A key as TOML has it.
+fn key(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if !name.is_empty() && name.chars().all(bare) { name.into() } else { Value::from(name).to_string() }
 }
 
 /// Takes out tables that say nothing.
 fn prune(value: &mut Value) {
-    let Value::Table(table) = value else {
-        if let Value::Array(items) = value {
-            items.iter_mut().for_each(prune);
+    match value {
+        Value::Table(table) => {
+            table.iter_mut().for_each(|(_, value)| prune(value));
+            table.retain(|_, value| !value.as_table().is_some_and(Table::is_empty));
         }
-        return;
-    };
-    table.iter_mut().for_each(|(_, value)| prune(value));
-    table.retain(|_, value| !value.as_table().is_some_and(Table::is_empty));
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
 }

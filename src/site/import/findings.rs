@@ -67,6 +67,17 @@ impl Findings {
         self.0.push(Finding { level, file: group.file.clone(), line: group.line, what, text: text.into() });
     }
 
+    /// Puts them in the order of the lines of each file.
+    pub fn sort(&mut self) {
+        let mut files: Vec<String> = Vec::new();
+        for finding in &self.0 {
+            if !files.contains(&finding.file) {
+                files.push(finding.file.clone());
+            }
+        }
+        self.0.sort_by_key(|finding| (files.iter().position(|file| *file == finding.file), finding.line));
+    }
+
     /// How many there are of a level.
     pub fn count(&self, level: Level) -> usize {
         self.0.iter().filter(|f| f.level == level).count()

@@ -258,11 +258,11 @@ const TESTS: &[(&str, Level, &str)] = &[
     ("enable-warnings", Unneeded, "warnings are always told"),
 ];
 
-/// What a key that nothing was made of means, in the group of this name.
-pub(super) fn about(group: &str, key: &str) -> (Level, &'static str) {
+/// What a key that nothing was made of means, in the group of this name; `None` if it is not known at all.
+pub(super) fn about(group: &str, key: &str) -> Option<(Level, &'static str)> {
     let list: &[&[_]] = match group {
         "application" => &[APPLICATION],
-        "streammux" => return (Unneeded, MUX),
+        "streammux" => return Some((Unneeded, MUX)),
         "property" => &[PROPERTY],
         "osd" => &[OVERLAY],
         "tracker" => &[TRACK],
@@ -279,7 +279,7 @@ pub(super) fn about(group: &str, key: &str) -> (Level, &'static str) {
         | "VisualTracker"
         | "ObjectModelProjection"
         | "PoseEstimator"
-        | "Segmenter" => return (Lost, TRACKER),
+        | "Segmenter" => return Some((Lost, TRACKER)),
         _ if group.starts_with("source") => &[SOURCE],
         _ if group.starts_with("sink") => &[OUTPUT],
         _ if group.starts_with("secondary-gie") => &[GIE],
@@ -288,13 +288,8 @@ pub(super) fn about(group: &str, key: &str) -> (Level, &'static str) {
     };
     let mut known = list.iter().copied().chain([ANYWHERE]).flatten();
     let colours = key.starts_with("bbox-border-color") || key.starts_with("bbox-bg-color");
-    match known.find(|(name, ..)| *name == key) {
-        Some((_, level, text)) => (*level, text),
-        None if colours => (Unneeded, COLOURS),
-        None => {
-            (Lost, "Vigil does not know this key of DeepStream's: see whether the site needs something in its place")
-        }
-    }
+    let found = known.find(|(name, ..)| *name == key).map(|(_, level, text)| (*level, *text));
+    found.or(colours.then_some((Unneeded, COLOURS)))
 }
 
 #[cfg(test)]
@@ -303,11 +298,11 @@ mod tests {
 
     #[test]
     fn keys_are_told_by_their_group() {
-        assert_eq!(about("source3", "smart-record").0, Lost);
-        assert_eq!(about("sink12", "topic").0, Lost);
-        assert_eq!(about("secondary-gie0", "batch-size").0, Unneeded);
-        assert_eq!(about("primary-gie", "bbox-border-color0").1, COLOURS);
-        assert_eq!(about("osd", "gpu-id").1, MEMORY);
-        assert!(about("osd", "no-such-key").1.contains("does not know this key"));
+        assert_eq!(about("source3", "smart-record"), Some((Lost, RECORD)));
+        assert_eq!(about("sink12", "topic"), Some((Lost, BROKER)));
+        assert_eq!(about("secondary-gie0", "batch-size").unwrap().0, Unneeded);
+        assert_eq!(about("primary-gie", "bbox-border-color0"), Some((Unneeded, COLOURS)));
+        assert_eq!(about("osd", "gpu-id"), Some((Unneeded, MEMORY)));
+        assert_eq!(about("osd", "no-such-key"), None);
     }
 }

@@ -56,6 +56,8 @@ pub struct Infer {
     pub said: Vec<Said>,
     /// Properties of the stage; durations that were frames are of `fps` frames a second.
     pub properties: Properties,
+    /// Whether nvinfer's own parser reads the boxes: a grid of DetectNet_v2.
+    pub own_parser: bool,
     /// Its number among the models of an application.
     pub id: Option<i64>,
     /// Whether it looks at objects of another model.
@@ -107,7 +109,7 @@ fn from_config(mut config: Config, fps: f64, findings: &mut Findings) -> Result<
     let labels = reader.labels(&config, kind);
     let name = reader.name(&config, &model);
     reader.input();
-    reader.decoder(kind);
+    let own_parser = reader.decoder(kind);
     reader.classes(&mut config, kind, labels.as_ref());
     let (secondary, operates_on, operates_on_classes) = reader.stage();
     let id = reader.property.number("gie-unique-id", reader.findings).map(|(id, _)| id);
@@ -116,7 +118,19 @@ fn from_config(mut config: Config, fps: f64, findings: &mut Findings) -> Result<
     for group in config.rest() {
         findings.group(Level::Lost, &group, "nvinfer has no such group; it is left out");
     }
-    Ok(Infer { file, name, model, labels, said, properties, id, secondary, operates_on, operates_on_classes })
+    Ok(Infer {
+        file,
+        name,
+        model,
+        labels,
+        said,
+        properties,
+        own_parser,
+        id,
+        secondary,
+        operates_on,
+        operates_on_classes,
+    })
 }
 
 struct Reader<'a> {
@@ -314,8 +328,8 @@ impl Reader<'_> {
         self.say("input.mean", mean, why);
     }
 
-    /// Which decoder the parsing function stands for.
-    fn decoder(&mut self, kind: Kind) {
+    /// Which decoder the parsing function stands for. Whether it is nvinfer's own.
+    fn decoder(&mut self, kind: Kind) -> bool {
         match kind {
             Kind::Classifier => {
                 self.say("task", "classify", "network-type");
@@ -335,6 +349,7 @@ impl Reader<'_> {
             "parse-segmentation-func-name",
         ];
         let parsers: Vec<Entry> = keys.iter().filter_map(|key| self.property.text(key)).collect();
+        let own = parsers.is_empty() && kind == Kind::Detector;
         for entry in parsers {
             match decoder_of(&entry.value) {
                 Some(decoder) => self.say("output.decoder", decoder, &entry),
@@ -355,6 +370,7 @@ impl Reader<'_> {
                 }
             }
         }
+        own
     }
 
     /// Thresholds, for all classes and for single ones.

@@ -53,7 +53,7 @@ impl Sinks {
             None => findings.group(Level::Lost, &group, "it has no `type`: DeepStream would not start it either"),
         }
         let of_others = ["container", "codec", "bitrate", "output-file", "rtsp-port"];
-        group.set_aside(|key| of_others.contains(&key), findings);
+        group.set_aside(|key| of_others.contains(&key), "it says nothing about this type of sink", findings);
         group.rest(findings);
     }
 

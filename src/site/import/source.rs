@@ -140,7 +140,7 @@ impl Sources {
             None => findings.group(Level::Lost, &group, "it has no `type`: DeepStream would not start it either"),
         }
         let of_others = |key: &str| (key.starts_with("camera-") && key != "camera-id") || key == "uri";
-        group.set_aside(of_others, findings);
+        group.set_aside(of_others, "it says nothing about this type of source", findings);
         group.rest(findings);
     }
 }
@@ -148,6 +148,9 @@ impl Sources {
 /// What all kinds of sources may have.
 fn common(group: &mut Group, findings: &mut Findings) -> Camera {
     let mut camera = Camera::default();
+    if !group.is_on("smart-record") {
+        group.set_aside(|key| key.starts_with("smart-rec-"), "nothing is recorded (no smart-record)", findings);
+    }
     if let Some((latency, _)) = group.number::<u64>("latency", findings) {
         camera.latency = Some(Span::from_millis(latency));
     }

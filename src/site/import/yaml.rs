@@ -154,6 +154,14 @@ mod tests {
         assert_eq!((deep.value.as_str(), deep.line), ("b", 12));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ -~\n\t]{0,80}", lines in "([a-c%]?[:=\\[\\]{};,# -]{1,3}\n?){0,12}") {
+            let _ = groups(&text, "f");
+            let _ = groups(&lines, "f");
+        }
+    }
+
     #[test]
     fn what_is_no_mapping_is_told() {
         assert!(groups("- 1\n- a: 2\nb", "f").is_err());
