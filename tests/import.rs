@@ -1,10 +1,14 @@
 //! `vigil import`: DeepStream's configuration becomes a site and bundles, and nothing of it is dropped in silence.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use gst_check::Harness;
+use gst_video::VideoFormat;
 use gstvigil::bundle::Bundle;
 use gstvigil::bundle::contract::{Align, Color, DecoderKind, Resize, Task};
 use gstvigil::site::description::{Description, Scalar, Transport};
@@ -238,4 +242,25 @@ fn an_nvinfer_file_becomes_a_bundle_that_runs() {
         printed.contains("stage    vigilinfer model=colour inference-region=\"objects\" reinfer-time=\"2s\""),
         "{printed}"
     );
+}
+
+#[test]
+fn rows_that_deepstream_would_reduce_are_reduced() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = files().join("overlapping.txt").display().to_string();
+    let done = vigil(folder.path(), &["nvinfer", &config, "-o", "b"]);
+    assert!(done.status.success(), "{}{}", text(&done.stdout), text(&done.stderr));
+    common::init();
+    let model = folder.path().join("b").display().to_string();
+    let element = gst::ElementFactory::make("vigilinfer").property("model", model).build().unwrap();
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.play();
+    let caps = common::caps(VideoFormat::Rgb, 32, 32);
+    harness.set_src_caps(caps.clone());
+    harness.push(common::frame(&caps, (255, 0, 255), 0)).unwrap();
+    let seen = common::result(&harness.pull().unwrap());
+    let labels: Vec<&str> = seen.objects.iter().map(|object| &*object.label).collect();
+    assert_eq!(labels, ["red thing", "blue thing"], "of the two that overlap the surer one is left");
+    let left = &seen.objects[0].bbox;
+    assert!((left.x - 2.0 / 32.0).abs() < 1e-3 && (left.y - 4.0 / 32.0).abs() < 1e-3, "{left:?}");
 }
