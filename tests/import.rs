@@ -90,9 +90,9 @@ fn an_application_becomes_a_site_with_bundles() {
         "app.txt:4: [application] gie-kitti-output-dir = /tmp/kitti: no KITTI files",
         "app.txt:23: [source0] drop-frame-interval = 2: set `max-fps`",
         "[source0] smart-record = 2: there is no recording on demand",
-        "analytics.txt:8: [line-crossing-stream-0] line-crossing-Entry = 100;250;300;250;200;100;200;400: zones, lines and \
-         directions have no counterpart yet; in 0..1 of the picture: [0.1000, 0.5000], [0.3000, 0.5000], [0.2000, 0.2000], \
-         [0.2000, 0.8000]",
+        "analytics.txt:8: [line-crossing-stream-0] line-crossing-Entry = 100;250;300;250;200;100;200;400: zones, \
+         lines and directions have no counterpart yet; in 0..1 of the picture: [0.1000, 0.5000], [0.3000, 0.5000], \
+         [0.2000, 0.2000], [0.2000, 0.8000]",
         "tracker.yml:16: [ReID] reidType = 2: for identities by appearance",
         "[home-made]: Vigil does not know this group",
         "[sink3] topic = cameras: records go to a file",
@@ -116,11 +116,11 @@ fn an_application_becomes_a_site_with_bundles() {
 }
 
 /// Keys of an application's file of which the import makes something.
-const USED: &str = "enable type uri num-sources latency select-rtp-protocol rtsp-reconnect-interval-sec camera-width \
-                    camera-height camera-fps-n camera-fps-d camera-v4l2-dev-node rows columns width height gie-unique-id interval \
-                    config-file operate-on-gie-id operate-on-class-ids ll-config-file display-tracking-id border-width text-size \
-                    display-mask source-id codec bitrate output-file rtsp-port file-loop csv-file-path list sensor-name-list \
-                    plugin-type";
+const USED: &str = "enable type uri num-sources latency select-rtp-protocol rtsp-reconnect-interval-sec \
+                    camera-width camera-height camera-fps-n camera-fps-d camera-v4l2-dev-node rows columns width height \
+                    gie-unique-id interval config-file operate-on-gie-id operate-on-class-ids ll-config-file \
+                    display-tracking-id border-width text-size display-mask source-id codec bitrate output-file \
+                    rtsp-port file-loop csv-file-path list sensor-name-list plugin-type";
 
 #[test]
 fn every_key_is_either_used_or_told() {

@@ -203,8 +203,8 @@ fn own_words(error: &str, infer: &Infer) -> String {
         return error;
     }
     format!(
-        "{error}\n(No parse-bbox-func-name is set: if the model is a DetectNet_v2, such as PeopleNet or TrafficCamNet, Vigil \
-         has no decoder for its grid; take a YOLO, SSD or DETR)"
+        "{error}\n(No parse-bbox-func-name is set: if the model is a DetectNet_v2, such as PeopleNet or TrafficCamNet, \
+         Vigil has no decoder for its grid; take a YOLO, SSD or DETR)"
     )
 }
 

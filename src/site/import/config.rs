@@ -120,7 +120,7 @@ impl Group {
         }
     }
 
-    /// Tells what is left over: keys that need no counterpart, that have none, and that DeepStream does not know either.
+    /// Tells what is left over: keys that need no counterpart, that have none, and that are not known at all.
     pub fn rest(self, findings: &mut Findings) {
         for entry in &self.entries {
             if self.taken.contains(&entry.key) {

@@ -1,5 +1,8 @@
 //! An nvinfer configuration: a model's bundle, and the properties of the stage that runs it.
 
+mod input;
+mod output;
+
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, Entry, Group};
@@ -7,13 +10,6 @@ use super::findings::{Findings, Level};
 use crate::bundle::contract::Labels;
 use crate::bundle::create::Given;
 use crate::site::description::{Properties, Scalar};
-
-/// nvinfer's lowest confidence where the file does not say.
-const USUAL_CONFIDENCE: f64 = 0.2;
-/// nvinfer's overlap for NMS where the file does not say.
-const USUAL_IOU: f64 = 0.3;
-/// Most objects of a frame that a bundle may allow.
-const MOST_OBJECTS: i64 = 10_000;
 
 /// A key of the bundle, and which key of DeepStream's says so.
 #[derive(Debug, Clone, PartialEq)]
@@ -257,194 +253,6 @@ impl Reader<'_> {
         name_of(&name)
     }
 
-    /// Size, colours, scaling and normalisation.
-    fn input(&mut self) {
-        let order = self.integer("network-input-order");
-        let last = order.as_ref().is_some_and(|(order, _)| *order == 1);
-        if let Some((_, entry)) = order {
-            self.say("input.layout", if last { "nhwc" } else { "nchw" }, &entry);
-        }
-        for key in ["infer-dims", "input-dims"] {
-            let Some(entry) = self.property.take(key) else { continue };
-            let sides: Option<Vec<i64>> = entry.items().iter().map(|item| item.parse().ok()).collect();
-            let size = match sides.as_deref() {
-                Some([h, w, _]) if last => Some((*w, *h)),
-                Some([_, h, w] | [_, h, w, _]) => Some((*w, *h)),
-                _ => None,
-            };
-            match size {
-                Some((w, h)) => self.say("input.size", vec![w, h], &entry),
-                None => self.findings.add(Level::Lost, &entry, "it is no list of channels;height;width"),
-            }
-        }
-        let gray = match self.integer("model-color-format") {
-            None => {
-                self.say("input.color", "rgb", "nvinfer's default (model-color-format = 0)");
-                false
-            }
-            Some((format, entry)) => {
-                let color = match format {
-                    1 => "bgr",
-                    2 => "gray",
-                    _ => "rgb",
-                };
-                self.say("input.color", color, &entry);
-                format == 2
-            }
-        };
-        self.normalisation(gray);
-        let keep = self.property.take("maintain-aspect-ratio");
-        let middle = self.property.flag("symmetric-padding").unwrap_or(false);
-        match keep.filter(|entry| entry.number::<i64>().is_some_and(|n| n != 0)) {
-            Some(entry) => {
-                self.say("input.resize", "letterbox", &entry);
-                self.say("input.align", if middle { "center" } else { "top-left" }, "symmetric-padding");
-                self.say("input.pad", 0, "nvinfer pads with black");
-            }
-            None => self.say("input.resize", "stretch", "nvinfer's default (maintain-aspect-ratio = 0)"),
-        }
-    }
-
-    /// `(value - offset) * net-scale-factor` is `(value - mean) / std`.
-    fn normalisation(&mut self, gray: bool) {
-        let channels = if gray { 1 } else { 3 };
-        let (std, why) = match self.number("net-scale-factor") {
-            Some((factor, entry)) if factor > 0.0 => (rounded(1.0 / factor), Why::from(&entry)),
-            _ => (1.0, "nvinfer's default (net-scale-factor = 1)".into()),
-        };
-        self.say("input.std", vec![std; channels], why);
-        let (mean, why) = match self.property.text("offsets") {
-            Some(entry) => {
-                let list: Vec<f64> = entry.items().iter().filter_map(|item| item.parse().ok()).collect();
-                if list.len() == channels {
-                    (list, Why::from(&entry))
-                } else {
-                    self.findings.add(Level::Lost, &entry, format!("it is no list of {channels} numbers"));
-                    (vec![0.0; channels], "nvinfer's default (no offsets)".into())
-                }
-            }
-            None => (vec![0.0; channels], "nvinfer's default (no offsets)".into()),
-        };
-        self.say("input.mean", mean, why);
-    }
-
-    /// Which decoder the parsing function stands for. Whether it is nvinfer's own.
-    fn decoder(&mut self, kind: Kind) -> bool {
-        match kind {
-            Kind::Classifier => {
-                self.say("task", "classify", "network-type");
-                self.say("output.decoder", "classify", "network-type");
-            }
-            Kind::Segmentation => {
-                self.say("task", "segment", "network-type");
-                self.say("output.decoder", "segmentation", "network-type");
-            }
-            _ => {}
-        }
-        let keys = [
-            "parse-bbox-func-name",
-            "parse-bbox-instance-mask-func-name",
-            "parse-classifier-func-name",
-            "custom-segmentation-func-name",
-            "parse-segmentation-func-name",
-        ];
-        let parsers: Vec<Entry> = keys.iter().filter_map(|key| self.property.text(key)).collect();
-        let own = parsers.is_empty() && kind == Kind::Detector;
-        for entry in parsers {
-            match decoder_of(&entry.value) {
-                Some(decoder) => self.say("output.decoder", decoder, &entry),
-                None => {
-                    let text =
-                        "the decoder is told by the model's tensors and names; check it with `vigil bundle show`";
-                    self.findings.add(Level::Changed, &entry, text);
-                }
-            }
-        }
-        for (key, kinds) in [("classifier-threshold", Kind::Classifier), ("segmentation-threshold", Kind::Segmentation)]
-        {
-            if let Some((value, entry)) = self.number(key) {
-                if kind == kinds {
-                    self.say("output.confidence", value.clamp(0.0, 1.0), &entry);
-                } else {
-                    self.findings.add(Level::Unneeded, &entry, "this network has no use for it");
-                }
-            }
-        }
-        own
-    }
-
-    /// Thresholds, for all classes and for single ones.
-    fn classes(&mut self, config: &mut Config, kind: Kind, labels: Option<&Labels>) {
-        let detects = matches!(kind, Kind::Detector | Kind::Instances);
-        let mode = self.integer("cluster-mode");
-        let clusters = mode.as_ref().map_or(0, |(mode, _)| *mode);
-        if let Some((_, entry)) = mode.filter(|_| detects && !matches!(clusters, 2 | 4)) {
-            let text = "groups of boxes are not averaged: NMS keeps the most confident one; check `output.iou`";
-            self.findings.add(Level::Changed, &entry, text);
-        }
-        if let Some(mut all) = config.take("class-attrs-all") {
-            self.all_classes(&mut all, detects, clusters, labels);
-            all.rest(self.findings);
-        } else if detects {
-            self.say("output.confidence", USUAL_CONFIDENCE, "nvinfer's default (pre-cluster-threshold)");
-            self.say("output.iou", USUAL_IOU, "nvinfer's default (nms-iou-threshold)");
-        }
-        let mut per_class = toml::Table::new();
-        for (id, mut group) in config.take_numbered("class-attrs-") {
-            let threshold = threshold(&mut group, self.findings);
-            match (threshold, labels.and_then(|labels| labels.get(id as usize))) {
-                (Some((value, _)), Some(label)) => drop(per_class.insert(label.to_string(), value.into())),
-                (Some((_, entry)), None) => {
-                    let text = format!("there is no label of class {id}: add it to `output.per-class` of the bundle");
-                    self.findings.add(Level::Lost, &entry, text);
-                }
-                (None, _) => {}
-            }
-            group.rest(self.findings);
-        }
-        if let Some(entry) = self.property.text("filter-out-class-ids") {
-            let ids: Vec<usize> = entry.items().iter().filter_map(|id| id.parse().ok()).collect();
-            let names: Vec<_> = ids.iter().filter_map(|id| labels?.get(*id)).collect();
-            let text = "they get the confidence 1 in `output.per-class`, which hardly any object reaches";
-            let none = names.is_empty();
-            per_class.extend(names.into_iter().map(|label| (label.to_string(), 1.0.into())));
-            let lost = "there are no labels of them: give them the confidence 1 in `output.per-class` of the bundle";
-            let (level, text) = if none { (Level::Lost, lost) } else { (Level::Changed, text) };
-            self.findings.add(level, &entry, text);
-        }
-        if !per_class.is_empty() {
-            self.say("output.per-class", per_class, "pre-cluster-threshold of single classes");
-        }
-    }
-
-    fn all_classes(&mut self, all: &mut Group, detects: bool, clusters: i64, labels: Option<&Labels>) {
-        let (confidence, why) = match threshold(all, self.findings) {
-            Some((value, entry)) => (value, Why::from(&entry)),
-            None => (USUAL_CONFIDENCE, "nvinfer's default (pre-cluster-threshold)".into()),
-        };
-        let iou = all.number::<f64>("nms-iou-threshold", self.findings);
-        let top = all.number::<i64>("topk", self.findings);
-        if !detects {
-            return;
-        }
-        self.say("output.confidence", confidence, why);
-        match (clusters, iou) {
-            // Nothing is reduced; at 1 nothing overlaps too much.
-            (4, _) => self.say("output.iou", 1.0, "cluster-mode = 4: nothing is reduced"),
-            (_, Some((value, entry))) => self.say("output.iou", value.clamp(0.0, 1.0), &entry),
-            (_, None) => self.say("output.iou", USUAL_IOU, "nvinfer's default (nms-iou-threshold)"),
-        }
-        if let Some((most, entry)) = top.filter(|(most, _)| *most > 0) {
-            let classes = labels.map_or(1, |labels| labels.len().max(1)) as i64;
-            let all = most.saturating_mul(classes).min(most.max(300)).clamp(1, MOST_OBJECTS);
-            if all != most {
-                let text = format!("it counts for each class, and `output.max-objects` for the frame: that is {all}");
-                self.findings.add(Level::Changed, &entry, text);
-            }
-            self.say("output.max-objects", all, &entry);
-        }
-    }
-
     /// The stage's own properties: which frames and which objects it looks at.
     fn stage(&mut self) -> (bool, Option<i64>, Vec<u32>) {
         let secondary = self.integer("process-mode").is_some_and(|(mode, _)| mode == 2);
@@ -478,29 +286,6 @@ impl Reader<'_> {
         }
         (true, on, classes)
     }
-}
-
-/// The lowest confidence of a group of class attributes: the stricter one of those before and after clustering.
-fn threshold(group: &mut Group, findings: &mut Findings) -> Option<(f64, Entry)> {
-    let keys = ["pre-cluster-threshold", "threshold", "post-cluster-threshold"];
-    let values = keys.into_iter().filter_map(|key| group.number::<f64>(key, findings));
-    let (value, entry) = values.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    Some((value.clamp(0.0, 1.0), entry))
-}
-
-/// The decoder that reads what a parsing function of DeepStream reads; `None` where the model's shapes tell.
-fn decoder_of(function: &str) -> Option<&'static str> {
-    match function {
-        "NvDsInferParseCustomTfSSD" | "NvDsInferParseCustomSSD" => Some("ssd-postprocessed"),
-        "NvDsInferParseCustomDDETRTAO" | "NvDsInferParseCustomDETRTAO" => Some("detr"),
-        _ => None,
-    }
-}
-
-/// A number without the noise of a factor that was written with too few digits: 254.99999 is 255.
-fn rounded(value: f64) -> f64 {
-    let whole = value.round();
-    if whole > 0.0 && ((value - whole) / whole).abs() < 1e-4 { whole } else { (value * 1e4).round() / 1e4 }
 }
 
 /// Seconds as a duration of a description.

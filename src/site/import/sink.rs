@@ -99,8 +99,8 @@ impl Sinks {
             }
         }
         let text = format!(
-            "the mount is {mount}, for this machine only: for others set `rtsp.listen = \"0.0.0.0:PORT\"`, with `user` and \
-             `password`"
+            "the mount is {mount}, for this machine only: for others set `rtsp.listen = \"0.0.0.0:PORT\"`, with `user` \
+             and `password`"
         );
         findings.add(Level::Changed, kind, text);
         self.put(camera, Output::Rtsp { mount, encode });
