@@ -175,6 +175,7 @@ fn yaml_with_a_table_of_sources_and_outputs_of_single_cameras() {
     let [Sink::Rtsp { mount, .. }, Sink::Rtsp { mount: other, .. }] = second.as_slice() else { panic!("{second:?}") };
     assert_eq!((mount.as_str(), other.as_str()), ("/source1", "/source1-2"));
     assert!(printed.contains("[sink2] rtsp-port = 8555: there is one RTSP server, at 127.0.0.1:8554"), "{printed}");
+    assert!(printed.contains("[sink3]: no camera is left that counts as 7"), "{printed}");
     assert!(description.tile.is_empty());
 
     assert_eq!(description.profile["main"].stage[0].properties["model"], word("bundles/engine-only"));

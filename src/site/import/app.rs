@@ -54,13 +54,16 @@ pub fn read(path: &Path, fps: f64) -> Result<Imported, String> {
     analytics::read(&mut config, &mut findings);
     let overlay = overlay(&mut config, tracking.as_ref().is_none_or(|(_, shown)| *shown), &mut findings);
     let tile = tile(&mut config, fps, &mut findings);
-    let mut sinks = sink::read(&mut config, tile.is_some(), &mut findings);
+    let mut sinks = sink::read(&mut config, tile.is_some(), sources.len(), &mut findings);
+    if let Some((_, group)) = tile.as_ref().filter(|_| sinks.tile.is_empty()) {
+        findings.group(Level::Unneeded, group, "no output takes the tile: it is left out");
+    }
     repeat(&mut config, &mut sources, &mut findings);
     let stages = stages(&models, tracking.map(|(properties, _)| properties), overlay, sinks.export.take());
     for group in config.rest() {
         unknown(group, &mut findings);
     }
-    let (description, from) = description(name, sources, stages, tile, sinks);
+    let (description, from) = description(name, sources, stages, tile.map(|(tile, _)| tile), sinks);
     findings.sort();
     Ok(Imported { description, from, models, findings })
 }
@@ -108,8 +111,8 @@ fn overlay(config: &mut Config, tracks: bool, findings: &mut Findings) -> Option
     Some(properties)
 }
 
-/// `[tiled-display]`: the tile, without its outputs.
-fn tile(config: &mut Config, fps: f64, findings: &mut Findings) -> Option<Tile> {
+/// `[tiled-display]`: the tile, without its outputs, and the group that it is from.
+fn tile(config: &mut Config, fps: f64, findings: &mut Findings) -> Option<(Tile, Group)> {
     let mut group = config.take("tiled-display")?;
     if !group.enabled(false) {
         findings.group(Level::Unneeded, &group, "it is off (enable = 0): outputs are those of single cameras");
@@ -121,8 +124,10 @@ fn tile(config: &mut Config, fps: f64, findings: &mut Findings) -> Option<Tile> 
     let size = [number("width").unwrap_or(usual.size[0]), number("height").unwrap_or(usual.size[1])];
     // Both 1 is what files have that leave the choice to DeepStream.
     let columns = if rows == Some(1) && columns == Some(1) { None } else { columns };
+    let place = group.clone();
     group.rest(findings);
-    Some(Tile { columns, size, fps: fps.round().clamp(1.0, 120.0) as u32, ..usual })
+    let tile = Tile { columns, size, fps: fps.round().clamp(1.0, 120.0) as u32, ..usual };
+    Some((tile, place))
 }
 
 /// `[tests]`: whether files begin anew.

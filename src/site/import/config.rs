@@ -177,7 +177,7 @@ impl Config {
 
     /// A path in the file, which is relative to its folder.
     pub fn resolve(&self, path: &str) -> PathBuf {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.into());
         let mut plain = PathBuf::new();
         for part in folder.join(path).components() {
@@ -293,6 +293,8 @@ mod tests {
         let numbers: Vec<u32> = config.take_numbered("s").into_iter().map(|(n, _)| n).collect();
         assert_eq!(numbers, [0, 2, 10]);
         assert_eq!(config.resolve("../x/./y"), Path::new("/x/y"));
+        let beside = Config { path: "f".into(), groups: Vec::new() };
+        assert_eq!(beside.resolve("x"), std::env::current_dir().unwrap().join("x"));
         assert_eq!(config.rest().len(), 1);
     }
 }

@@ -21,17 +21,17 @@ pub(super) struct Sinks {
     mounts: BTreeSet<String>,
 }
 
-/// Reads all sinks. `tiled`: they get all cameras in one picture.
-pub(super) fn read(config: &mut Config, tiled: bool, findings: &mut Findings) -> Sinks {
+/// Reads all sinks of an application with so many cameras. `tiled`: they get all of them in one picture.
+pub(super) fn read(config: &mut Config, tiled: bool, cameras: usize, findings: &mut Findings) -> Sinks {
     let mut sinks = Sinks::default();
     for (_, group) in config.take_numbered("sink") {
-        sinks.add(group, tiled, findings);
+        sinks.add(group, tiled, cameras, findings);
     }
     sinks
 }
 
 impl Sinks {
-    fn add(&mut self, mut group: Group, tiled: bool, findings: &mut Findings) {
+    fn add(&mut self, mut group: Group, tiled: bool, cameras: usize, findings: &mut Findings) {
         if !group.enabled(false) {
             findings.group(Level::Unneeded, &group, "it is off (enable = 0) and left out");
             return;
@@ -39,6 +39,11 @@ impl Sinks {
         let source = group.number::<usize>("source-id", findings);
         let demux = group.flag("link-to-demux").unwrap_or(false);
         let camera = (!tiled || demux).then(|| source.map_or(0, |(id, _)| id));
+        if let Some(camera) = camera.filter(|camera| *camera >= cameras) {
+            let text = format!("no camera is left that counts as {camera}: the output is left out");
+            findings.group(Level::Lost, &group, text);
+            return;
+        }
         match group.number::<i64>("type", findings) {
             Some((1, entry)) => findings.add(Level::Unneeded, &entry, "pictures that go nowhere need no output"),
             Some((2, _)) => self.put(camera, Output::Display {}),

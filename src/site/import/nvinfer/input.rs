@@ -1,6 +1,6 @@
 //! How nvinfer makes a model's input.
 
-use super::{Entry, Level, Reader, Why};
+use super::{Level, Reader, Why};
 
 impl Reader<'_> {
     /// Size, colours, scaling and normalisation.
