@@ -11,12 +11,19 @@
 //! pipelines are made from; two plans have a [`diff`], and only what it names is touched.
 
 pub mod catalog;
+pub mod check;
+pub mod convert;
 pub mod description;
 pub mod events;
 pub mod import;
 pub mod live;
+pub mod merge;
 pub mod output;
 pub mod plan;
 pub mod problem;
+pub mod read;
+pub mod resolve;
+pub mod schema;
 pub mod status;
+pub mod surroundings;
 pub mod units;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bundle;
+mod check;
 mod doctor;
 mod import;
 mod parity;
@@ -32,6 +33,8 @@ enum Command {
     /// Make, show, check, pack, sign and install model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Check a site's description: all that can be known before it runs
+    Check(check::Arguments),
     /// Turn DeepStream's configuration into a site and bundles
     #[command(subcommand)]
     Import(import::ImportCommand),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Doctor(arguments) => doctor::run(&arguments, library),
         Command::Bundle(command) => bundle::run(command, library),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Import(command) => import::run(&command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),

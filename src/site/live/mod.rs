@@ -13,7 +13,9 @@
 //! the others do not notice. Only a camera's thread changes its pipeline's state; who calls [`Site`] waits for no camera.
 
 pub mod feed;
+pub mod introspect;
 pub mod outlet;
+pub mod surroundings;
 
 use std::sync::Arc;
 use std::time::Duration;
