@@ -42,6 +42,13 @@ fn word(text: &str) -> Scalar {
     Scalar::Text(text.into())
 }
 
+/// `vigil check` of the site that was written: whether it is good, and what it says.
+fn checked(folder: &Path) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vigil"));
+    let done = command.args(["check", "out/site.toml"]).current_dir(folder).output().unwrap();
+    (done.status.success(), text(&done.stdout) + &text(&done.stderr))
+}
+
 #[test]
 fn an_application_becomes_a_site_with_bundles() {
     let (folder, printed, site, description) = import("app.txt");
@@ -113,6 +120,11 @@ fn an_application_becomes_a_site_with_bundles() {
     assert_eq!((output.max_objects, output.per_class.as_slice()), (100, &[(1, 0.6)][..]));
     let second = Bundle::open(&folder.path().join("out/bundles/colour")).unwrap();
     assert_eq!((second.task, second.output.confidence, second.labels.len()), (Task::Classify, 0.4, 3));
+    let (good, problems) = checked(folder.path());
+    // The clips and the camera of the configuration are not on this machine.
+    let absent = ["clip0.mp4", "clip1.mp4", "/dev/video2", "SOURCE0_PASSWORD", "out/site.toml: "];
+    let others: Vec<&str> = problems.lines().filter(|line| !absent.iter().any(|known| line.contains(known))).collect();
+    assert!(others.is_empty(), "{good}: {problems}");
 }
 
 /// Keys of an application's file of which the import makes something.
@@ -188,7 +200,7 @@ fn yaml_with_a_table_of_sources_and_outputs_of_single_cameras() {
 
 #[test]
 fn a_list_of_sources_keeps_the_names_of_its_sensors() {
-    let (_folder, printed, site, description) = import("list.txt");
+    let (folder, printed, site, description) = import("list.txt");
     let ids: Vec<&str> = description.camera.keys().map(String::as_str).collect();
     assert_eq!(ids, ["gate", "gate-2", "yard-1"]);
     let gate = &description.camera["gate"];
@@ -197,6 +209,8 @@ fn a_list_of_sources_keeps_the_names_of_its_sensors() {
     assert_eq!(description.camera["yard-1"].password, None);
     assert!(description.profile.is_empty() && description.defaults.profile.is_none(), "{site}");
     assert!(printed.contains("[source-list] http-port = 9000: cameras are added and removed by"), "{printed}");
+    let (good, problems) = checked(folder.path());
+    assert!(good, "{problems}");
 }
 
 #[test]

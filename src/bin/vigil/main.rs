@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod import;
 mod parity;
+mod plan;
 mod recognise;
 mod schema;
 mod worker;
@@ -42,6 +43,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
     Parity(parity::Arguments),
+    /// Print what a site's description becomes: launch lines, a graph, or the difference to another one
+    Plan(plan::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
     /// Run a model for vigilinfer, which starts this itself with isolation=process
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Import(command) => import::run(&command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
     };
