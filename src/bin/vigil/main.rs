@@ -5,6 +5,7 @@ mod bundle;
 mod doctor;
 mod parity;
 mod recognise;
+mod run;
 mod schema;
 mod worker;
 
@@ -35,6 +36,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
     Parity(parity::Arguments),
+    /// Run a site: cameras, models and outputs, from one description
+    Run(run::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
     /// Run a model for vigilinfer, which starts this itself with isolation=process
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Bundle(command) => bundle::run(command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
+        Command::Run(arguments) => run::run(&arguments, library),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
     };
