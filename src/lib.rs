@@ -20,6 +20,7 @@ pub mod priority;
 pub mod result;
 pub mod site;
 pub mod store;
+pub mod suggest;
 pub mod swap;
 pub mod telemetry;
 pub mod tracking;

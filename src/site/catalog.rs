@@ -66,6 +66,8 @@ pub struct PropertyInfo {
 pub struct ElementInfo {
     /// Its name.
     pub factory: String,
+    /// Whether raw video goes in on one pad and out on another, both always there: what a stage must be.
+    pub filter: bool,
     /// Its properties, in its own order.
     pub properties: Vec<PropertyInfo>,
 }

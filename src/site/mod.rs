@@ -11,11 +11,14 @@
 //! pipelines are made from; two plans have a [`diff`], and only what it names is touched.
 
 pub mod catalog;
+pub mod convert;
 pub mod description;
 pub mod events;
 pub mod live;
+pub mod merge;
 pub mod output;
 pub mod plan;
 pub mod problem;
+pub mod read;
 pub mod status;
 pub mod units;

@@ -13,6 +13,7 @@
 //! the others do not notice. Only a camera's thread changes its pipeline's state; who calls [`Site`] waits for no camera.
 
 pub mod feed;
+pub mod introspect;
 pub mod outlet;
 
 use std::sync::Arc;
