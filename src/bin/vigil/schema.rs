@@ -11,6 +11,8 @@ use gstvigil::export::record;
 enum Schema {
     /// Exported records, vigil/1
     Record,
+    /// The HTTP API of `vigil run`, as an OpenAPI description
+    Openapi,
 }
 
 /// Arguments of `vigil schema`.
@@ -27,6 +29,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let text = match arguments.schema {
         Schema::Record => record::json_schema(),
+        Schema::Openapi => crate::run::openapi(),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

@@ -64,8 +64,8 @@ pub struct SwapModel {
 pub struct SwapBegun {
     /// The stage.
     pub stage: String,
-    /// Its `request-id` in events.
-    pub request_id: String,
+    /// What events `vigil-model` call it in `request`.
+    pub request: String,
 }
 
 /// Whether to bypass the analysis.
@@ -179,7 +179,7 @@ pub async fn swap_model(
     Body(SwapModel { model, stage, options }): Body<SwapModel>,
 ) -> Result<(StatusCode, Json<Vec<SwapBegun>>), Answer> {
     let begun = ask(&context, move |keeper| keeper.swap(&id, &stage, &model, &options, persist)).await?;
-    let begun = begun.into_iter().map(|(stage, request_id)| SwapBegun { stage, request_id }).collect();
+    let begun = begun.into_iter().map(|(stage, request)| SwapBegun { stage, request }).collect();
     Ok((StatusCode::ACCEPTED, Json(begun)))
 }
 
