@@ -162,7 +162,10 @@ impl Keeper {
                 self.tell("camera", data);
             }
             Heard::Failed(reason, text) => self.watch.failed(now(), reason, text),
-            Heard::Ended => self.watch.ended(now()),
+            Heard::Ended => {
+                let seen = run.link.seen();
+                self.watch.ended(now(), seen);
+            }
             Heard::CannotRewind => self.watch.cannot_rewind(),
             Heard::Latency => run.order(Order::Latency),
             Heard::Relay(structure) => run.order(Order::Relay(structure)),
