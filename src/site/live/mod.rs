@@ -16,17 +16,28 @@ pub mod build;
 pub mod bus;
 pub mod camera;
 pub mod feed;
+pub mod intake;
 pub mod introspect;
 pub mod json;
 pub mod keeper;
+pub mod load;
 pub mod outlet;
+mod outlets;
+pub mod outputs;
+pub mod picture;
+pub mod rtsp;
 pub mod run;
 pub mod secret;
 pub mod sink;
+pub mod snapshot;
+pub mod surroundings;
+pub mod tile;
+pub mod tiles;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -34,13 +45,14 @@ use gst::prelude::*;
 use super::diff::{self, Change};
 use super::events::Events;
 use super::plan::Plan;
-use super::status::CameraStatus;
+use super::status::{CameraStatus, TileStatus};
 use crate::gstutil::lock;
 use camera::Camera;
 use feed::Feed;
 use keeper::Command;
 use outlet::Outlets;
 use run::Order;
+use tiles::Tiled;
 
 /// How long a pipeline or an output that is to end holds up what comes after it.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -69,6 +81,7 @@ pub enum SiteError {
 struct State {
     plan: Option<Arc<Plan>>,
     cameras: BTreeMap<String, Arc<Camera>>,
+    tiles: BTreeMap<String, Tiled>,
     outlets: Option<Arc<Outlets>>,
 }
 
@@ -92,8 +105,44 @@ impl State {
             Change::SetProperty { id, stage, property, value } => tell(&id, Command::Set(stage, property, value)),
             Change::Enable { id, enabled } => tell(&id, Command::Enable(enabled)),
             Change::Outputs { id, outputs } => tell(&id, Command::Outputs(outputs)),
-            Change::Name(_) | Change::Api(_) | Change::Rtsp(_) => {}
-            Change::RemoveTile { .. } | Change::AddTile { .. } | Change::ChangeTile { .. } => {}
+            Change::Rtsp(server) => {
+                if let Some(outlets) = &self.outlets {
+                    outlets.set_rtsp(&server);
+                }
+            }
+            Change::RemoveTile { name } => {
+                if let Some(tile) = self.tiles.remove(&name) {
+                    // Its outputs may take a while to end.
+                    let _ = thread::Builder::new().name("vigil-tile-end".into()).spawn(move || tile.stop(END_LIMIT));
+                }
+            }
+            Change::AddTile { name, plan } => {
+                if let Some(outlets) = &self.outlets {
+                    let tile = Tiled::start(&name, &plan, &self.feeds(), outlets);
+                    self.tiles.insert(name, tile);
+                }
+            }
+            Change::ChangeTile { name, plan } => {
+                let feeds = self.feeds();
+                if let Some(tile) = self.tiles.get_mut(&name) {
+                    tile.set(&plan, &feeds);
+                }
+            }
+            // Whoever shows or serves the site reads them in its plan.
+            Change::Name(_) | Change::Api(_) => {}
+        }
+    }
+
+    fn feeds(&self) -> BTreeMap<String, Arc<Feed>> {
+        self.cameras.iter().map(|(id, camera)| (id.clone(), Arc::clone(camera.feed()))).collect()
+    }
+
+    /// Has tiles show the cameras that there are now: one that was removed and added again has another feed.
+    fn lay_out(&mut self) {
+        let feeds = self.feeds();
+        for tile in self.tiles.values_mut() {
+            let plan = tile.plan().clone();
+            tile.set(&plan, &feeds);
         }
     }
 }
@@ -130,9 +179,33 @@ impl Site {
         state.plan = Some(Arc::clone(&plan));
         let events = &self.0.events;
         state.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
+        let moved = |change: &Change| matches!(change, Change::AddCamera { .. } | Change::RemoveCamera { .. });
+        let moves = changes.iter().any(moved);
         for change in changes {
             state.make(change, events);
         }
+        if moves {
+            state.lay_out();
+        }
+    }
+
+    /// Switches a camera on or off, until a plan says otherwise.
+    ///
+    /// # Errors
+    /// [`SiteError::NoCamera`].
+    pub fn enable(&self, id: &str, enabled: bool) -> Result<(), SiteError> {
+        let plan = self.plan().filter(|plan| plan.cameras.contains_key(id));
+        let mut plan = plan.map(|plan| Plan::clone(&plan)).ok_or_else(|| SiteError::NoCamera(id.into()))?;
+        if let Some(camera) = plan.cameras.get_mut(id) {
+            camera.enabled = enabled;
+        }
+        self.apply(plan);
+        Ok(())
+    }
+
+    /// All tiles, in the order of their names.
+    pub fn tiles(&self) -> Vec<TileStatus> {
+        lock(&self.0.state).tiles.values().map(Tiled::status).collect()
     }
 
     /// The plan that was applied last; `None` before the first one.
@@ -222,17 +295,13 @@ impl Site {
     /// Ends all cameras with an end of stream, so that files and exports are whole; what takes longer than `limit` is left.
     /// `false` if something was. A plan that is applied later begins anew.
     pub fn stop(&self, limit: Duration) -> bool {
-        let cameras = {
-            let mut state = lock(&self.0.state);
-            state.plan = None;
-            state.outlets = None;
-            std::mem::take(&mut state.cameras)
-        };
+        let State { cameras, tiles, .. } = std::mem::take(&mut *lock(&self.0.state));
         let until = Instant::now() + limit;
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
         // All at once, then one after the other until the time is over.
         let stopping: Vec<_> = cameras.values().map(|camera| camera.stop(limit)).collect();
-        let left = |until: Instant| until.saturating_duration_since(Instant::now());
-        stopping.iter().fold(true, |all, ended| ended.recv_timeout(left(until)).unwrap_or(false) && all)
+        let tiled = tiles.into_values().fold(true, |all, tile| tile.stop(left(until)) && all);
+        stopping.iter().fold(tiled, |all, ended| ended.recv_timeout(left(until)).unwrap_or(false) && all)
     }
 }
 
