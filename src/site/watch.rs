@@ -300,3 +300,7 @@ impl Watch {
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
