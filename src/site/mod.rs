@@ -12,6 +12,7 @@
 
 pub mod backoff;
 pub mod catalog;
+pub mod check;
 pub mod convert;
 pub mod description;
 pub mod diff;
@@ -23,7 +24,9 @@ pub mod plan;
 pub mod problem;
 pub mod read;
 pub mod resolve;
+pub mod schema;
 pub mod show;
 pub mod status;
+pub mod surroundings;
 pub mod units;
 pub mod watch;

@@ -10,7 +10,7 @@ pub use uri::Origin;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, PropertyInfo, PropertyKind};
 use super::convert::value_text;
 use super::description::{Camera, Profile, Properties, Scalar, Stage, Tile};
 use super::merge::{camera_options, profile_of};
@@ -204,7 +204,7 @@ impl Resolving<'_> {
                 None => Err(format!("{factory} has no property \"{property}\" that a description may set")),
                 Some(info) => value_text(&for_camera(value, id), info).and_then(|text| {
                     let text = absolute_text(&self.folder, factory, property, &text);
-                    if text.ends_with('\\') { Err("a value cannot end in \\".into()) } else { Ok(text) }
+                    written(text, info)
                 }),
             };
             match text {
@@ -264,6 +264,19 @@ fn is_own(factory: &str, property: &str) -> bool {
     ["name", "parent"].contains(&property) || (factory == WATCHDOG && property == "chain")
 }
 
+/// A property's text, if GStreamer's parser gives it back as it is.
+fn written(text: String, info: &PropertyInfo) -> Result<String, String> {
+    if text.ends_with('\\') {
+        return Err("a value cannot end in \\: GStreamer's launch lines do not take it".into());
+    }
+    if info.kind == PropertyKind::Text && (text == "NULL" || (text.starts_with('"') && text.ends_with('"'))) {
+        return Err(format!(
+            "GStreamer's launch lines do not take {text} for a text: with quotes at both ends, and NULL, it means another"
+        ));
+    }
+    Ok(text)
+}
+
 fn for_camera(value: &Scalar, id: &str) -> Scalar {
     match value {
         Scalar::Text(text) => Scalar::Text(text.replace("{camera}", id)),
@@ -272,4 +285,4 @@ fn for_camera(value: &Scalar, id: &str) -> Scalar {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

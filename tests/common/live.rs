@@ -1,6 +1,6 @@
 //! Sites that run: plans of cameras, and what is heard of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -16,11 +16,7 @@ pub const LONG: Duration = Duration::from_secs(60);
 /// A node of this factory and name.
 pub fn node(factory: &str, name: &str, properties: &[(&str, &str)]) -> Node {
     let properties = properties.iter().map(|(name, value)| ((*name).to_owned(), Value::Text((*value).to_owned())));
-    Node { factory: factory.into(), name: name.into(), properties: properties.collect(), ..empty() }
-}
-
-fn empty() -> Node {
-    Node { factory: String::new(), name: String::new(), properties: BTreeMap::new() }
+    Node { factory: factory.into(), name: name.into(), properties: properties.collect(), live: BTreeSet::new() }
 }
 
 /// What is done when a camera of a test is away: soon.
@@ -67,6 +63,18 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>) -> Pl
         cameras: cameras.into_iter().map(|(id, camera)| (id.to_owned(), camera)).collect(),
         tiles: BTreeMap::new(),
     }
+}
+
+/// Runs a pipeline to its end, which writes a file.
+pub fn write(line: &str) {
+    use gst::prelude::*;
+    super::init();
+    let pipeline = gst::parse::launch(line).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+    let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends).unwrap();
+    assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
 }
 
 /// A site, and all that it tells.

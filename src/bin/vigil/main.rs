@@ -2,8 +2,10 @@
 
 mod bench;
 mod bundle;
+mod check;
 mod doctor;
 mod parity;
+mod plan;
 mod recognise;
 mod run;
 mod schema;
@@ -32,10 +34,14 @@ enum Command {
     /// Make, show, check, pack, sign and install model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Check a site's description: all that can be known before it runs
+    Check(check::Arguments),
     /// Measure a model in a pipeline against the bare engine, in one run
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
     Parity(parity::Arguments),
+    /// Print what a site's description becomes: launch lines, a graph, or the difference to another one
+    Plan(plan::Arguments),
     /// Run a site: cameras, models and outputs, from one description
     Run(run::Arguments),
     /// Print a published JSON Schema
@@ -51,8 +57,10 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Doctor(arguments) => doctor::run(&arguments, library),
         Command::Bundle(command) => bundle::run(command, library),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, library),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),

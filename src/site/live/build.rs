@@ -1,6 +1,7 @@
 //! From a camera's plan to its pipeline.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -12,9 +13,10 @@ use super::names;
 use super::run::Link;
 use super::secret;
 use super::sink;
-use super::stand_in as show;
 use crate::gstutil::lock;
 use crate::site::plan::{CameraPlan, Node, Step, Value};
+use crate::site::show;
+use crate::site::status::Reason;
 
 /// A camera's pipeline, and its stages as they are found in it: a watchdog may have replaced some since.
 pub struct Built {
@@ -47,12 +49,6 @@ impl Stages {
     }
 }
 
-/// Nodes of the plan.
-fn nodes(plan: &CameraPlan) -> impl Iterator<Item = &Node> {
-    let source = plan.source.iter().filter_map(|step| if let Step::Element(node) = step { Some(node) } else { None });
-    source.chain(plan.watchdog.iter()).chain(&plan.guarded).chain(&plan.open)
-}
-
 /// Makes the pipeline of a camera. What it says goes to `link`, its pictures to the camera's feed.
 ///
 /// # Errors
@@ -68,8 +64,7 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     pipeline.use_clock(Some(&gst::SystemClock::obtain()));
 
     let stages = Arc::new(Stages::default());
-    let staged = plan.watchdog.iter().chain(&plan.guarded).chain(&plan.open);
-    lock(&stages.0).extend(staged.map(|node| (node.name.clone(), glib::WeakRef::new())));
+    lock(&stages.0).extend(plan.stages().map(|node| (node.name.clone(), glib::WeakRef::new())));
     let threads = plan.decoder_threads;
     let look = {
         let stages = Arc::clone(&stages);
@@ -81,12 +76,9 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     pipeline.iterate_recurse().into_iter().flatten().for_each(|element| look(&element));
     pipeline.connect_deep_element_added(move |_, _, element| look(element));
 
-    for node in nodes(plan) {
-        for (name, value) in &node.properties {
-            if let Value::Secret(place) = value {
-                let element = pipeline.by_name(&node.name).ok_or_else(|| format!("there is no {}", node.name))?;
-                set(&element, name, &secret::read(place)?)?;
-            }
+    for step in &plan.source {
+        if let Step::Element(node) = step {
+            finish(&pipeline, node, link)?;
         }
     }
     let feed = pipeline.by_name("feed").and_downcast::<gst_app::AppSink>().ok_or("the pipeline has no appsink feed")?;
@@ -94,6 +86,65 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     follow_data(&pipeline, link);
     listen(&pipeline, &stages, link);
     Ok(Built { pipeline, stages })
+}
+
+/// Sets what stands in no launch line, and has only pictures sent by a source that has a choice.
+fn finish(pipeline: &gst::Pipeline, node: &Node, link: &Arc<Link>) -> Result<(), String> {
+    let element = || pipeline.by_name(&node.name).ok_or_else(|| format!("there is no {}", node.name));
+    for (name, value) in &node.properties {
+        match value {
+            Value::Text(_) => {}
+            Value::Secret(place) => set(&element()?, name, &secret::read(place)?)?,
+            Value::Authority(file) => set_authority(&element()?, name, file)?,
+        }
+    }
+    if node.factory == "rtspsrc" {
+        // Sound would be sent, and thrown away here.
+        element()?.connect("select-stream", false, |values| {
+            let caps = values.get(2).and_then(|caps| caps.get::<gst::Caps>().ok());
+            let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<String>("media").ok());
+            Some(media.is_none_or(|media| media == "video").to_value())
+        });
+        // The source's own error does not say that it is the certificate.
+        let link = Arc::downgrade(link);
+        element()?.connect("accept-certificate", false, move |values| {
+            let flags = values.get(3).and_then(|flags| flags.get::<gio::TlsCertificateFlags>().ok());
+            if let Some(link) = link.upgrade() {
+                let text = format!("its certificate is not trusted: {}", certificate_faults(flags));
+                link.tell(Heard::Failed(Reason::Unauthorized, text));
+            }
+            Some(false.to_value())
+        });
+    }
+    Ok(())
+}
+
+/// In words, what is wrong with a certificate.
+fn certificate_faults(flags: Option<gio::TlsCertificateFlags>) -> String {
+    use gio::TlsCertificateFlags as Flags;
+    let words = [
+        (Flags::UNKNOWN_CA, "no authority that is known here has signed it (see `tls-ca`)"),
+        (Flags::BAD_IDENTITY, "it is for another address"),
+        (Flags::NOT_ACTIVATED, "it is not valid yet"),
+        (Flags::EXPIRED, "it has expired"),
+        (Flags::REVOKED, "it was revoked"),
+        (Flags::INSECURE, "its algorithm is not safe"),
+        (Flags::GENERIC_ERROR, "it cannot be checked"),
+    ];
+    let flags = flags.unwrap_or(Flags::GENERIC_ERROR);
+    words.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
+}
+
+/// Has a source trust the authorities in a PEM file, instead of the system's.
+fn set_authority(element: &gst::Element, name: &str, file: &Path) -> Result<(), String> {
+    let wrong = |error: glib::Error| format!("the authorities in {} cannot be used: {error}", file.display());
+    let database = gio::TlsFileDatabase::new(file).map_err(wrong)?;
+    let takes = |spec: &glib::ParamSpec| database.type_().is_a(spec.value_type());
+    if !element.find_property(name).is_some_and(|spec| takes(&spec)) {
+        return Err(format!("{} has no property {name} that takes authorities", element.name()));
+    }
+    element.set_property(name, &database);
+    Ok(())
 }
 
 /// Sets a property from a text as launch lines have it.

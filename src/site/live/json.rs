@@ -1,4 +1,4 @@
-//! What elements say, as JSON: messages, statistics; and what is asked of them, as structures.
+//! What elements say, as JSON: messages, statistics; and what is asked of them, or told on, as structures.
 
 use gst::glib;
 use gst::prelude::*;
@@ -60,9 +60,51 @@ pub fn to_options(options: &Map<String, Value>) -> Result<gst::Structure, String
     Ok(structure)
 }
 
+/// A structure with the fields of an object: texts, booleans, `guint64`, `gint64` and `gdouble`; objects are structures, arrays
+/// are `GstValueArray`s. What is null is left out.
+pub fn to_structure(name: &str, fields: &Value) -> gst::Structure {
+    let mut structure = gst::Structure::new_empty(name);
+    for (field, value) in fields.as_object().into_iter().flatten() {
+        if let Some(value) = to_value(field, value) {
+            structure.set_value(field.as_str(), value);
+        }
+    }
+    structure
+}
+
+fn to_value(name: &str, value: &Value) -> Option<glib::SendValue> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bool(flag) => flag.to_send_value(),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => number.to_send_value(),
+            (None, Some(number)) => number.to_send_value(),
+            (None, None) => number.as_f64()?.to_send_value(),
+        },
+        Value::String(text) => text.to_send_value(),
+        Value::Array(items) => gst::Array::from_iter(items.iter().filter_map(|item| to_value("item", item))).to_send_value(),
+        Value::Object(_) => to_structure(name, value).to_send_value(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_becomes_fields_that_become_the_same_json() {
+        gst::init().unwrap();
+        let json = serde_json::json!({
+            "text": "a", "nothing": null, "on": true, "count": 3, "change": -3, "part": 0.5,
+            "times": { "median": 5, "share": 0.25 }, "list": [1, 2],
+        });
+        let structure = to_structure("stats", &json);
+        assert_eq!((structure.get::<u64>("count"), structure.get::<i64>("change")), (Ok(3), Ok(-3)));
+        assert!(!structure.has_field("nothing"));
+        let mut back = from_structure(&structure);
+        back["nothing"] = Value::Null;
+        assert_eq!(back, json);
+    }
 
     #[test]
     fn fields_become_json_of_their_kind() {

@@ -16,32 +16,44 @@ pub mod build;
 pub mod bus;
 pub mod camera;
 pub mod feed;
+pub mod intake;
 pub mod introspect;
 pub mod json;
 pub mod keeper;
+pub mod load;
 pub mod names;
 pub mod outlet;
+mod outlets;
+pub mod outputs;
+pub mod picture;
+pub mod rtsp;
 pub mod run;
 pub mod secret;
 pub mod sink;
-mod stand_in;
+pub mod snapshot;
+pub mod surroundings;
+pub mod tile;
+pub mod tiles;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
+use super::diff::{self, Change};
 use super::events::Events;
-use super::plan::{CameraPlan, Plan};
-use super::status::CameraStatus;
+use super::plan::Plan;
+use super::status::{CameraStatus, TileStatus};
 use crate::gstutil::lock;
 use camera::Camera;
 use feed::Feed;
 use keeper::Command;
 use outlet::Outlets;
 use run::Order;
+use tiles::Tiled;
 
 /// How long a pipeline or an output that is to end holds up what comes after it.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -70,7 +82,79 @@ pub enum SiteError {
 struct State {
     plan: Option<Arc<Plan>>,
     cameras: BTreeMap<String, Arc<Camera>>,
+    tiles: BTreeMap<String, Tiled>,
     outlets: Option<Arc<Outlets>>,
+    /// Cameras that were removed, and tell when they are over.
+    leaving: BTreeMap<String, Receiver<bool>>,
+}
+
+impl State {
+    /// Has one change made. Cameras do it on their own threads, one after the other.
+    fn make(&mut self, change: Change, events: &Arc<Events>) {
+        let tell = |id: &str, command: Command| {
+            if let Some(camera) = self.cameras.get(id) {
+                camera.command(command);
+            }
+        };
+        match change {
+            Change::RemoveCamera { id } => {
+                if let Some(camera) = self.cameras.remove(&id) {
+                    let over = camera.stop(END_LIMIT);
+                    self.leaving.retain(|_, over| matches!(over.try_recv(), Err(TryRecvError::Empty)));
+                    self.leaving.insert(id, over);
+                }
+            }
+            Change::AddCamera { id, plan } => {
+                if let Some(outlets) = &self.outlets {
+                    let before = self.leaving.remove(&id);
+                    let camera = Arc::new(Camera::new(&id, *plan, events, outlets, before));
+                    self.cameras.insert(id, camera);
+                }
+            }
+            Change::RebuildCamera { id, plan, .. } => tell(&id, Command::Plan(plan)),
+            Change::SetProperty { id, stage, property, value } => tell(&id, Command::Set(stage, property, value)),
+            Change::Enable { id, enabled } => tell(&id, Command::Enable(enabled)),
+            Change::Outputs { id, outputs } => tell(&id, Command::Outputs(outputs)),
+            Change::Rtsp(server) => {
+                if let Some(outlets) = &self.outlets {
+                    outlets.set_rtsp(&server);
+                }
+            }
+            Change::RemoveTile { name } => {
+                if let Some(tile) = self.tiles.remove(&name) {
+                    // Its outputs may take a while to end.
+                    let _ = thread::Builder::new().name("vigil-tile-end".into()).spawn(move || tile.stop(END_LIMIT));
+                }
+            }
+            Change::AddTile { name, plan } => {
+                if let Some(outlets) = &self.outlets {
+                    let tile = Tiled::start(&name, &plan, &self.feeds(), outlets);
+                    self.tiles.insert(name, tile);
+                }
+            }
+            Change::ChangeTile { name, plan } => {
+                let feeds = self.feeds();
+                if let Some(tile) = self.tiles.get_mut(&name) {
+                    tile.set(&plan, &feeds);
+                }
+            }
+            // Whoever shows or serves the site reads them in its plan.
+            Change::Name(_) | Change::Api(_) => {}
+        }
+    }
+
+    fn feeds(&self) -> BTreeMap<String, Arc<Feed>> {
+        self.cameras.iter().map(|(id, camera)| (id.clone(), Arc::clone(camera.feed()))).collect()
+    }
+
+    /// Has tiles show the cameras that there are now: one that was removed and added again has another feed.
+    fn lay_out(&mut self) {
+        let feeds = self.feeds();
+        for tile in self.tiles.values_mut() {
+            let plan = tile.plan().clone();
+            tile.set(&plan, &feeds);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -93,21 +177,45 @@ impl Site {
     /// Makes the site what `plan` says: cameras, tiles and outputs that are the same in the plan before are not touched.
     pub fn apply(&self, plan: Plan) {
         let mut state = lock(&self.0.state);
+        let empty = Plan {
+            name: String::new(),
+            api: plan.api.clone(),
+            rtsp: plan.rtsp.clone(),
+            cameras: BTreeMap::new(),
+            tiles: BTreeMap::new(),
+        };
+        let changes = diff::diff(state.plan.as_deref().unwrap_or(&empty), &plan);
         let plan = Arc::new(plan);
-        let before = state.plan.replace(Arc::clone(&plan));
+        state.plan = Some(Arc::clone(&plan));
         let events = &self.0.events;
-        let outlets = Arc::clone(state.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events))));
-        state.cameras.retain(|id, _| plan.cameras.contains_key(id));
-        for (id, camera) in &plan.cameras {
-            let was = before.as_ref().and_then(|before| before.cameras.get(id));
-            match state.cameras.get(id).zip(was) {
-                Some((running, was)) => change(running, was, camera),
-                None => {
-                    let new = Camera::new(id, camera.clone(), events, &outlets);
-                    state.cameras.insert(id.clone(), Arc::new(new));
-                }
-            }
+        state.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
+        let moved = |change: &Change| matches!(change, Change::AddCamera { .. } | Change::RemoveCamera { .. });
+        let moves = changes.iter().any(moved);
+        for change in changes {
+            state.make(change, events);
         }
+        if moves {
+            state.lay_out();
+        }
+    }
+
+    /// Switches a camera on or off, until a plan says otherwise.
+    ///
+    /// # Errors
+    /// [`SiteError::NoCamera`].
+    pub fn enable(&self, id: &str, enabled: bool) -> Result<(), SiteError> {
+        let plan = self.plan().filter(|plan| plan.cameras.contains_key(id));
+        let mut plan = plan.map(|plan| Plan::clone(&plan)).ok_or_else(|| SiteError::NoCamera(id.into()))?;
+        if let Some(camera) = plan.cameras.get_mut(id) {
+            camera.enabled = enabled;
+        }
+        self.apply(plan);
+        Ok(())
+    }
+
+    /// All tiles, in the order of their names.
+    pub fn tiles(&self) -> Vec<TileStatus> {
+        lock(&self.0.state).tiles.values().map(Tiled::status).collect()
     }
 
     /// The plan that was applied last; `None` before the first one.
@@ -177,13 +285,7 @@ impl Site {
     /// [`SiteError`], also if there is no picture or the encoder takes longer than `limit`.
     pub fn snapshot(&self, id: &str, limit: Duration) -> Result<Vec<u8>, SiteError> {
         let frame = self.feed(id)?.latest().ok_or_else(|| SiteError::Refused("the camera has no picture yet".into()))?;
-        let limit = gst::ClockTime::try_from(limit).unwrap_or(gst::ClockTime::MAX);
-        let caps = gst::Caps::builder("image/jpeg").build();
-        let made = gst_video::convert_sample(&frame.sample, &caps, Some(limit));
-        let refused = |error: &dyn std::fmt::Display| SiteError::Refused(format!("no JPEG can be made: {error}"));
-        let sample = made.map_err(|error| refused(&error))?;
-        let buffer = sample.buffer().ok_or_else(|| refused(&"the encoder gave nothing"))?;
-        Ok(buffer.map_readable().map_err(|error| refused(&error))?.to_vec())
+        snapshot::jpeg(&frame, limit).map_err(SiteError::Refused)
     }
 
     /// A camera's pictures.
@@ -197,17 +299,13 @@ impl Site {
     /// Ends all cameras with an end of stream, so that files and exports are whole; what takes longer than `limit` is left.
     /// `false` if something was. A plan that is applied later begins anew.
     pub fn stop(&self, limit: Duration) -> bool {
-        let cameras = {
-            let mut state = lock(&self.0.state);
-            state.plan = None;
-            state.outlets = None;
-            std::mem::take(&mut state.cameras)
-        };
+        let State { cameras, tiles, .. } = std::mem::take(&mut *lock(&self.0.state));
         let until = Instant::now() + limit;
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
         // All at once, then one after the other until the time is over.
         let stopping: Vec<_> = cameras.values().map(|camera| camera.stop(limit)).collect();
-        let left = |until: Instant| until.saturating_duration_since(Instant::now());
-        stopping.iter().fold(true, |all, ended| ended.recv_timeout(left(until)).unwrap_or(false) && all)
+        let tiled = tiles.into_values().fold(true, |all, tile| tile.stop(left(until)) && all);
+        stopping.iter().fold(tiled, |all, ended| ended.recv_timeout(left(until)).unwrap_or(false) && all)
     }
 }
 
@@ -219,18 +317,4 @@ fn ask<T>(camera: &Camera, order: impl FnOnce(std::sync::mpsc::Sender<T>) -> Ord
         return Err(refused("the camera is not running just now"));
     }
     receiver.recv_timeout(ANSWER_LIMIT).map_err(|_| refused("the camera's pipeline did not answer in time"))
-}
-
-/// Does what is different between two plans of a camera.
-fn change(camera: &Camera, from: &CameraPlan, to: &CameraPlan) {
-    let same = |from: &CameraPlan| CameraPlan { enabled: to.enabled, outputs: to.outputs.clone(), ..from.clone() };
-    if same(from) != *to {
-        return camera.command(Command::Plan(Box::new(to.clone())));
-    }
-    if from.outputs != to.outputs {
-        camera.command(Command::Outputs(to.outputs.clone()));
-    }
-    if from.enabled != to.enabled {
-        camera.command(Command::Enable(to.enabled));
-    }
 }

@@ -34,11 +34,14 @@ pub fn connect(sink: &gst_app::AppSink, link: &Arc<Link>, paced: bool) {
     let link = Arc::downgrade(link);
     let (mut told, mut caps, mut pace) = (false, None::<gst::Caps>, Pace::default());
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
-        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let pulled = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        // The sink takes it for its own again, and changes it with the stream's next caps, also while somebody holds it.
+        let sample = copy(&pulled);
+        drop(pulled);
         let link = link.upgrade().filter(|link| link.current.load(Ordering::Relaxed));
         let link = link.ok_or(gst::FlowError::Flushing)?;
         let now = super::now();
-        if sample.caps().map(|caps| caps.as_ptr()) != caps.as_ref().map(|caps| caps.as_ptr()) {
+        if sample.caps() != caps.as_deref() {
             caps = sample.caps_owned();
             if let Some(info) = caps.as_ref().and_then(|caps| VideoInfo::from_caps(caps).ok()) {
                 link.counts.set_size(info.width(), info.height());
@@ -57,6 +60,12 @@ pub fn connect(sink: &gst_app::AppSink, link: &Arc<Link>, paced: bool) {
         Ok(gst::FlowSuccess::Ok)
     });
     sink.set_callbacks(callbacks.build());
+}
+
+fn copy(sample: &gst::SampleRef) -> gst::Sample {
+    let (buffer, caps) = (sample.buffer_owned(), sample.caps_owned());
+    let copy = gst::Sample::builder().buffer_if_some(buffer.as_ref()).caps_if_some(caps.as_ref());
+    copy.segment_if_some(sample.segment()).build()
 }
 
 fn running_time(sample: &gst::Sample) -> Option<u64> {
