@@ -5,15 +5,14 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::live::{LONG, Watched, camera, node, plan, policy, test_camera};
-use gst::prelude::*;
 use gstvigil::site::live::SiteError;
 use gstvigil::site::live::feed::{Consumer, Frame};
-use gstvigil::site::plan::{CameraPlan, Policy};
+use gstvigil::site::plan::{CameraPlan, Policy, Value};
 use gstvigil::site::status::{Reason, State};
 
 const BLOB: (&str, &str) = ("model", "red");
@@ -201,6 +200,28 @@ fn a_model_is_swapped_and_the_analysis_bypassed_while_video_runs() {
     watched.site.force_bypass("gate", false).unwrap();
     watched.status("gate", |status| status.stages["watchdog"]["mode"] == "analysing");
     assert_eq!(watched.site.camera("gate").unwrap().reconnects, 0);
+}
+
+#[test]
+fn a_property_of_a_guarded_stage_is_set_while_video_runs() {
+    let with = |confidence: &str| {
+        let mut plan = analysed();
+        let infer = &mut plan.guarded[0];
+        infer.properties.insert("confidence".into(), Value::Text(confidence.into()));
+        infer.live.insert("confidence".into());
+        plan
+    };
+    let watched = Watched::start(plan([("gate", with("0.1"))]));
+    let feed = watched.site.feed("gate").unwrap();
+    let objects = || {
+        let frame = feed.latest()?;
+        Some(gstvigil::meta::get(frame.sample.buffer()?)?.objects.len())
+    };
+    watched.status("gate", |_| objects().is_some_and(|objects| objects > 0));
+    watched.site.apply(plan([("gate", with("0.999"))]));
+    watched.status("gate", |_| objects() == Some(0));
+    let status = watched.status("gate", |status| status.stages.contains_key("watchdog"));
+    assert_eq!((status.reconnects, &status.stages["watchdog"]["restarts"]), (0, &serde_json::json!(0)), "{status:#?}");
 }
 
 #[test]

@@ -270,6 +270,21 @@ fn force_bypass_keeps_the_chain_which_proves_itself_afterwards() {
 }
 
 #[test]
+fn a_description_that_is_set_while_it_runs_is_for_the_next_chain() {
+    let element = watchdog("identity name=first");
+    let rig = Rig::new(&element);
+    rig.start(&nv12());
+    rig.push(frame(&nv12(), RED, 0)).unwrap();
+    started(&rig.bus);
+    let bin = element.downcast_ref::<gst::Bin>().unwrap();
+    element.set_property("chain", "identity name=second");
+    assert!(bin.by_name("first").is_some() && bin.by_name("second").is_none(), "the chain that runs goes on");
+    element.emit_by_name::<()>("reset", &[]);
+    push_until(&rig, || bin.by_name("second").is_some());
+    push_until(&rig, || bin.by_name("first").is_none());
+}
+
+#[test]
 fn reset_replaces_the_chain() {
     let element = watchdog("identity name=chained");
     let rig = Rig::new(&element);

@@ -237,13 +237,14 @@ impl Watch {
     }
 
     /// Its stream has come to its end.
-    pub fn ended(&mut self, now: u64) {
+    pub fn ended(&mut self, now: u64, seen: Seen) {
         if !self.runs {
             return;
         }
         let text = "the stream has ended";
-        if self.policy.repeats && self.pictures {
-            self.pictures = false;
+        // One without a picture would end again at once.
+        let pictures = seen.frame > 0 && seen.frame >= self.started.unwrap_or_default();
+        if self.policy.repeats && pictures {
             self.started = Some(now);
             self.actions.push(Action::Rewind);
         } else if self.policy.ends {
@@ -299,3 +300,7 @@ impl Watch {
 fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

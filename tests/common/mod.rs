@@ -6,6 +6,7 @@
 pub mod bundles;
 pub mod live;
 pub mod rig;
+pub mod rtsp;
 pub mod site;
 pub mod swap_rig;
 

@@ -107,7 +107,7 @@ impl Server {
                     auth.set_supported_methods(RTSPAuthMethod::Digest);
                     auth.add_digest(user, password, &token);
                 }
-                None => auth.set_default_token(&mut token.clone()),
+                None => auth.set_default_token(Some(&mut token.clone())),
             }
             let role = gst::Structure::builder("user").field("media.factory.access", true);
             factory.add_role_from_structure(&role.field("media.factory.construct", true).build());

@@ -8,6 +8,7 @@ mod import;
 mod parity;
 mod plan;
 mod recognise;
+mod run;
 mod schema;
 mod worker;
 
@@ -45,6 +46,8 @@ enum Command {
     Parity(parity::Arguments),
     /// Print what a site's description becomes: launch lines, a graph, or the difference to another one
     Plan(plan::Arguments),
+    /// Run a site: cameras, models and outputs, from one description
+    Run(run::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
     /// Run a model for vigilinfer, which starts this itself with isolation=process
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, library),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
     };

@@ -143,6 +143,14 @@ impl Watchdog {
         Ok(())
     }
 
+    /// A chain that is described now is the next one's description, where one by description is running.
+    fn describe_next(&self) {
+        let description = lock(&self.settings).chain.clone().filter(|chain| !chain.trim().is_empty());
+        if let (Some(text), Some(recipe @ Recipe::Description(_))) = (description, lock(&self.recipe).as_mut()) {
+            *recipe = Recipe::Description(text);
+        }
+    }
+
     /// Starts the first chain, and waits for it within bounds.
     fn start(&self) -> Result<(), String> {
         self.prepare()?;
@@ -328,6 +336,9 @@ impl ObjectImpl for Watchdog {
             gst::warning!(CAT, imp = self, "property {} got a value of another type", pspec.name());
         }
         self.apply_settings();
+        if pspec.name() == "chain" {
+            self.describe_next();
+        }
         if pspec.name() == "deadline" {
             let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
         }

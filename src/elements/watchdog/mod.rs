@@ -36,7 +36,8 @@
 //! properties, also those that were set since (but for those that cannot be written as text, which the log says). Look elements
 //! up by name when the message of a change has come (`element::property` works on the bin); signal handlers must be connected
 //! again (`deep-element-added`). Plain bins and elements without a factory cannot be made again and are refused. With `chain`,
-//! each chain is as described: what was set on the elements of the one before is gone.
+//! each chain is as described: what was set on the elements of the one before is gone. Another description that is set while
+//! it runs is for the next chain.
 //!
 //! `force-bypass` lets all frames pass untouched without an end of the chain, for maintenance. The action signal `reset` replaces
 //! the chain at once and forgets earlier failures.

@@ -115,8 +115,8 @@ fn time_specs() -> Vec<glib::ParamSpec> {
     vec![
         glib::ParamSpecString::builder("chain")
             .nick("Chain")
-            .blurb("Launch description of the chain to supervise, instead of elements in the bin")
-            .mutable_ready()
+            .blurb("Launch description of the chain to supervise, instead of elements in the bin; while it runs, of the next one")
+            .mutable_playing()
             .build(),
         time(
             "deadline",

@@ -9,12 +9,14 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::bus::{self, Heard};
+use super::names;
 use super::run::Link;
 use super::secret;
 use super::sink;
 use crate::gstutil::lock;
 use crate::site::plan::{CameraPlan, Node, Step, Value};
 use crate::site::show;
+use crate::site::status::Reason;
 
 /// A camera's pipeline, and its stages as they are found in it: a watchdog may have replaced some since.
 pub struct Built {
@@ -57,6 +59,7 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     let made = made.map_err(|error| format!("the pipeline cannot be made: {}", error.message()))?;
     let pipeline = made.downcast::<gst::Pipeline>().map_err(|_| "the pipeline has one element only".to_owned())?;
     pipeline.set_property("name", format!("camera-{id}"));
+    names::follow(&pipeline, id);
     // A camera's own clock, or a sound card's, must not decide when pictures are looked at.
     pipeline.use_clock(Some(&gst::SystemClock::obtain()));
 
@@ -75,7 +78,7 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
 
     for step in &plan.source {
         if let Step::Element(node) = step {
-            finish(&pipeline, node)?;
+            finish(&pipeline, node, link)?;
         }
     }
     let feed = pipeline.by_name("feed").and_downcast::<gst_app::AppSink>().ok_or("the pipeline has no appsink feed")?;
@@ -86,7 +89,7 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
 }
 
 /// Sets what stands in no launch line, and has only pictures sent by a source that has a choice.
-fn finish(pipeline: &gst::Pipeline, node: &Node) -> Result<(), String> {
+fn finish(pipeline: &gst::Pipeline, node: &Node, link: &Arc<Link>) -> Result<(), String> {
     let element = || pipeline.by_name(&node.name).ok_or_else(|| format!("there is no {}", node.name));
     for (name, value) in &node.properties {
         match value {
@@ -102,8 +105,34 @@ fn finish(pipeline: &gst::Pipeline, node: &Node) -> Result<(), String> {
             let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<String>("media").ok());
             Some(media.is_none_or(|media| media == "video").to_value())
         });
+        // The source's own error does not say that it is the certificate.
+        let link = Arc::downgrade(link);
+        element()?.connect("accept-certificate", false, move |values| {
+            let flags = values.get(3).and_then(|flags| flags.get::<gio::TlsCertificateFlags>().ok());
+            if let Some(link) = link.upgrade() {
+                let text = format!("its certificate is not trusted: {}", certificate_faults(flags));
+                link.tell(Heard::Failed(Reason::Unauthorized, text));
+            }
+            Some(false.to_value())
+        });
     }
     Ok(())
+}
+
+/// In words, what is wrong with a certificate.
+fn certificate_faults(flags: Option<gio::TlsCertificateFlags>) -> String {
+    use gio::TlsCertificateFlags as Flags;
+    let words = [
+        (Flags::UNKNOWN_CA, "no authority that is known here has signed it (see `tls-ca`)"),
+        (Flags::BAD_IDENTITY, "it is for another address"),
+        (Flags::NOT_ACTIVATED, "it is not valid yet"),
+        (Flags::EXPIRED, "it has expired"),
+        (Flags::REVOKED, "it was revoked"),
+        (Flags::INSECURE, "its algorithm is not safe"),
+        (Flags::GENERIC_ERROR, "it cannot be checked"),
+    ];
+    let flags = flags.unwrap_or(Flags::GENERIC_ERROR);
+    words.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, word)| *word).collect::<Vec<_>>().join(", ")
 }
 
 /// Has a source trust the authorities in a PEM file, instead of the system's.

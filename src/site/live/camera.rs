@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::feed::Feed;
 use super::keeper::{Command, Keeper};
-use super::outlet::{Outlet, Outlets};
+use super::outlet::Outlets;
+use super::outputs::{Outputs, Owner};
 use super::run::{Order, Statistics};
 use crate::gstutil::lock;
 use crate::site::events::Events;
@@ -114,8 +115,8 @@ pub struct Shared {
     pub counts: Arc<Counts>,
     /// What is shown.
     pub shown: Mutex<Shown>,
-    /// Its outputs at work. Taken out before one is ended.
-    pub outlets: Mutex<Vec<Outlet>>,
+    /// Its outputs at work; only its keeper changes them.
+    pub outputs: Outputs,
     /// For orders to its pipeline, if there is one.
     pub orders: Mutex<Option<Sender<Order>>>,
     /// The statistics that its stages gave last.
@@ -132,8 +133,14 @@ pub struct Camera {
 pub struct Asked(Option<Receiver<Statistics>>);
 
 impl Camera {
-    /// A camera as `plan` says; its keeper starts it.
-    pub fn new(id: &str, plan: CameraPlan, events: &Arc<Events>, outlets: &Arc<Outlets>) -> Self {
+    /// A camera as `plan` says; its keeper starts it, once `before` says that another one of the same id is over.
+    pub fn new(
+        id: &str,
+        plan: CameraPlan,
+        events: &Arc<Events>,
+        outlets: &Arc<Outlets>,
+        before: Option<Receiver<bool>>,
+    ) -> Self {
         let shown = Shown {
             state: State::Disabled,
             since_ns: crate::telemetry::utc_now_ns(),
@@ -145,18 +152,19 @@ impl Camera {
             next_try: None,
             watchdog: None,
         };
+        let feed = Arc::default();
         let shared = Arc::new(Shared {
             id: id.to_owned(),
-            feed: Arc::default(),
+            outputs: Outputs::new(Owner::Camera(id.to_owned()), &feed, outlets),
+            feed,
             events: Arc::clone(events),
             counts: Arc::default(),
             shown: Mutex::new(shown),
-            outlets: Mutex::default(),
             orders: Mutex::default(),
             statistics: Mutex::default(),
         });
         let (commands, receiver) = channel();
-        let keeper = Keeper::new(Arc::clone(&shared), plan, Arc::clone(outlets), commands.clone());
+        let keeper = Keeper::new(Arc::clone(&shared), plan, commands.clone(), before);
         let spawned = std::thread::Builder::new().name(format!("keeper-{id}")).spawn(move || keeper.work(&receiver));
         if let Err(error) = spawned {
             let mut shown = lock(&shared.shown);
@@ -205,7 +213,7 @@ impl Camera {
             *lock(&self.shared.statistics) = new;
         }
         let stages = lock(&self.shared.statistics).clone();
-        let outputs = lock(&self.shared.outlets).iter().map(Outlet::status).collect();
+        let outputs = self.shared.outputs.status();
         let shown = lock(&self.shared.shown).clone();
         let (now, counts) = (super::now(), &self.shared.counts);
         CameraStatus {

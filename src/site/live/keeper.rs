@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::bus::Heard;
 use super::camera::Shared;
-use super::outlet::Outlets;
+use super::feed::Frame;
+use super::picture;
 use super::run::{Order, Run};
 use super::{END_LIMIT, now};
 use crate::gstutil::lock;
+use crate::site::description::NoSignal;
 use crate::site::output::Output;
 use crate::site::plan::{CameraPlan, Value};
 use crate::site::show;
@@ -25,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_CLOSELY: Duration = Duration::from_millis(20);
 /// The same warning is told once in this time.
 const WARN_AGAIN: Duration = Duration::from_secs(60);
+/// How often outputs get the picture that says that there is no signal.
+const NO_SIGNAL_EVERY: Duration = Duration::from_millis(250);
 /// What a pipeline that is replaced or switched off has for its end of stream.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -55,7 +59,6 @@ pub struct Keeper {
     shared: Arc<Shared>,
     plan: CameraPlan,
     watch: Watch,
-    outlets: Arc<Outlets>,
     commands: Sender<Command>,
     run: Option<Run>,
     generations: u64,
@@ -64,11 +67,22 @@ pub struct Keeper {
     /// One is to be started when they have.
     waiting: bool,
     warned: Option<(String, Instant)>,
+    before: Option<Receiver<bool>>,
+    /// The picture that stands in for the camera's, while it is away.
+    no_signal: Option<gst::Sample>,
+    /// When that was handed out last.
+    shown_at: Option<Instant>,
 }
 
 impl Keeper {
     /// The keeper of a camera that is not yet started.
-    pub fn new(shared: Arc<Shared>, plan: CameraPlan, outlets: Arc<Outlets>, commands: Sender<Command>) -> Self {
+    /// `before` tells when another one of the same id, which still has its outputs, is over.
+    pub fn new(
+        shared: Arc<Shared>,
+        plan: CameraPlan,
+        commands: Sender<Command>,
+        before: Option<Receiver<bool>>,
+    ) -> Self {
         // Each hasher of the standard library has keys of its own.
         let seed = RandomState::new().build_hasher().finish();
         let watch = Watch::new(plan.policy.clone(), seed);
@@ -76,20 +90,26 @@ impl Keeper {
             shared,
             plan,
             watch,
-            outlets,
             commands,
             run: None,
             generations: 0,
             ending: Vec::new(),
             waiting: false,
             warned: None,
+            before,
+            no_signal: None,
+            shown_at: None,
         }
     }
 
     /// The thread.
     pub fn work(mut self, commands: &Receiver<Command>) {
         self.show_plan();
-        self.set_outputs(self.plan.outputs.clone());
+        if let Some(before) = self.before.take() {
+            // Whether it is over or hangs, its place is taken now.
+            let _ = before.recv_timeout(END_LIMIT);
+        }
+        self.shared.outputs.set(&self.plan.outputs);
         self.watch.enable(self.plan.enabled);
         self.act();
         loop {
@@ -106,6 +126,7 @@ impl Keeper {
             self.give_up_waiting();
             self.watch.tick(now(), self.seen());
             self.act();
+            self.show_no_signal();
         }
     }
 
@@ -117,8 +138,46 @@ impl Keeper {
     fn pause(&self) -> Duration {
         let due = self.watch.next_wake(self.seen());
         let due = due.map_or(LOOK, |at| Duration::from_nanos(at.saturating_sub(now())));
-        let ending = if self.waiting { LOOK_CLOSELY } else { LOOK };
-        due.max(LOOK_CLOSELY).min(ending)
+        let look = match (self.waiting, self.shows_no_signal()) {
+            (true, _) => LOOK_CLOSELY,
+            (false, true) => NO_SIGNAL_EVERY,
+            (false, false) => LOOK,
+        };
+        due.max(LOOK_CLOSELY).min(look)
+    }
+
+    fn shows_no_signal(&self) -> bool {
+        self.plan.policy.no_signal == NoSignal::Picture && self.watch.is_away()
+    }
+
+    /// Outputs get a picture that says that there is none.
+    fn show_no_signal(&mut self) {
+        if !self.shows_no_signal() {
+            self.no_signal = None;
+            self.shown_at = None;
+            return;
+        }
+        if self.shown_at.is_some_and(|at| at.elapsed() < NO_SIGNAL_EVERY) {
+            return;
+        }
+        self.shown_at = Some(Instant::now());
+        let feed = &self.shared.feed;
+        if self.no_signal.is_none() {
+            let latest = feed.latest();
+            let caps = latest.as_ref().and_then(|frame| frame.sample.caps());
+            let since = lock(&self.shared.shown).since_ns;
+            let made = picture::no_signal(self.shared.counts.size(), caps.map(gst::CapsRef::to_owned).as_ref(), &self.shared.id, since);
+            match made {
+                Ok(sample) => self.no_signal = Some(sample),
+                Err(text) => {
+                    let text = format!("no picture can be made that says that there is no signal: {text}");
+                    return self.tell_unless_again("warning", serde_json::json!({ "text": text }));
+                }
+            }
+        }
+        if let Some(sample) = self.no_signal.clone() {
+            feed.publish(Frame { sample, at: gst::ClockTime::from_nseconds(now()), live: false });
+        }
     }
 
     fn take(&mut self, command: Command) {
@@ -130,15 +189,15 @@ impl Keeper {
                 self.watch.set_policy(policy);
                 self.watch.rebuild();
                 self.watch.enable(self.plan.enabled);
-                self.set_outputs(self.plan.outputs.clone());
+                self.shared.outputs.set(&self.plan.outputs);
             }
             Command::Enable(enabled) => {
                 self.plan.enabled = enabled;
                 self.watch.enable(enabled);
             }
             Command::Outputs(outputs) => {
-                self.plan.outputs.clone_from(&outputs);
-                self.set_outputs(outputs);
+                self.shared.outputs.set(&outputs);
+                self.plan.outputs = outputs;
             }
             Command::Set(node, property, value) => self.set(&node, &property, value),
             Command::Heard(generation, heard) => self.hear(generation, heard),
@@ -162,7 +221,10 @@ impl Keeper {
                 self.tell("camera", data);
             }
             Heard::Failed(reason, text) => self.watch.failed(now(), reason, text),
-            Heard::Ended => self.watch.ended(now()),
+            Heard::Ended => {
+                let seen = run.link.seen();
+                self.watch.ended(now(), seen);
+            }
             Heard::CannotRewind => self.watch.cannot_rewind(),
             Heard::Latency => run.order(Order::Latency),
             Heard::Relay(structure) => run.order(Order::Relay(structure)),
@@ -276,32 +338,6 @@ impl Keeper {
         shown.watchdog = guarded.map(|node| node.name.clone());
     }
 
-    /// Outputs that are the same go on; those that are not any more end before others begin, which may want their place.
-    fn set_outputs(&self, mut wanted: Vec<Output>) {
-        let before = std::mem::take(&mut *lock(&self.shared.outlets));
-        let (mut kept, mut gone) = (Vec::new(), Vec::new());
-        for outlet in before {
-            match wanted.iter().position(|output| output == outlet.output()) {
-                Some(at) => {
-                    wanted.remove(at);
-                    kept.push(outlet);
-                }
-                None => gone.push(outlet),
-            }
-        }
-        *lock(&self.shared.outlets) = kept;
-        for outlet in gone {
-            outlet.stop(END_LIMIT);
-        }
-        for output in &wanted {
-            let outlet = self.outlets.start(&self.shared.id, output, &self.shared.feed);
-            lock(&self.shared.outlets).push(outlet);
-        }
-        // In the order of the plan.
-        let place = |output: &Output| self.plan.outputs.iter().position(|planned| planned == output);
-        lock(&self.shared.outlets).sort_by_key(|outlet| place(outlet.output()));
-    }
-
     /// Changes a property while pictures flow. A chain that the watchdog makes later has it as well, and so has the next
     /// pipeline.
     fn set(&mut self, node: &str, property: &str, value: String) {
@@ -352,11 +388,8 @@ impl Keeper {
         }
         self.wait_for_the_end(commands, until);
         self.shared.feed.end();
-        let outlets = std::mem::take(&mut *lock(&self.shared.outlets));
         let least = Duration::from_millis(500);
-        let whole = outlets.into_iter().fold(true, |whole, outlet| {
-            outlet.stop(until.saturating_duration_since(Instant::now()).max(least)) && whole
-        });
+        let whole = self.shared.outputs.stop(until.saturating_duration_since(Instant::now()).max(least));
         self.watch.enable(false);
         self.watch.take_actions();
         self.report();

@@ -21,6 +21,7 @@ pub mod introspect;
 pub mod json;
 pub mod keeper;
 pub mod load;
+pub mod names;
 pub mod outlet;
 mod outlets;
 pub mod outputs;
@@ -35,7 +36,7 @@ pub mod tile;
 pub mod tiles;
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -83,6 +84,8 @@ struct State {
     cameras: BTreeMap<String, Arc<Camera>>,
     tiles: BTreeMap<String, Tiled>,
     outlets: Option<Arc<Outlets>>,
+    /// Cameras that were removed, and tell when they are over.
+    leaving: BTreeMap<String, Receiver<bool>>,
 }
 
 impl State {
@@ -94,10 +97,17 @@ impl State {
             }
         };
         match change {
-            Change::RemoveCamera { id } => drop(self.cameras.remove(&id)),
+            Change::RemoveCamera { id } => {
+                if let Some(camera) = self.cameras.remove(&id) {
+                    let over = camera.stop(END_LIMIT);
+                    self.leaving.retain(|_, over| matches!(over.try_recv(), Err(TryRecvError::Empty)));
+                    self.leaving.insert(id, over);
+                }
+            }
             Change::AddCamera { id, plan } => {
                 if let Some(outlets) = &self.outlets {
-                    let camera = Arc::new(Camera::new(&id, *plan, events, outlets));
+                    let before = self.leaving.remove(&id);
+                    let camera = Arc::new(Camera::new(&id, *plan, events, outlets, before));
                     self.cameras.insert(id, camera);
                 }
             }
@@ -275,13 +285,7 @@ impl Site {
     /// [`SiteError`], also if there is no picture or the encoder takes longer than `limit`.
     pub fn snapshot(&self, id: &str, limit: Duration) -> Result<Vec<u8>, SiteError> {
         let frame = self.feed(id)?.latest().ok_or_else(|| SiteError::Refused("the camera has no picture yet".into()))?;
-        let limit = gst::ClockTime::try_from(limit).unwrap_or(gst::ClockTime::MAX);
-        let caps = gst::Caps::builder("image/jpeg").build();
-        let made = gst_video::convert_sample(&frame.sample, &caps, Some(limit));
-        let refused = |error: &dyn std::fmt::Display| SiteError::Refused(format!("no JPEG can be made: {error}"));
-        let sample = made.map_err(|error| refused(&error))?;
-        let buffer = sample.buffer().ok_or_else(|| refused(&"the encoder gave nothing"))?;
-        Ok(buffer.map_readable().map_err(|error| refused(&error))?.to_vec())
+        snapshot::jpeg(&frame, limit).map_err(SiteError::Refused)
     }
 
     /// A camera's pictures.
