@@ -165,10 +165,8 @@ fn the_frame_rate_is_limited_whether_the_source_tells_its_own_or_not() {
     }
 }
 
-#[test]
-fn a_file_with_sound_is_played_at_its_own_pace_and_without_the_sound() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("a b.mkv");
+/// Writes a file of ten frames, ten a second, with sound.
+fn film(file: &Path) {
     let made = format!(
         "matroskamux name=m ! filesink location={} videotestsrc num-buffers=10 ! \
          video/x-raw,width=64,height=48,framerate=10/1 ! jpegenc ! m. \
@@ -181,12 +179,41 @@ fn a_file_with_sound_is_played_at_its_own_pace_and_without_the_sound() {
     let end = bus.timed_pop_filtered(GUARD, &[gst::MessageType::Eos, gst::MessageType::Error]);
     assert_eq!(end.unwrap().type_(), gst::MessageType::Eos);
     pipeline.set_state(gst::State::Null).unwrap();
+}
 
+#[test]
+fn a_file_with_sound_is_played_at_its_own_pace_and_without_the_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a b.mkv");
+    film(&file);
     let plan = plan_in(folder.path(), "camera.gate.uri = \"a b.mkv\"");
     let begin = std::time::Instant::now();
     let (_, times) = play(&plan.cameras["gate"], 10);
     assert!(begin.elapsed().as_millis() >= 850, "the last frame is due after 900 ms: {:?}", begin.elapsed());
     assert_eq!((times[9] - times[0]).mseconds(), 900);
+}
+
+#[test]
+fn a_file_begins_anew_by_a_seek_and_keeps_its_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    film(&folder.path().join("a b.mkv"));
+    let plan = plan_in(folder.path(), "[camera.gate]\nuri = \"a b.mkv\"\nloop = true");
+    let pipeline = parsed(&show::camera_description(&plan.cameras["gate"]));
+    let feed = pipeline.by_name("feed").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    feed.set_drop(false);
+    pipeline.set_state(gst::State::Playing).unwrap();
+    for _ in 0..2 {
+        let mut frames = 0;
+        let begin = std::time::Instant::now();
+        while feed.try_pull_sample(GUARD).is_some() {
+            frames += 1;
+        }
+        assert!(feed.is_eos());
+        assert_eq!(frames, 10);
+        assert!(begin.elapsed().as_millis() >= 850, "{:?}", begin.elapsed());
+        pipeline.seek_simple(gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT, gst::ClockTime::ZERO).unwrap();
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
 }
 
 /// Runs a command line in a shell without the plugin.

@@ -36,12 +36,15 @@ pub enum Scalar {
 /// A gateway's cameras, and what becomes of their pictures.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "Vigil site description, format 1")]
 pub struct Description {
     /// The format of this file: 1.
+    #[schemars(extend("const" = 1))]
     pub format: u32,
     /// The site's name, in logs, records and metrics: letters, digits, `-`, `_` and `.`.
     pub name: String,
-    /// Other files with more cameras, profiles and tiles: paths or patterns, relative to this file.
+    /// Other files with more cameras, profiles and tiles: paths, or patterns such as `"site.d/*.toml"`, relative to this
+    /// file's folder. All paths in them are relative to that folder too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
     /// The gateway's HTTP interface.
@@ -187,6 +190,7 @@ pub struct Camera {
     pub latency: Option<Span>,
     /// Most frames a second that go on; the others are dropped before they are analysed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_fps: Option<f64>,
     /// How pictures are decoded.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -241,8 +245,9 @@ pub struct Decode {
     /// The decoder's factory, such as `avdec_h264`; without one GStreamer chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub element: Option<String>,
-    /// Threads of a decoder that has a choice [default: 1].
+    /// Threads of a decoder that has a choice; 0: as many as it likes [default: 1].
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 64))]
     pub threads: Option<u32>,
 }
 
@@ -281,10 +286,13 @@ pub struct Tile {
     pub cameras: Vec<String>,
     /// Pictures in a row; without a word, as many as make it nearly square.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
     pub columns: Option<u32>,
     /// Width and height of the whole, pixels.
+    #[schemars(inner(range(min = 16, max = 8192)))]
     pub size: [u32; 2],
     /// Frames a second.
+    #[schemars(range(min = 1, max = 120))]
     pub fps: u32,
     /// Where it goes.
     pub output: Vec<Output>,

@@ -11,6 +11,7 @@
 //! pipelines are made from; two plans have a [`diff`], and only what it names is touched.
 
 pub mod catalog;
+pub mod check;
 pub mod convert;
 pub mod description;
 pub mod diff;
@@ -22,6 +23,8 @@ pub mod plan;
 pub mod problem;
 pub mod read;
 pub mod resolve;
+pub mod schema;
 pub mod show;
 pub mod status;
+pub mod surroundings;
 pub mod units;

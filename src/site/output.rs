@@ -21,6 +21,7 @@ pub enum Output {
         segment: Option<Span>,
         /// Most files that are kept; the oldest goes first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1))]
         max_files: Option<u32>,
         /// How it is encoded.
         #[serde(default)]
@@ -43,6 +44,7 @@ pub enum Output {
         segment: Option<Span>,
         /// Segments that are kept [default: 6].
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1))]
         max_files: Option<u32>,
         /// How it is encoded.
         #[serde(default)]
@@ -56,6 +58,7 @@ pub enum Output {
         every: Span,
         /// Most files that are kept where there is a number in the path; the oldest goes first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1))]
         max_files: Option<u32>,
     },
     /// A window on the machine's screen.
@@ -71,6 +74,7 @@ pub struct Encode {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub element: Option<String>,
     /// Kilobits a second.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub bitrate: u32,
 }
 

@@ -199,10 +199,20 @@ impl Reading {
     }
 
     fn syntax(&mut self, lines: &Lines, root: &At, errors: &[SyntaxError]) {
+        let mut tables: Vec<String> = Vec::new();
         for error in errors {
             let place = Some(lines.place(error.at.start));
-            let (key, text) =
-                if error.twice { twice(lines, root, error) } else { (String::new(), error.message.clone()) };
+            let (key, text) = match error.twice {
+                true => twice(lines, root, error),
+                false => (String::new(), error.message.clone()),
+            };
+            // Of a table that is there twice, its keys are no news.
+            if error.twice && tables.iter().any(|table| key.starts_with(&format!("{table}."))) {
+                continue;
+            }
+            if error.twice && !key.is_empty() {
+                tables.push(key.clone());
+            }
             self.problems.0.push(Problem { severity: Severity::Error, place, key, text });
         }
     }
@@ -313,33 +323,32 @@ fn twice(lines: &Lines, root: &At, error: &SyntaxError) -> (String, String) {
     let key = lines.slice(error.at.clone()).trim_matches(['"', '\'']);
     let mut found = Vec::new();
     find(root, "", key, error.at.start, &mut found);
-    match found.as_slice() {
-        [(path, at)] => {
-            let what = match path.split_once('.') {
-                Some(("camera", id)) if id == key => "two cameras cannot have one id",
-                _ => "it is written twice",
-            };
-            (path.clone(), format!("{what}; the first is at {}", lines.place(*at)))
-        }
-        _ => (String::new(), format!("`{key}` is written twice")),
-    }
+    let [(path, at)] = found.as_slice() else { return (String::new(), format!("`{key}` is written twice")) };
+    let what = match path.split_once('.') {
+        Some(("camera", id)) if id == key => "two cameras cannot have one id",
+        _ => "it is written twice",
+    };
+    // Of two headers the tree keeps the second; the first is the line that says the same.
+    let first = if *at < error.at.start { Some(lines.place(*at)) } else { lines.header(path, *at) };
+    let first = first.map(|place| format!("; the first is at {place}")).unwrap_or_default();
+    (path.clone(), format!("{what}{first}"))
 }
 
-/// Finds the paths of all keys `key` before the byte `before`.
-fn find(at: &At, path: &str, key: &str, before: usize, found: &mut Vec<(String, usize)>) {
+/// Finds the paths of all keys `key` up to the byte `last`.
+fn find(at: &At, path: &str, key: &str, last: usize, found: &mut Vec<(String, usize)>) {
     match &at.value {
         Tree::Table(entries) => {
             for entry in entries {
                 let path = join(path, &entry.key);
-                if entry.key == key && entry.key_at.start < before {
+                if entry.key == key && entry.key_at.start <= last {
                     found.push((path.clone(), entry.key_at.start));
                 }
-                find(&entry.value, &path, key, before, found);
+                find(&entry.value, &path, key, last, found);
             }
         }
         Tree::List(items) => {
             for (number, item) in items.iter().enumerate() {
-                find(item, &join(path, &number.to_string()), key, before, found);
+                find(item, &join(path, &number.to_string()), key, last, found);
             }
         }
         _ => {}

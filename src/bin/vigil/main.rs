@@ -2,6 +2,7 @@
 
 mod bench;
 mod bundle;
+mod check;
 mod doctor;
 mod parity;
 mod plan;
@@ -32,6 +33,8 @@ enum Command {
     /// Make, show, check, pack, sign and install model bundles
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// Check a site's description: all that can be known before it runs
+    Check(check::Arguments),
     /// Measure a model in a pipeline against the bare engine, in one run
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Doctor(arguments) => doctor::run(&arguments, library),
         Command::Bundle(command) => bundle::run(command, library),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Plan(arguments) => plan::run(&arguments),

@@ -5,12 +5,16 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use gstvigil::export::record;
+use gstvigil::site;
+use gstvigil::site::live::introspect::Registry;
 
 /// The schemas that there are.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Schema {
     /// Exported records, vigil/1
     Record,
+    /// Descriptions of sites, for editors that complete and check them
+    Site,
 }
 
 /// Arguments of `vigil schema`.
@@ -23,10 +27,15 @@ pub struct Arguments {
 /// Prints the schema on standard output.
 ///
 /// # Errors
-/// If it cannot be printed.
+/// If it cannot be printed, or GStreamer cannot be asked for the properties of elements.
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let text = match arguments.schema {
         Schema::Record => record::json_schema(),
+        Schema::Site => {
+            gst::init()?;
+            gstvigil::plugin::plugin_register_static()?;
+            site::schema::json_schema(&Registry::new())
+        }
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

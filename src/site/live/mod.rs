@@ -15,6 +15,7 @@
 pub mod feed;
 pub mod introspect;
 pub mod outlet;
+pub mod surroundings;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -190,4 +190,14 @@ impl<'a> Lines<'a> {
     pub fn slice(&self, span: Range<usize>) -> &'a str {
         self.text.get(span).unwrap_or_default()
     }
+
+    /// The first line before the byte `before` that is TOML's header of the table `path`.
+    pub fn header(&self, path: &str, before: usize) -> Option<Place> {
+        let header = format!("[{path}]");
+        self.starts.iter().copied().take_while(|start| *start < before).find_map(|start| {
+            let line = self.text.get(start..)?.lines().next()?;
+            let bare: String = line.chars().filter(|c| !c.is_whitespace() && !['"', '\''].contains(c)).collect();
+            bare.starts_with(&header).then(|| self.place(start))
+        })
+    }
 }

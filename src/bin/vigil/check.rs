@@ -1,0 +1,81 @@
+//! `vigil check`: all that can be known of a site's description before it runs.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use gstvigil::site::check::check;
+use gstvigil::site::description::Description;
+use gstvigil::site::live::introspect::Registry;
+use gstvigil::site::live::surroundings::Machine;
+use gstvigil::site::problem::Problems;
+use gstvigil::site::read::read;
+use gstvigil::site::resolve::resolve;
+
+/// Checks a description: unknown keys, wrong values, elements and their properties, models and their classes, files,
+/// folders, ports and secrets. Everything that is wrong is told at once, each with its place.
+///
+/// Errors keep the site from starting; exit code 1 if there are any. Warnings are about what may be right elsewhere or
+/// later: a port that is taken, a secret that is not there.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The description, TOML or JSON
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(serde::Serialize)]
+struct Report<'a> {
+    /// Whether the site can start.
+    good: bool,
+    /// All problems, in the order of their places.
+    problems: &'a Problems,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If GStreamer cannot be used, or the result cannot be printed.
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    gst::init()?;
+    gstvigil::plugin::plugin_register_static()?;
+    let (document, mut problems) = read(&arguments.file);
+    let registry = Registry::new();
+    if let Some(document) = &document {
+        problems.append(check(document, &registry, &Machine::new()));
+        if !problems.has_errors()
+            && let Err(more) = resolve(document, &registry)
+        {
+            problems.append(more);
+        }
+    }
+    problems.sort();
+    let good = !problems.has_errors();
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&Report { good, problems: &problems })?)?;
+    } else {
+        let description = document.as_ref().map(|document| &document.description);
+        write!(out, "{problems}")?;
+        writeln!(out, "{}: {}", arguments.file.display(), summary(description, &problems))?;
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn summary(description: Option<&Description>, problems: &Problems) -> String {
+    let (errors, warnings) = problems.count();
+    let number = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+    let warned = if warnings == 0 { String::new() } else { format!(", {}", number(warnings, "warning")) };
+    match description {
+        Some(site) if errors == 0 => {
+            let (cameras, profiles) = (number(site.camera.len(), "camera"), number(site.profile.len(), "profile"));
+            format!("good{warned}: {cameras}, {profiles}, {}", number(site.tile.len(), "tile"))
+        }
+        _ => format!("{}{warned}", number(errors, "error")),
+    }
+}

@@ -1,0 +1,204 @@
+//! This machine, as a check asks for it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use gst::prelude::*;
+use rustix::fs::{Access, access};
+
+use crate::bundle::ModelSource;
+use crate::site::surroundings::{ModelFacts, Port, Surroundings};
+
+/// The machine that this process runs on. Each model is opened once.
+#[derive(Debug, Default)]
+pub struct Machine {
+    models: Mutex<HashMap<String, Result<ModelFacts, String>>>,
+}
+
+impl Machine {
+    /// GStreamer must have been initialised.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Surroundings for Machine {
+    fn model(&self, model: &str) -> Result<ModelFacts, String> {
+        let known = || self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().get(model) {
+            return found.clone();
+        }
+        let found = ModelSource::open(model).map_err(|e| e.to_string()).map(|source| match source {
+            ModelSource::Bundle(bundle) => ModelFacts {
+                task: Some(bundle.task),
+                labels: Some(bundle.labels.iter().map(|label| label.to_string()).collect()),
+                warnings: bundle.warnings,
+            },
+            ModelSource::Bare { .. } => ModelFacts::default(),
+        });
+        known().insert(model.into(), found.clone());
+        found
+    }
+
+    fn file(&self, path: &Path) -> Result<(), String> {
+        let fail = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => format!("there is no file {}", path.display()),
+            _ => format!("{} cannot be read: {e}", path.display()),
+        };
+        if path.metadata().map_err(fail)?.is_dir() {
+            return Err(format!("{} is a folder, not a file", path.display()));
+        }
+        access(path, Access::READ_OK).map_err(|e| fail(e.into()))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn folder(&self, path: &Path) -> Result<(), String> {
+        let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        if !there.is_dir() {
+            return Err(format!("{} is not a folder", there.display()));
+        }
+        access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|e| {
+            let what = if there == path { String::new() } else { format!(", and {} is not there", path.display()) };
+            format!("nothing can be written to the folder {}{what}: {}", there.display(), io::Error::from(e))
+        })
+    }
+
+    fn port(&self, address: SocketAddr) -> Port {
+        match TcpListener::bind(address) {
+            Ok(_) => Port::Free,
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => Port::Taken,
+            Err(e) => Port::Unusable(match e.kind() {
+                io::ErrorKind::AddrNotAvailable => format!("this machine has no address {}", address.ip()),
+                _ => format!("{address} cannot be listened on: {e}"),
+            }),
+        }
+    }
+
+    fn variable(&self, name: &str) -> bool {
+        std::env::var_os(name).is_some_and(|value| !value.is_empty())
+    }
+
+    fn launch(&self, fragment: &str, filter: bool) -> Result<(), String> {
+        if fragment.contains('\0') {
+            return Err("a launch fragment cannot have a NUL in it".into());
+        }
+        let bin = gst::parse::bin_from_description_full(fragment, false, None, gst::ParseFlags::FATAL_ERRORS);
+        let made = bin.map_err(|e| format!("GStreamer does not understand it: {}", e.message()))?;
+        let bin = made.downcast_ref::<gst::Bin>().ok_or("GStreamer made no bin of it")?;
+        let (open_in, open_out, later_out) = open_ends(bin);
+        let result = match (filter, open_in, open_out) {
+            (false, 1.., _) => Err("the first of its elements wants something to come in: it is no source".into()),
+            (true, 0 | 2.., _) => Err("one input is expected".into()),
+            (_, _, 0) if !later_out => Err("it has no output: its last element gives nothing on".into()),
+            (_, _, 2..) => Err("it has several outputs, one is expected".into()),
+            _ => Ok(()),
+        };
+        // Elements that were never started.
+        let _ = bin.set_state(gst::State::Null);
+        result
+    }
+
+    fn caps(&self, caps: &str) -> Result<(), String> {
+        if caps.contains('\0') {
+            return Err("caps cannot have a NUL in them".into());
+        }
+        match caps.parse::<gst::Caps>() {
+            Ok(parsed) if !parsed.is_empty() => Ok(()),
+            _ => Err(format!("\"{caps}\" are no caps, such as \"video/x-raw,width=640,height=480,framerate=15/1\"")),
+        }
+    }
+
+    fn rtsp_server(&self) -> bool {
+        cfg!(feature = "rtsp-server")
+    }
+}
+
+/// Pads of a bin's elements that are not linked: inputs, outputs, and whether outputs may come later.
+fn open_ends(bin: &gst::Bin) -> (usize, usize, bool) {
+    let (mut inputs, mut outputs, mut later) = (0, 0, false);
+    for element in bin.iterate_elements().into_iter().flatten() {
+        inputs += element.sink_pads().iter().filter(|pad| !pad.is_linked()).count();
+        outputs += element.src_pads().iter().filter(|pad| !pad.is_linked()).count();
+        later |= element.pad_template_list().iter().any(|template| {
+            template.direction() == gst::PadDirection::Src && template.presence() == gst::PadPresence::Sometimes
+        });
+    }
+    (inputs, outputs, later)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        gst::init().unwrap();
+        crate::plugin::plugin_register_static().unwrap();
+        Machine::new()
+    }
+
+    #[test]
+    fn a_launch_fragment_has_one_output() {
+        let machine = machine();
+        let source = |fragment: &str| machine.launch(fragment, false);
+        assert_eq!(source("videotestsrc ! videoconvert"), Ok(()));
+        assert_eq!(source("videotestsrc"), Ok(()));
+        assert_eq!(source("filesrc location=/nowhere ! decodebin"), Ok(()), "its output comes later");
+        assert!(source("videotestsrc ! fakesink").unwrap_err().contains("no output"));
+        assert!(source("videoconvert").unwrap_err().contains("no source"));
+        assert!(source("videotestsrc videotestsrc").unwrap_err().contains("several outputs"));
+        assert!(source("videotestsrcc").unwrap_err().contains("videotestsrcc"));
+        assert!(source("videotestsrc pattern=nonsense").is_err());
+        assert!(source("").is_err());
+        assert_eq!(machine.launch("videoconvert", true), Ok(()));
+        assert!(machine.launch("videotestsrc", true).unwrap_err().contains("one input"));
+    }
+
+    #[test]
+    fn caps_are_understood_or_not() {
+        let machine = machine();
+        assert_eq!(machine.caps("video/x-raw,width=640,framerate=15/1"), Ok(()));
+        for caps in ["", "video/x-raw,width=", "a\0b"] {
+            assert!(machine.caps(caps).is_err(), "{caps}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_somebody_listens_on_is_taken() {
+        let machine = machine();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(machine.port(address), Port::Taken);
+        drop(listener);
+        assert_eq!(machine.port("127.0.0.1:0".parse().unwrap()), Port::Free);
+        let elsewhere = machine.port("192.0.2.1:8686".parse().unwrap());
+        assert_eq!(elsewhere, Port::Unusable("this machine has no address 192.0.2.1".into()));
+    }
+
+    #[test]
+    fn folders_are_judged_by_what_is_there() {
+        let (machine, folder) = (machine(), tempfile::tempdir().unwrap());
+        assert_eq!(machine.folder(folder.path()), Ok(()));
+        assert_eq!(machine.folder(&folder.path().join("a/b")), Ok(()), "it can be made");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(machine.folder(&file.join("a")), Err(format!("{} is not a folder", file.display())));
+        assert_eq!(machine.file(&file), Ok(()));
+        assert!(machine.file(folder.path()).unwrap_err().contains("is a folder"));
+        let gone = folder.path().join("gone");
+        assert_eq!(machine.file(&gone), Err(format!("there is no file {}", gone.display())));
+    }
+
+    #[test]
+    fn a_bare_model_tells_little() {
+        let machine = machine();
+        let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/red.onnx");
+        assert_eq!(machine.model(model), Ok(ModelFacts::default()));
+        assert!(machine.model("/nowhere/people").unwrap_err().contains("/nowhere/people"));
+    }
+}
