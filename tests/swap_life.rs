@@ -453,3 +453,19 @@ fn a_user_who_chooses_during_a_step_down_wins() {
     assert_eq!(phases(&camera.outcome(number)).last().unwrap(), "confirmed");
     assert_eq!(camera.element.property::<String>("model"), model("dynamic"));
 }
+
+#[test]
+fn a_live_pipeline_is_told_of_a_slower_model_before_its_frames_are_late() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut camera = Camera::start(&model("blob"), QUICK);
+    camera.color = BRIGHT;
+    (0..3).for_each(|_| drop(camera.look()));
+    let before = camera.harness.query_latency().unwrap();
+    // It takes its time on what is bright, which its warm-up is not.
+    let slow = Draft::new("blob_slow", "2").tables("[probation]\nmax-latency-ms = 60000").folder(folder.path());
+    camera.latencies = 0;
+    assert_eq!(camera.swapped(&slow.display().to_string()), ("confirmed".into(), String::new()));
+    assert!(camera.latencies >= 1, "a message");
+    let after = camera.harness.query_latency().unwrap();
+    assert!(after > before, "{before} {after}");
+}

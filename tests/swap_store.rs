@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use common::bundles::{Draft, Fault, NAME, good, good_other};
 use common::site::wait_until;
-use common::swap_rig::{BRIGHT, Camera, QUICK, text};
+use common::swap_rig::{BRIGHT, Camera, QUICK, RED, text};
 use common::{again, is_child, messages, model, output};
 use gst::prelude::*;
 use gstvigil::result::Freshness;
@@ -219,9 +219,10 @@ fn a_release_that_begins_to_fail_gives_way_to_the_one_before_it() {
 }
 
 /// Plays the name and tells each phase, until it is killed.
-fn play_and_tell() {
+fn play_and_tell(color: (u8, u8, u8)) {
     // The probation ends, if only after a while.
     let mut camera = Camera::start(NAME, "probation-time=0 probation-frames=100");
+    camera.color = color;
     println!("plays {}", release(&mut camera));
     loop {
         for message in camera.until("a phase", |s| s.name() == "vigil-model") {
@@ -234,8 +235,10 @@ fn play_and_tell() {
 fn who_is_killed_in_any_phase_starts_again_with_a_release_that_was_good() {
     const TEST: &str = "who_is_killed_in_any_phase_starts_again_with_a_release_that_was_good";
     if is_child(TEST) {
-        if std::env::var(PART).unwrap() == "kill" {
-            play_and_tell();
+        match std::env::var(PART).unwrap().as_str() {
+            "kill" => play_and_tell(RED),
+            "kill a bad one" => play_and_tell(BRIGHT),
+            _ => {}
         }
         let mut camera = Camera::start(NAME, QUICK);
         return println!("plays {}", release(&mut camera));
@@ -267,4 +270,54 @@ fn who_is_killed_in_any_phase_starts_again_with_a_release_that_was_good() {
         let (out, _) = output(child(TEST, home.path()).env(PART, "again"));
         assert!(out.contains(&format!("plays {current}")), "{phase}: {out}");
     }
+}
+
+#[test]
+fn who_is_killed_while_a_bad_release_is_sent_back_starts_again_with_the_good_one() {
+    // The child is the test above.
+    const TEST: &str = "who_is_killed_in_any_phase_starts_again_with_a_release_that_was_good";
+    for end in ["rejected", "rolled-back"] {
+        let (home, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = Store::at(&home.path().join("store"));
+        install(&store, &good("1").folder(folder.path()));
+        let bad = if end == "rejected" {
+            Fault::Blind.write("2", folder.path())
+        } else {
+            Draft::new("blob_nan", "2").folder(folder.path())
+        };
+        install(&store, &bad);
+        store.propose(NAME, "2").unwrap();
+        let mut process =
+            child(TEST, home.path()).env(PART, "kill a bad one").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let seen = lines.by_ref().find(|line| line.starts_with(&format!("phase {end} ")));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert!(seen.is_some(), "{end} is reached");
+        assert_eq!(places(&store)[0], "1", "{end}");
+        assert!(store.list().unwrap().iter().all(|entry| entry.warnings.is_empty()), "{end}");
+        // Whether it was written down before the kill or not, it is tried again at most, never started with.
+        let (out, _) = output(child(TEST, home.path()).env(PART, "again"));
+        assert!(out.contains("plays 1"), "{end}: {out}");
+    }
+}
+
+#[test]
+fn of_two_cameras_the_one_that_a_release_fails_on_takes_it_from_both() {
+    apart("of_two_cameras_the_one_that_a_release_fails_on_takes_it_from_both", |store, folder| {
+        install(&store, &good("1").folder(folder));
+        let mut dark = Camera::start(NAME, QUICK);
+        let mut bright = Camera::start(NAME, "probation-time=0 probation-frames=200");
+        bright.color = BRIGHT;
+        // Well on what the first one sees, NaN on what the second one does.
+        install(&store, &Draft::new("blob_nan", "2").folder(folder));
+        store.propose(NAME, "2").unwrap();
+        assert_eq!(followed(&mut dark), ok("2"));
+        let (phase, reason, _) = followed(&mut bright);
+        assert_eq!((phase.as_str(), reason.as_str()), ("rolled-back", "non-finite"));
+        wait_until("the store knows", || places(&store)[0] == "1");
+        assert!(selection(&store).is_rejected("2"));
+        assert_eq!(followed(&mut dark), ok("1"), "what failed elsewhere does not stay");
+        assert_eq!((release(&mut dark), release(&mut bright)), ("1".into(), "1".into()));
+    });
 }

@@ -13,6 +13,7 @@
 
 mod banner;
 mod canvas;
+mod card;
 mod color;
 mod label;
 mod painter;
@@ -21,6 +22,7 @@ mod style;
 mod tail;
 mod text;
 
+pub use card::card;
 pub use color::{PALETTE, Rgb, class_color, track_color};
 pub use painter::Painter;
 pub use style::{ColorBy, Style};

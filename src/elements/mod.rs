@@ -5,6 +5,7 @@
 pub mod export;
 pub mod infer;
 pub mod overlay;
+pub mod site;
 pub mod track;
 pub mod watchdog;
 
@@ -17,5 +18,6 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     track::register(plugin)?;
     overlay::register(plugin)?;
     export::register(plugin)?;
-    watchdog::register(plugin)
+    watchdog::register(plugin)?;
+    site::register(plugin)
 }

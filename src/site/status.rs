@@ -105,6 +105,20 @@ pub struct OutputStatus {
     pub error: String,
 }
 
+/// A tile and how it is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct TileStatus {
+    /// Its name.
+    pub name: String,
+    /// Ids of its cameras, from the upper left.
+    pub cameras: Vec<String>,
+    /// Width and height, pixels.
+    pub size: [u32; 2],
+    /// Its outputs, in their order.
+    pub outputs: Vec<OutputStatus>,
+}
+
 /// Something that happened on a site.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

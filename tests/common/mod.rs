@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 pub mod bundles;
+pub mod live;
 pub mod rig;
 pub mod site;
 pub mod swap_rig;

@@ -30,6 +30,8 @@ pub struct Camera {
     pub color: (u8, u8, u8),
     /// Results of the frames since the last look at them.
     pub results: Vec<Arc<FrameResult>>,
+    /// How often it has said that its latency is another one.
+    pub latencies: u32,
     messages: Vec<gst::Structure>,
 }
 
@@ -62,7 +64,7 @@ impl Camera {
         let caps = caps(VideoFormat::Rgb, 160, 120);
         harness.play();
         harness.set_src_caps(caps.clone());
-        Self { harness, element, bus, caps, frames: 0, color: RED, results: Vec::new(), messages: Vec::new() }
+        Self { harness, element, bus, caps, frames: 0, color: RED, results: Vec::new(), latencies: 0, messages: Vec::new() }
     }
 
     /// One frame through the element: the next one that comes out is this one.
@@ -94,6 +96,7 @@ impl Camera {
                     }
                 }
                 gst::MessageView::Error(error) => panic!("{error:?}"),
+                gst::MessageView::Latency(_) => self.latencies += 1,
                 _ => {}
             }
         }

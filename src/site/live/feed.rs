@@ -31,6 +31,7 @@ struct State {
     subscribed: u64,
     latest: Option<Frame>,
     ended: bool,
+    wanted: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// A camera's pictures. It lives as long as the camera is part of the site, through all its reconnections.
@@ -73,7 +74,20 @@ impl Feed {
         state.subscribed += 1;
         let number = state.subscribed;
         Arc::make_mut(&mut state.consumers).push((number, consumer));
+        let wanted = state.wanted.clone();
+        drop(state);
+        let _ = wanted.map(|wanted| wanted());
         Subscription { feed: Arc::downgrade(self), number }
+    }
+
+    /// Whether somebody wants pictures: where making them is work, it is done only then.
+    pub fn is_wanted(&self) -> bool {
+        !self.lock().consumers.is_empty()
+    }
+
+    /// Has `tell` called with each new subscription; it must not wait.
+    pub fn when_wanted(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.lock().wanted = Some(Arc::new(tell));
     }
 }
 

@@ -12,18 +12,59 @@
 //! Each camera has a pipeline, a clock time and a thread of its own, and so has each output: what one does, or fails to do,
 //! the others do not notice. Only a camera's thread changes its pipeline's state; who calls [`Site`] waits for no camera.
 
+pub mod build;
+pub mod bus;
+pub mod camera;
 pub mod feed;
+pub mod intake;
 pub mod introspect;
+pub mod json;
+pub mod keeper;
+pub mod load;
 pub mod outlet;
+mod outlets;
+pub mod outputs;
+pub mod picture;
+pub mod rtsp;
+pub mod run;
+pub mod secret;
+pub mod sink;
+pub mod snapshot;
 pub mod surroundings;
+pub mod tile;
+pub mod tiles;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use gst::prelude::*;
+
+use super::diff::{self, Change};
 use super::events::Events;
 use super::plan::Plan;
-use super::status::CameraStatus;
+use super::status::{CameraStatus, TileStatus};
+use crate::gstutil::lock;
+use camera::Camera;
 use feed::Feed;
+use keeper::Command;
+use outlet::Outlets;
+use run::Order;
+use tiles::Tiled;
+
+/// How long a pipeline or an output that is to end holds up what comes after it.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// How long a camera's stages have for their statistics.
+const ASK_LIMIT: Duration = Duration::from_millis(250);
+/// How long a camera's pipeline has to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The time by which pipelines of a site understand each other: nanoseconds of the system's monotonic clock.
+pub fn now() -> u64 {
+    gst::SystemClock::obtain().time().nseconds()
+}
 
 /// Why something that a site was asked for is not done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,40 +77,158 @@ pub enum SiteError {
     Refused(String),
 }
 
-/// A site that runs. Clones are the same site.
-#[derive(Clone)]
-pub struct Site {
-    events: Arc<Events>,
+#[derive(Default)]
+struct State {
+    plan: Option<Arc<Plan>>,
+    cameras: BTreeMap<String, Arc<Camera>>,
+    tiles: BTreeMap<String, Tiled>,
+    outlets: Option<Arc<Outlets>>,
 }
 
-impl Default for Site {
-    fn default() -> Self {
-        Self::new()
+impl State {
+    /// Has one change made. Cameras do it on their own threads, one after the other.
+    fn make(&mut self, change: Change, events: &Arc<Events>) {
+        let tell = |id: &str, command: Command| {
+            if let Some(camera) = self.cameras.get(id) {
+                camera.command(command);
+            }
+        };
+        match change {
+            Change::RemoveCamera { id } => drop(self.cameras.remove(&id)),
+            Change::AddCamera { id, plan } => {
+                if let Some(outlets) = &self.outlets {
+                    let camera = Arc::new(Camera::new(&id, *plan, events, outlets));
+                    self.cameras.insert(id, camera);
+                }
+            }
+            Change::RebuildCamera { id, plan, .. } => tell(&id, Command::Plan(plan)),
+            Change::SetProperty { id, stage, property, value } => tell(&id, Command::Set(stage, property, value)),
+            Change::Enable { id, enabled } => tell(&id, Command::Enable(enabled)),
+            Change::Outputs { id, outputs } => tell(&id, Command::Outputs(outputs)),
+            Change::Rtsp(server) => {
+                if let Some(outlets) = &self.outlets {
+                    outlets.set_rtsp(&server);
+                }
+            }
+            Change::RemoveTile { name } => {
+                if let Some(tile) = self.tiles.remove(&name) {
+                    // Its outputs may take a while to end.
+                    let _ = thread::Builder::new().name("vigil-tile-end".into()).spawn(move || tile.stop(END_LIMIT));
+                }
+            }
+            Change::AddTile { name, plan } => {
+                if let Some(outlets) = &self.outlets {
+                    let tile = Tiled::start(&name, &plan, &self.feeds(), outlets);
+                    self.tiles.insert(name, tile);
+                }
+            }
+            Change::ChangeTile { name, plan } => {
+                let feeds = self.feeds();
+                if let Some(tile) = self.tiles.get_mut(&name) {
+                    tile.set(&plan, &feeds);
+                }
+            }
+            // Whoever shows or serves the site reads them in its plan.
+            Change::Name(_) | Change::Api(_) => {}
+        }
+    }
+
+    fn feeds(&self) -> BTreeMap<String, Arc<Feed>> {
+        self.cameras.iter().map(|(id, camera)| (id.clone(), Arc::clone(camera.feed()))).collect()
+    }
+
+    /// Has tiles show the cameras that there are now: one that was removed and added again has another feed.
+    fn lay_out(&mut self) {
+        let feeds = self.feeds();
+        for tile in self.tiles.values_mut() {
+            let plan = tile.plan().clone();
+            tile.set(&plan, &feeds);
+        }
     }
 }
+
+#[derive(Default)]
+struct Inner {
+    events: Arc<Events>,
+    /// Held for bookkeeping only: what it leads to happens on the cameras' threads.
+    state: Mutex<State>,
+}
+
+/// A site that runs. Clones are the same site.
+#[derive(Clone, Default)]
+pub struct Site(Arc<Inner>);
 
 impl Site {
     /// A site without cameras.
     pub fn new() -> Self {
-        Self { events: Arc::default() }
+        Self::default()
     }
 
     /// Makes the site what `plan` says: cameras, tiles and outputs that are the same in the plan before are not touched.
-    pub fn apply(&self, _plan: Plan) {}
+    pub fn apply(&self, plan: Plan) {
+        let mut state = lock(&self.0.state);
+        let empty = Plan {
+            name: String::new(),
+            api: plan.api.clone(),
+            rtsp: plan.rtsp.clone(),
+            cameras: BTreeMap::new(),
+            tiles: BTreeMap::new(),
+        };
+        let changes = diff::diff(state.plan.as_deref().unwrap_or(&empty), &plan);
+        let plan = Arc::new(plan);
+        state.plan = Some(Arc::clone(&plan));
+        let events = &self.0.events;
+        state.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
+        let moved = |change: &Change| matches!(change, Change::AddCamera { .. } | Change::RemoveCamera { .. });
+        let moves = changes.iter().any(moved);
+        for change in changes {
+            state.make(change, events);
+        }
+        if moves {
+            state.lay_out();
+        }
+    }
+
+    /// Switches a camera on or off, until a plan says otherwise.
+    ///
+    /// # Errors
+    /// [`SiteError::NoCamera`].
+    pub fn enable(&self, id: &str, enabled: bool) -> Result<(), SiteError> {
+        let plan = self.plan().filter(|plan| plan.cameras.contains_key(id));
+        let mut plan = plan.map(|plan| Plan::clone(&plan)).ok_or_else(|| SiteError::NoCamera(id.into()))?;
+        if let Some(camera) = plan.cameras.get_mut(id) {
+            camera.enabled = enabled;
+        }
+        self.apply(plan);
+        Ok(())
+    }
+
+    /// All tiles, in the order of their names.
+    pub fn tiles(&self) -> Vec<TileStatus> {
+        lock(&self.0.state).tiles.values().map(Tiled::status).collect()
+    }
 
     /// The plan that was applied last; `None` before the first one.
     pub fn plan(&self) -> Option<Arc<Plan>> {
-        None
+        lock(&self.0.state).plan.clone()
     }
 
     /// What happens.
     pub fn events(&self) -> &Arc<Events> {
-        &self.events
+        &self.0.events
+    }
+
+    fn find(&self, id: &str) -> Result<Arc<Camera>, SiteError> {
+        lock(&self.0.state).cameras.get(id).cloned().ok_or_else(|| SiteError::NoCamera(id.into()))
     }
 
     /// All cameras, in the order of their ids.
     pub fn cameras(&self) -> Vec<CameraStatus> {
-        Vec::new()
+        let cameras: Vec<_> = lock(&self.0.state).cameras.values().cloned().collect();
+        let until = Instant::now() + ASK_LIMIT;
+        let asked: Vec<_> = cameras.iter().map(|camera| camera.ask()).collect();
+        let answers = cameras.iter().zip(asked);
+        answers.map(|(camera, asked)| camera.status(asked, until.saturating_duration_since(Instant::now()))).collect()
     }
 
     /// One camera.
@@ -77,38 +236,52 @@ impl Site {
     /// # Errors
     /// [`SiteError::NoCamera`].
     pub fn camera(&self, id: &str) -> Result<CameraStatus, SiteError> {
-        Err(SiteError::NoCamera(id.into()))
+        let camera = self.find(id)?;
+        let asked = camera.ask();
+        Ok(camera.status(asked, ASK_LIMIT))
     }
 
     /// Swaps the model of a camera's stage, or of all its stages that have one where `stage` is empty, as the signal `swap-model` of
-    /// `vigilinfer` does. `options` are its options. Gives the request ids; what becomes of them is told by events `vigil-model`.
+    /// `vigilinfer` does. `options` are its options. Gives the request ids; what becomes of them is told by events `vigil-model`, in
+    /// the field `request`.
     ///
     /// # Errors
     /// [`SiteError`], also if the camera has no stage with a model.
     pub fn swap_model(
         &self,
         id: &str,
-        _stage: &str,
-        _model: &str,
-        _options: &serde_json::Map<String, serde_json::Value>,
+        stage: &str,
+        model: &str,
+        options: &serde_json::Map<String, serde_json::Value>,
     ) -> Result<Vec<String>, SiteError> {
-        Err(SiteError::NoCamera(id.into()))
+        let camera = self.find(id)?;
+        let options = json::to_options(options).map_err(SiteError::Refused)?;
+        ask(&camera, |answer| Order::Swap(stage.to_owned(), model.to_owned(), options, answer))?
     }
 
     /// Has a camera's watchdog bypass its analysis, or not any more.
     ///
     /// # Errors
     /// [`SiteError`], also if the camera has no watchdog.
-    pub fn force_bypass(&self, id: &str, _bypass: bool) -> Result<(), SiteError> {
-        Err(SiteError::NoCamera(id.into()))
+    pub fn force_bypass(&self, id: &str, bypass: bool) -> Result<(), SiteError> {
+        let camera = self.find(id)?;
+        let watchdog = camera.watchdog().ok_or_else(|| SiteError::Refused("the camera has no watchdog".into()))?;
+        ask(&camera, |answer| Order::Bypass(watchdog, bypass, answer))?
     }
 
     /// A camera's last picture as JPEG, with what is drawn on it.
     ///
     /// # Errors
     /// [`SiteError`], also if there is no picture or the encoder takes longer than `limit`.
-    pub fn snapshot(&self, id: &str, _limit: Duration) -> Result<Vec<u8>, SiteError> {
-        Err(SiteError::NoCamera(id.into()))
+    pub fn snapshot(&self, id: &str, limit: Duration) -> Result<Vec<u8>, SiteError> {
+        let frame = self.feed(id)?.latest().ok_or_else(|| SiteError::Refused("the camera has no picture yet".into()))?;
+        let limit = gst::ClockTime::try_from(limit).unwrap_or(gst::ClockTime::MAX);
+        let caps = gst::Caps::builder("image/jpeg").build();
+        let made = gst_video::convert_sample(&frame.sample, &caps, Some(limit));
+        let refused = |error: &dyn std::fmt::Display| SiteError::Refused(format!("no JPEG can be made: {error}"));
+        let sample = made.map_err(|error| refused(&error))?;
+        let buffer = sample.buffer().ok_or_else(|| refused(&"the encoder gave nothing"))?;
+        Ok(buffer.map_readable().map_err(|error| refused(&error))?.to_vec())
     }
 
     /// A camera's pictures.
@@ -116,12 +289,28 @@ impl Site {
     /// # Errors
     /// [`SiteError::NoCamera`].
     pub fn feed(&self, id: &str) -> Result<Arc<Feed>, SiteError> {
-        Err(SiteError::NoCamera(id.into()))
+        self.find(id).map(|camera| Arc::clone(camera.feed()))
     }
 
     /// Ends all cameras with an end of stream, so that files and exports are whole; what takes longer than `limit` is left.
-    /// `false` if something was.
-    pub fn stop(&self, _limit: Duration) -> bool {
-        true
+    /// `false` if something was. A plan that is applied later begins anew.
+    pub fn stop(&self, limit: Duration) -> bool {
+        let State { cameras, tiles, .. } = std::mem::take(&mut *lock(&self.0.state));
+        let until = Instant::now() + limit;
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        // All at once, then one after the other until the time is over.
+        let stopping: Vec<_> = cameras.values().map(|camera| camera.stop(limit)).collect();
+        let tiled = tiles.into_values().fold(true, |all, tile| tile.stop(left(until)) && all);
+        stopping.iter().fold(tiled, |all, ended| ended.recv_timeout(left(until)).unwrap_or(false) && all)
     }
+}
+
+/// Asks a camera's pipeline, and waits for the answer within bounds.
+fn ask<T>(camera: &Camera, order: impl FnOnce(std::sync::mpsc::Sender<T>) -> Order) -> Result<T, SiteError> {
+    let (sender, receiver) = channel();
+    let refused = |text: &str| SiteError::Refused(text.into());
+    if !camera.order(order(sender)) {
+        return Err(refused("the camera is not running just now"));
+    }
+    receiver.recv_timeout(ANSWER_LIMIT).map_err(|_| refused("the camera's pipeline did not answer in time"))
 }

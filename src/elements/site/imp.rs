@@ -1,0 +1,403 @@
+//! The skin of `vigilsite`: properties, actions, pads; the site itself is `site::live::Site`.
+//!
+//! Locks: `settings`, `running`, `outgoing` are held for a copy only, never two at once and never over a call.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::pads::Outgoing;
+use crate::gstutil::lock;
+use crate::site::live::{Site as Live, SiteError, json, load};
+use crate::site::plan::Plan;
+use crate::site::status::{Event, State};
+
+static CAT: LazyLock<gst::DebugCategory> =
+    LazyLock::new(|| gst::DebugCategory::new("vigilsite", gst::DebugColorFlags::empty(), Some("Vigil site")));
+
+const SECOND: u64 = 1_000_000_000;
+/// How request pads are named, before the camera's id.
+const PAD: &str = "src_";
+
+#[derive(Clone)]
+struct Settings {
+    config: Option<String>,
+    drain_ns: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { config: None, drain_ns: 10 * SECOND }
+    }
+}
+
+/// See [`super::Site`].
+#[derive(Default)]
+pub struct Site {
+    settings: Mutex<Settings>,
+    running: Mutex<Option<Live>>,
+    outgoing: Mutex<Vec<Arc<Outgoing>>>,
+    /// Whether the end of the stream was told.
+    ended: AtomicBool,
+}
+
+impl Site {
+    fn running(&self) -> Option<Live> {
+        lock(&self.running).clone()
+    }
+
+    /// Reads the description.
+    ///
+    /// # Errors
+    /// All that is wrong with it, as a text for the user.
+    fn load(&self) -> Result<Plan, String> {
+        let config = lock(&self.settings).config.clone().filter(|path| !path.is_empty());
+        let config = config.ok_or("No site description is set: set the property config to its file")?;
+        let (_, plan, warnings) = load::load(&PathBuf::from(&config))
+            .map_err(|problems| format!("The site description {config} cannot be used:\n{problems}"))?;
+        for warning in &warnings.0 {
+            gst::warning!(CAT, imp = self, "{warning}");
+        }
+        Ok(plan)
+    }
+
+    fn start(&self, plan: Plan) {
+        let live = Live::new();
+        self.ended.store(false, Ordering::SeqCst);
+        self.listen(&live);
+        *lock(&self.running) = Some(live.clone());
+        live.apply(plan);
+        for outgoing in lock(&self.outgoing).clone() {
+            self.open(&live, &outgoing);
+        }
+    }
+
+    /// Has a thread post what happens, until the site is gone.
+    fn listen(&self, live: &Live) {
+        let (_, events) = live.events().listen(0);
+        let weak = self.obj().downgrade();
+        let posts = move || {
+            while let (Ok(event), Some(element)) = (events.recv(), weak.upgrade()) {
+                element.imp().tell(&event);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("vigil-site".into()).spawn(posts) {
+            gst::element_imp_warning!(self, gst::ResourceError::Failed, ("Nothing will be told of the cameras: {error}"));
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let name = if event.kind.starts_with("vigil-") { event.kind.clone() } else { format!("vigil-{}", event.kind) };
+        let mut content = json::to_structure(&name, &event.data);
+        if let Some(camera) = &event.camera {
+            content.set("camera", camera);
+        }
+        content.set("utc", event.time_ns);
+        let element = self.obj();
+        let _ = element.post_message(gst::message::Element::builder(content).src(&*element).build());
+        if event.kind == "camera" {
+            self.end_if_all_have();
+        }
+    }
+
+    fn end_if_all_have(&self) {
+        let Some(live) = self.running() else { return };
+        let cameras = live.cameras();
+        let all = !cameras.is_empty() && cameras.iter().all(|camera| camera.state == State::Ended);
+        if all && !self.ended.swap(true, Ordering::SeqCst) {
+            let element = self.obj();
+            let _ = element.post_message(gst::message::Eos::builder().src(&*element).build());
+        }
+    }
+
+    fn open(&self, live: &Live, outgoing: &Outgoing) {
+        match live.feed(&outgoing.camera) {
+            Ok(feed) => outgoing.open(&feed),
+            Err(error) => {
+                gst::element_imp_warning!(
+                    self,
+                    gst::ResourceError::NotFound,
+                    ("Nothing comes from pad {}: {error} in the description", outgoing.pad.name())
+                );
+            }
+        }
+    }
+
+    fn stop(&self) {
+        for outgoing in lock(&self.outgoing).clone() {
+            outgoing.close();
+        }
+        let live = lock(&self.running).take();
+        let limit = Duration::from_nanos(lock(&self.settings).drain_ns);
+        if live.is_some_and(|live| !live.stop(limit)) {
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Close,
+                ("Some cameras or outputs had not ended after {} ms and were left", limit.as_millis())
+            );
+        }
+    }
+
+    /// The action `reload`.
+    fn reload(&self) -> bool {
+        let Some(live) = self.running() else { return false };
+        match self.load() {
+            Ok(plan) => {
+                live.apply(plan);
+                for outgoing in lock(&self.outgoing).clone() {
+                    self.open(&live, &outgoing);
+                }
+                true
+            }
+            Err(text) => {
+                gst::element_imp_warning!(self, gst::ResourceError::Settings, ("The site goes on as it is. {text}"));
+                false
+            }
+        }
+    }
+
+    /// Does something with the site; tells why it is refused, and gives `None` then.
+    fn act<T>(&self, what: impl FnOnce(&Live) -> Result<T, SiteError>) -> Option<T> {
+        let done = self.running().ok_or_else(|| SiteError::Refused("the site does not run".into())).and_then(|live| what(&live));
+        done.inspect_err(|error| gst::warning!(CAT, imp = self, "{error}")).ok()
+    }
+
+    fn stats(&self) -> gst::Structure {
+        let cameras = self.running().map(|live| live.cameras()).unwrap_or_default();
+        let mut stats = gst::Structure::new_empty("stats");
+        for camera in cameras {
+            let Ok(fields) = serde_json::to_value(&camera) else { continue };
+            stats.set(camera.id.as_str(), json::to_structure("camera", &fields));
+        }
+        stats
+    }
+}
+
+/// The element that an action was asked of.
+fn site_of(args: &[glib::Value]) -> Option<super::Site> {
+    args.first().and_then(|value| value.get().ok())
+}
+
+fn text(args: &[glib::Value], at: usize) -> String {
+    args.get(at).and_then(|value| value.get::<Option<String>>().ok().flatten()).unwrap_or_default()
+}
+
+fn flag(args: &[glib::Value], at: usize) -> bool {
+    args.get(at).and_then(|value| value.get().ok()).unwrap_or(false)
+}
+
+fn signals() -> Vec<glib::subclass::Signal> {
+    let action = glib::subclass::Signal::builder;
+    let (string, boolean) = (String::static_type(), bool::static_type());
+    vec![
+        action("reload")
+            .action()
+            .return_type::<bool>()
+            .class_handler(|args| Some(site_of(args).is_some_and(|site| site.imp().reload()).to_value()))
+            .build(),
+        action("swap-model")
+            .param_types([string, string, gst::Structure::static_type()])
+            .action()
+            .return_type::<glib::StrV>()
+            .class_handler(|args| {
+                let options = args.get(3).and_then(|value| value.get::<Option<gst::Structure>>().ok().flatten());
+                let options = options.map(|options| json::from_structure(&options));
+                let options = options.as_ref().and_then(|options| options.as_object()).cloned().unwrap_or_default();
+                let swap = |live: &Live| live.swap_model(&text(args, 1), "", &text(args, 2), &options);
+                let ids = site_of(args).and_then(|site| site.imp().act(swap)).unwrap_or_default();
+                Some(ids.iter().map(glib::GString::from).collect::<glib::StrV>().to_value())
+            })
+            .build(),
+        action("force-bypass")
+            .param_types([string, boolean])
+            .action()
+            .return_type::<bool>()
+            .class_handler(|args| {
+                let bypass = |live: &Live| live.force_bypass(&text(args, 1), flag(args, 2));
+                Some(site_of(args).and_then(|site| site.imp().act(bypass)).is_some().to_value())
+            })
+            .build(),
+        action("enable")
+            .param_types([string, boolean])
+            .action()
+            .return_type::<bool>()
+            .class_handler(|args| {
+                let enable = |live: &Live| live.enable(&text(args, 1), flag(args, 2));
+                Some(site_of(args).and_then(|site| site.imp().act(enable)).is_some().to_value())
+            })
+            .build(),
+        action("snapshot")
+            .param_types([string])
+            .action()
+            .return_type::<Option<gst::Sample>>()
+            .class_handler(|args| {
+                let limit = Duration::from_secs(5);
+                let jpeg = site_of(args).and_then(|site| site.imp().act(|live| live.snapshot(&text(args, 1), limit)));
+                let sample = jpeg.map(|bytes| {
+                    let caps = gst::Caps::builder("image/jpeg").build();
+                    gst::Sample::builder().buffer(&gst::Buffer::from_slice(bytes)).caps(&caps).build()
+                });
+                Some(sample.to_value())
+            })
+            .build(),
+    ]
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for Site {
+    const NAME: &'static str = "VigilSite";
+    type Type = super::Site;
+    type ParentType = gst::Bin;
+}
+
+impl ObjectImpl for Site {
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        // It ends the stream itself; its sources do not speak for it.
+        element.set_suppressed_flags(gst::ElementFlags::SINK | gst::ElementFlags::SOURCE);
+        element.set_element_flags(gst::ElementFlags::SINK);
+    }
+
+    fn properties() -> &'static [glib::ParamSpec] {
+        static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            vec![
+                glib::ParamSpecString::builder("config")
+                    .nick("Configuration")
+                    .blurb("The site description: a file in TOML or JSON; read at the start and by the action reload")
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt64::builder("drain-timeout")
+                    .nick("Drain timeout")
+                    .blurb("Time in nanoseconds that cameras and outputs are given at the stop to write what they have")
+                    .default_value(Settings::default().drain_ns)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb("A structure for each camera, by its id: state, frames, fps, reconnects, stages, outputs; times in nanoseconds")
+                    .read_only()
+                    .build(),
+            ]
+        });
+        SPECS.as_slice()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(signals);
+        SIGNALS.as_slice()
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut settings = lock(&self.settings);
+        match pspec.name() {
+            "config" => settings.config = value.get().unwrap_or_default(),
+            "drain-timeout" => settings.drain_ns = value.get().unwrap_or(settings.drain_ns),
+            _ => {}
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let settings = lock(&self.settings).clone();
+        match pspec.name() {
+            "config" => settings.config.to_value(),
+            "drain-timeout" => settings.drain_ns.to_value(),
+            _ => self.stats().to_value(),
+        }
+    }
+}
+
+impl GstObjectImpl for Site {}
+
+impl ElementImpl for Site {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Vigil site",
+                "Source/Analyzer/Video/Bin",
+                "Runs the cameras of a site description, each with its analysis and its outputs",
+                env!("CARGO_PKG_AUTHORS"),
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst::Caps::new_empty_simple("video/x-raw");
+            gst::PadTemplate::new("src_%s", gst::PadDirection::Src, gst::PadPresence::Request, &caps).into_iter().collect()
+        });
+        TEMPLATES.as_slice()
+    }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        let Some((name, camera)) = name.and_then(|name| Some((name, name.strip_prefix(PAD).filter(|id| !id.is_empty())?)))
+        else {
+            gst::element_imp_warning!(self, gst::CoreError::Pad, ("A pad is named after its camera: {PAD}ID"));
+            return None;
+        };
+        let outgoing = match Outgoing::add(self.obj().upcast_ref(), camera, name, template) {
+            Ok(outgoing) => Arc::new(outgoing),
+            Err(error) => {
+                gst::warning!(CAT, imp = self, "pad {name}: {error}");
+                return None;
+            }
+        };
+        lock(&self.outgoing).push(Arc::clone(&outgoing));
+        if let Some(live) = self.running() {
+            self.open(&live, &outgoing);
+        }
+        Some(outgoing.pad.clone().upcast())
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        let mut gone = None;
+        lock(&self.outgoing).retain(|outgoing| {
+            let is_it = outgoing.pad.upcast_ref::<gst::Pad>() == pad;
+            if is_it {
+                gone = Some(Arc::clone(outgoing));
+            }
+            !is_it
+        });
+        if let Some(gone) = gone {
+            gone.remove(self.obj().upcast_ref());
+        }
+    }
+
+    fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::ReadyToPaused => {
+                let plan = self.load().map_err(|text| {
+                    gst::element_imp_error!(self, gst::ResourceError::Settings, ("{text}"));
+                    gst::StateChangeError
+                })?;
+                self.parent_change_state(transition)?;
+                self.start(plan);
+                // Cameras do not wait for anybody: there is nothing to preroll with.
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            gst::StateChange::PausedToReady => {
+                self.stop();
+                self.parent_change_state(transition)
+            }
+            gst::StateChange::PlayingToPaused => {
+                self.parent_change_state(transition)?;
+                Ok(gst::StateChangeSuccess::NoPreroll)
+            }
+            _ => self.parent_change_state(transition),
+        }
+    }
+}
+
+impl BinImpl for Site {}

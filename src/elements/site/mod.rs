@@ -1,0 +1,67 @@
+//! `vigilsite`: the cameras of a site description, in a pipeline.
+//!
+//! Reads the description `config` ([docs/site.md](../site.md)), and runs what it says: each camera with its profile, its outputs, the tiles.
+//! The same as `vigil run` does, without its HTTP interface and its service manager's manners.
+//!
+//! Each camera is a pipeline of its own inside the element: one that is lost, refused or cannot be built is a message, and the
+//! others do not notice. A description that cannot be used is one ERROR at READY→PAUSED with everything that is wrong with it.
+//!
+//! # Pads
+//!
+//! `src_ID` (request): the pictures of camera ID as raw video, with their metadata, as they come out of its profile. Times are those of the
+//! pipeline's clock, when the picture was there. A consumer that is slow gets the newest pictures; it slows nobody down. While the
+//! camera is away nothing comes, or the picture that says so where the description has `no-signal = "picture"`.
+//!
+//! Without pads the element is a sink that needs nothing behind it. It ends the stream once all cameras have ended, which only
+//! files do that do not begin anew.
+//!
+//! # Messages
+//!
+//! Element messages with a field `camera` (the id), numbers being `guint64`, `gint64` or `gdouble`:
+//!
+//! - `vigil-camera` when a camera's state changes: `state` (`disabled`, `starting`, `playing`, `lost`, `ended`, `failed`), `reason`
+//!   (`refused`, `timed-out`, `unauthorized`, `not-found`, `silent`, `corrupt`, `changed`, `clock-jump`, `end-of-stream`,
+//!   `cannot-build`, `error`), `text`.
+//! - `vigil-output` when an output fails, or works again.
+//! - `vigil-site` when another description was taken or refused.
+//! - What its elements post: `vigil-model`, `vigil-watchdog`, `vigil-shadow`, ….
+//!
+//! # Actions
+//!
+//! - `reload`: reads `config` again, and changes only what is different; TRUE if it could be used. If not, everything stays as it
+//!   is, and one WARNING says what is wrong.
+//! - `swap-model` (camera, model, options): as the signal of `vigilinfer`; returns the ids of the requests, none if it is refused.
+//! - `force-bypass` (camera, on), `enable` (camera, on): TRUE if the camera could.
+//! - `snapshot` (camera): its last picture, a sample of `image/jpeg`.
+//!
+//! # Launch lines
+//!
+//! ```text
+//! gst-launch-1.0 -m vigilsite config=pipelines/site.toml
+//! ```
+//!
+//! One of its cameras on the screen:
+//!
+//! ```text
+//! gst-launch-1.0 vigilsite name=site config=pipelines/site.toml site.src_gate ! videoconvert ! autovideosink
+//! ```
+
+mod imp;
+mod pads;
+
+use gst::glib;
+use gst::prelude::*;
+
+glib::wrapper! {
+    /// Runs the cameras of a site description.
+    pub struct Site(ObjectSubclass<imp::Site>) @extends gst::Bin, gst::Element, gst::Object,
+        @implements gst::ChildProxy;
+}
+
+/// Registers the factory `vigilsite`.
+///
+/// # Errors
+/// If GStreamer refuses the registration.
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(Some(plugin), "vigilsite", gst::Rank::NONE, Site::static_type())
+}

@@ -1,0 +1,260 @@
+//! A camera of a site, as the site has it: what it does is decided on its keeper's thread.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::feed::Feed;
+use super::keeper::{Command, Keeper};
+use super::outlet::{Outlet, Outlets};
+use super::run::{Order, Statistics};
+use crate::gstutil::lock;
+use crate::site::events::Events;
+use crate::site::plan::CameraPlan;
+use crate::site::status::{CameraStatus, Reason, State};
+
+/// Span over which frames a second are counted, nanoseconds.
+const FPS_SPAN: u64 = 4_000_000_000;
+/// Most frames whose times are kept for it.
+const FPS_FRAMES: usize = 512;
+
+/// What is counted over all pipelines of a camera.
+#[derive(Default)]
+pub struct Counts {
+    frames: AtomicU64,
+    last: AtomicU64,
+    size: AtomicU64,
+    times: Mutex<VecDeque<u64>>,
+}
+
+impl Counts {
+    /// A picture has come.
+    pub fn frame(&self, now: u64) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+        self.last.store(now, Ordering::Relaxed);
+        let mut times = lock(&self.times);
+        if times.len() == FPS_FRAMES {
+            times.pop_front();
+        }
+        times.push_back(now);
+    }
+
+    /// Pictures are of this size from now on.
+    pub fn set_size(&self, width: u32, height: u32) {
+        self.size.store(u64::from(width) << 32 | u64::from(height), Ordering::Relaxed);
+    }
+
+    /// Width and height; zeros before the first picture.
+    pub fn size(&self) -> [u32; 2] {
+        let size = self.size.load(Ordering::Relaxed);
+        [(size >> 32) as u32, size as u32]
+    }
+
+    /// All pictures so far.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Age of the last picture at `now`, nanoseconds.
+    fn age(&self, now: u64) -> Option<u64> {
+        Some(self.last.load(Ordering::Relaxed)).filter(|last| *last > 0).map(|last| now.saturating_sub(last))
+    }
+
+    /// Frames a second over the last few seconds.
+    fn fps(&self, now: u64) -> f64 {
+        let mut times = lock(&self.times);
+        while times.front().is_some_and(|time| now.saturating_sub(*time) > FPS_SPAN) {
+            times.pop_front();
+        }
+        // Of few frames, the time between them counts; a stream that stands still has fewer and fewer.
+        let (Some(first), Some(last)) = (times.front(), times.back()) else { return 0.0 };
+        let frames = times.len().saturating_sub(1) as f64;
+        let between = last.saturating_sub(*first);
+        let period = between as f64 / frames.max(1.0);
+        let still = now.saturating_sub(*last);
+        let span = if (still as f64) < 2.0 * period { between } else { between.saturating_add(still) };
+        if span == 0 { 0.0 } else { frames * 1e9 / span as f64 }
+    }
+}
+
+/// What is shown of a camera.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// What it is doing.
+    pub state: State,
+    /// Since when, nanoseconds of Unix time.
+    pub since_ns: u64,
+    /// Why it is not playing.
+    pub reason: Option<Reason>,
+    /// The same in words.
+    pub text: String,
+    /// Where it comes from.
+    pub uri: String,
+    /// Its profile.
+    pub profile: String,
+    /// How often it was tried again.
+    pub reconnects: u64,
+    /// When it is tried again.
+    pub next_try: Option<u64>,
+    /// The name of its watchdog, if it has one.
+    pub watchdog: Option<String>,
+}
+
+/// What a camera's keeper and its site share.
+pub struct Shared {
+    /// Its id.
+    pub id: String,
+    /// Its pictures.
+    pub feed: Arc<Feed>,
+    /// The site's events.
+    pub events: Arc<Events>,
+    /// What is counted.
+    pub counts: Arc<Counts>,
+    /// What is shown.
+    pub shown: Mutex<Shown>,
+    /// Its outputs at work. Taken out before one is ended.
+    pub outlets: Mutex<Vec<Outlet>>,
+    /// For orders to its pipeline, if there is one.
+    pub orders: Mutex<Option<Sender<Order>>>,
+    /// The statistics that its stages gave last.
+    pub statistics: Mutex<Statistics>,
+}
+
+/// A camera of a site.
+pub struct Camera {
+    shared: Arc<Shared>,
+    commands: Sender<Command>,
+}
+
+/// An answer that is under way.
+pub struct Asked(Option<Receiver<Statistics>>);
+
+impl Camera {
+    /// A camera as `plan` says; its keeper starts it.
+    pub fn new(id: &str, plan: CameraPlan, events: &Arc<Events>, outlets: &Arc<Outlets>) -> Self {
+        let shown = Shown {
+            state: State::Disabled,
+            since_ns: crate::telemetry::utc_now_ns(),
+            reason: None,
+            text: String::new(),
+            uri: String::new(),
+            profile: String::new(),
+            reconnects: 0,
+            next_try: None,
+            watchdog: None,
+        };
+        let shared = Arc::new(Shared {
+            id: id.to_owned(),
+            feed: Arc::default(),
+            events: Arc::clone(events),
+            counts: Arc::default(),
+            shown: Mutex::new(shown),
+            outlets: Mutex::default(),
+            orders: Mutex::default(),
+            statistics: Mutex::default(),
+        });
+        let (commands, receiver) = channel();
+        let keeper = Keeper::new(Arc::clone(&shared), plan, Arc::clone(outlets), commands.clone());
+        let spawned = std::thread::Builder::new().name(format!("keeper-{id}")).spawn(move || keeper.work(&receiver));
+        if let Err(error) = spawned {
+            let mut shown = lock(&shared.shown);
+            (shown.state, shown.reason) = (State::Failed, Some(Reason::Error));
+            shown.text = format!("the system gives no thread: {error}");
+        }
+        Self { shared, commands }
+    }
+
+    /// Its pictures.
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.shared.feed
+    }
+
+    /// Tells its keeper what to do.
+    pub fn command(&self, command: Command) {
+        let _ = self.commands.send(command);
+    }
+
+    /// Ends it, with an end of stream, within `limit`; what is sent then says whether all was over by then.
+    pub fn stop(&self, limit: Duration) -> Receiver<bool> {
+        let (sender, receiver) = channel();
+        self.command(Command::Stop(limit, sender));
+        receiver
+    }
+
+    /// Gives its pipeline an order; `false` if it has none.
+    pub fn order(&self, order: Order) -> bool {
+        lock(&self.shared.orders).as_ref().is_some_and(|orders| orders.send(order).is_ok())
+    }
+
+    /// The name of its watchdog.
+    pub fn watchdog(&self) -> Option<String> {
+        lock(&self.shared.shown).watchdog.clone()
+    }
+
+    /// Asks its stages for their statistics. What becomes of it is for [`Self::status`].
+    pub fn ask(&self) -> Asked {
+        let (sender, receiver) = channel();
+        Asked(self.order(Order::Ask(sender)).then_some(receiver))
+    }
+
+    /// How it is doing. Statistics that do not come within `limit` are those from before.
+    pub fn status(&self, asked: Asked, limit: Duration) -> CameraStatus {
+        if let Some(new) = asked.0.and_then(|receiver| receiver.recv_timeout(limit).ok()) {
+            *lock(&self.shared.statistics) = new;
+        }
+        let stages = lock(&self.shared.statistics).clone();
+        let outputs = lock(&self.shared.outlets).iter().map(Outlet::status).collect();
+        let shown = lock(&self.shared.shown).clone();
+        let (now, counts) = (super::now(), &self.shared.counts);
+        CameraStatus {
+            id: self.shared.id.clone(),
+            state: shown.state,
+            since_ns: shown.since_ns,
+            reason: shown.reason,
+            text: shown.text,
+            uri: shown.uri,
+            profile: shown.profile,
+            size: counts.size(),
+            frames: counts.frames(),
+            fps: counts.fps(now),
+            last_frame_age_ns: counts.age(now),
+            reconnects: shown.reconnects,
+            next_try_in_ns: shown.next_try.map(|at| at.saturating_sub(now)),
+            stages,
+            outputs,
+        }
+    }
+}
+
+impl Drop for Camera {
+    fn drop(&mut self) {
+        // Unless it was stopped before. Nobody waits for it.
+        drop(self.stop(super::END_LIMIT));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn frames_a_second_are_those_of_the_last_seconds() {
+        let counts = Counts::default();
+        assert_eq!((counts.fps(SECOND), counts.age(SECOND), counts.size()), (0.0, None, [0, 0]));
+        let mut now = SECOND;
+        for _ in 0..250 {
+            now += SECOND / 25;
+            counts.frame(now);
+        }
+        assert!((counts.fps(now) - 25.0).abs() < 0.1, "{}", counts.fps(now));
+        assert!((counts.fps(now + 20_000_000) - 25.0).abs() < 0.1);
+        assert!((counts.fps(now + 2 * SECOND) - 12.5).abs() < 0.5, "{}", counts.fps(now + 2 * SECOND));
+        assert_eq!((counts.fps(now + 5 * SECOND), counts.age(now + 5 * SECOND)), (0.0, Some(5 * SECOND)));
+        counts.set_size(640, 360);
+        assert_eq!((counts.frames(), counts.size()), (250, [640, 360]));
+    }
+}

@@ -1,0 +1,381 @@
+//! A camera's keeper: the thread that hears what its pipeline says, asks the [`Watch`] what is to be done, and has it done.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use super::bus::Heard;
+use super::camera::Shared;
+use super::outlet::Outlets;
+use super::run::{Order, Run};
+use super::{END_LIMIT, now};
+use crate::gstutil::lock;
+use crate::site::output::Output;
+use crate::site::plan::{CameraPlan, Value};
+use crate::site::show;
+use crate::site::status::State;
+use crate::site::watch::{Action, Seen, Watch};
+
+/// How often a keeper looks, when nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it looks while its camera must soon be taken as silent, or tried again.
+const LOOK_CLOSELY: Duration = Duration::from_millis(20);
+/// The same warning is told once in this time.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
+/// What a pipeline that is replaced or switched off has for its end of stream.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What a camera's keeper is told.
+pub enum Command {
+    /// It is another camera now: all of its plan is new.
+    Plan(Box<CameraPlan>),
+    /// It is switched on or off.
+    Enable(bool),
+    /// Its outputs are these.
+    Outputs(Vec<Output>),
+    /// A property of a node is another one.
+    Set(String, String, String),
+    /// One of its pipelines, by its number, has said something.
+    Heard(u64, Heard),
+    /// It ends within this time; it is told whether it has.
+    Stop(Duration, Sender<bool>),
+}
+
+/// A pipeline that is to end, and since when.
+struct Ending {
+    generation: u64,
+    since: Instant,
+}
+
+/// See the module's description.
+pub struct Keeper {
+    shared: Arc<Shared>,
+    plan: CameraPlan,
+    watch: Watch,
+    outlets: Arc<Outlets>,
+    commands: Sender<Command>,
+    run: Option<Run>,
+    generations: u64,
+    /// Pipelines that were told to end and have not.
+    ending: Vec<Ending>,
+    /// One is to be started when they have.
+    waiting: bool,
+    warned: Option<(String, Instant)>,
+}
+
+impl Keeper {
+    /// The keeper of a camera that is not yet started.
+    pub fn new(shared: Arc<Shared>, plan: CameraPlan, outlets: Arc<Outlets>, commands: Sender<Command>) -> Self {
+        // Each hasher of the standard library has keys of its own.
+        let seed = RandomState::new().build_hasher().finish();
+        let watch = Watch::new(plan.policy.clone(), seed);
+        Self {
+            shared,
+            plan,
+            watch,
+            outlets,
+            commands,
+            run: None,
+            generations: 0,
+            ending: Vec::new(),
+            waiting: false,
+            warned: None,
+        }
+    }
+
+    /// The thread.
+    pub fn work(mut self, commands: &Receiver<Command>) {
+        self.show_plan();
+        self.set_outputs(self.plan.outputs.clone());
+        self.watch.enable(self.plan.enabled);
+        self.act();
+        loop {
+            match commands.recv_timeout(self.pause()) {
+                Ok(Command::Stop(limit, answer)) => {
+                    let _ = answer.send(self.end(commands, limit));
+                    return;
+                }
+                Ok(command) => self.take(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                // It has a sender itself.
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.give_up_waiting();
+            self.watch.tick(now(), self.seen());
+            self.act();
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        self.run.as_ref().map(|run| run.link.seen()).unwrap_or_default()
+    }
+
+    /// How long nothing needs to be done.
+    fn pause(&self) -> Duration {
+        let due = self.watch.next_wake(self.seen());
+        let due = due.map_or(LOOK, |at| Duration::from_nanos(at.saturating_sub(now())));
+        let ending = if self.waiting { LOOK_CLOSELY } else { LOOK };
+        due.max(LOOK_CLOSELY).min(ending)
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Plan(plan) => {
+                let policy = plan.policy.clone();
+                self.plan = *plan;
+                self.show_plan();
+                self.watch.set_policy(policy);
+                self.watch.rebuild();
+                self.watch.enable(self.plan.enabled);
+                self.set_outputs(self.plan.outputs.clone());
+            }
+            Command::Enable(enabled) => {
+                self.plan.enabled = enabled;
+                self.watch.enable(enabled);
+            }
+            Command::Outputs(outputs) => {
+                self.plan.outputs.clone_from(&outputs);
+                self.set_outputs(outputs);
+            }
+            Command::Set(node, property, value) => self.set(&node, &property, value),
+            Command::Heard(generation, heard) => self.hear(generation, heard),
+            Command::Stop(..) => {}
+        }
+    }
+
+    fn hear(&mut self, generation: u64, heard: Heard) {
+        if let Heard::Gone = heard {
+            self.ending.retain(|ending| ending.generation != generation);
+            return self.start_if_waiting();
+        }
+        let Some(run) = self.run.as_ref().filter(|run| run.link.generation == generation) else { return };
+        match heard {
+            Heard::Started => self.watch.started(now()),
+            Heard::Picture => self.watch.picture(now()),
+            Heard::Jumped(by) => {
+                self.watch.jumped();
+                let data = serde_json::json!({ "state": State::Playing, "reason": "clock-jump", "jump-ns": by,
+                    "text": "its clock has jumped; pictures go on" });
+                self.tell("camera", data);
+            }
+            Heard::Failed(reason, text) => self.watch.failed(now(), reason, text),
+            Heard::Ended => self.watch.ended(now()),
+            Heard::CannotRewind => self.watch.cannot_rewind(),
+            Heard::Latency => run.order(Order::Latency),
+            Heard::Relay(structure) => run.order(Order::Relay(structure)),
+            Heard::Told(kind, data) => {
+                self.note_swap(&kind, &data);
+                self.tell_unless_again(&kind, data);
+            }
+            Heard::Gone => {}
+        }
+    }
+
+    fn tell(&self, kind: &str, data: serde_json::Value) {
+        self.shared.events.tell(Some(&self.shared.id), kind, data);
+    }
+
+    fn tell_unless_again(&mut self, kind: &str, data: serde_json::Value) {
+        if kind == "warning" {
+            let text = data.to_string();
+            if self.warned.as_ref().is_some_and(|(last, at)| *last == text && at.elapsed() < WARN_AGAIN) {
+                return;
+            }
+            self.warned = Some((text, Instant::now()));
+        }
+        self.tell(kind, data);
+    }
+
+    /// Does what the watch wants, and tells what has changed.
+    fn act(&mut self) {
+        for action in self.watch.take_actions() {
+            match action {
+                Action::Start => {
+                    self.waiting = true;
+                    self.start_if_waiting();
+                }
+                Action::Stop => self.stop_run(),
+                Action::Rewind => {
+                    if let Some(run) = &self.run {
+                        run.order(Order::Rewind);
+                    }
+                }
+            }
+        }
+        self.report();
+    }
+
+    fn start_if_waiting(&mut self) {
+        if !self.waiting || self.ending.iter().any(|ending| ending.since.elapsed() < END_LIMIT) {
+            return;
+        }
+        self.waiting = false;
+        self.generations += 1;
+        let Shared { id, feed, counts, .. } = &*self.shared;
+        let run = Run::start(id, &self.plan, self.generations, feed, counts, &self.commands);
+        *lock(&self.shared.orders) = Some(run.orders());
+        self.run = Some(run);
+    }
+
+    /// A pipeline that does not end holds the next one up for a while only.
+    fn give_up_waiting(&mut self) {
+        if self.waiting {
+            self.start_if_waiting();
+        }
+    }
+
+    fn stop_run(&mut self) {
+        self.waiting = false;
+        let Some(run) = self.run.take() else { return };
+        *lock(&self.shared.orders) = None;
+        // One that has failed has nothing more to say; what is in the pipeline of one that plays is good.
+        let good = self.watch.report().reason.is_none() && run.link.frames_of_run.load(Ordering::Relaxed) > 0;
+        run.stop(if good { DRAIN } else { Duration::ZERO });
+        self.ending.push(Ending { generation: run.link.generation, since: Instant::now() });
+    }
+
+    fn report(&mut self) {
+        let change = self.watch.take_change();
+        let hanging = self.ending.iter().filter(|ending| ending.since.elapsed() >= END_LIMIT).count();
+        let report = change.as_ref().unwrap_or(self.watch.report());
+        let mut text = report.text.clone();
+        if hanging > 0 {
+            let comma = if text.is_empty() { "" } else { "; " };
+            text = format!("{text}{comma}{hanging} of its pipelines hang, and are left to themselves");
+        }
+        let (state, reason) = (report.state, report.reason);
+        {
+            let mut shown = lock(&self.shared.shown);
+            if change.is_some() {
+                shown.since_ns = crate::telemetry::utc_now_ns();
+            }
+            (shown.state, shown.reason, shown.text) = (state, reason, text.clone());
+            (shown.reconnects, shown.next_try) = (self.watch.retries(), self.watch.next_try());
+        }
+        if change.is_some() {
+            let next = self.watch.next_try().map(|at| at.saturating_sub(now()));
+            let data = serde_json::json!({
+                "state": state, "reason": reason, "text": text, "frames": self.shared.counts.frames(),
+                "reconnects": self.watch.retries(), "next-try-in-ns": next,
+            });
+            self.tell("camera", data);
+            if state == State::Ended {
+                self.shared.feed.end();
+            }
+        }
+    }
+
+    fn show_plan(&self) {
+        let mut shown = lock(&self.shared.shown);
+        shown.uri.clone_from(&self.plan.shown_uri);
+        shown.profile.clone_from(&self.plan.profile);
+        let guarded = self.plan.watchdog.as_ref().filter(|_| !self.plan.guarded.is_empty());
+        shown.watchdog = guarded.map(|node| node.name.clone());
+    }
+
+    /// Outputs that are the same go on; those that are not any more end before others begin, which may want their place.
+    fn set_outputs(&self, mut wanted: Vec<Output>) {
+        let before = std::mem::take(&mut *lock(&self.shared.outlets));
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        for outlet in before {
+            match wanted.iter().position(|output| output == outlet.output()) {
+                Some(at) => {
+                    wanted.remove(at);
+                    kept.push(outlet);
+                }
+                None => gone.push(outlet),
+            }
+        }
+        *lock(&self.shared.outlets) = kept;
+        for outlet in gone {
+            outlet.stop(END_LIMIT);
+        }
+        for output in &wanted {
+            let outlet = self.outlets.start(&self.shared.id, output, &self.shared.feed);
+            lock(&self.shared.outlets).push(outlet);
+        }
+        // In the order of the plan.
+        let place = |output: &Output| self.plan.outputs.iter().position(|planned| planned == output);
+        lock(&self.shared.outlets).sort_by_key(|outlet| place(outlet.output()));
+    }
+
+    /// Changes a property while pictures flow. A chain that the watchdog makes later has it as well, and so has the next
+    /// pipeline.
+    fn set(&mut self, node: &str, property: &str, value: String) {
+        self.note_property(node, property, value.clone());
+        if let Some(run) = &self.run {
+            run.order(Order::Set(node.to_owned(), property.to_owned(), value));
+            self.keep_chain_in_step(node);
+        }
+    }
+
+    fn note_property(&mut self, node: &str, property: &str, value: String) {
+        if let Some(node) = self.plan.stage_mut(node) {
+            node.properties.insert(property.to_owned(), Value::Text(value));
+        }
+    }
+
+    fn keep_chain_in_step(&self, node: &str) {
+        let (Some(run), Some(watchdog)) = (&self.run, &self.plan.watchdog) else { return };
+        if self.plan.guarded.iter().any(|planned| planned.name == node) {
+            run.order(Order::Set(watchdog.name.clone(), "chain".into(), show::chain_description(&self.plan)));
+        }
+    }
+
+    /// A model that was confirmed is the one that the next chain, and the next pipeline, begin with.
+    fn note_swap(&mut self, kind: &str, data: &serde_json::Value) {
+        let text = |key: &str| data.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+        if kind == "vigil-model"
+            && text("phase").as_deref() == Some("confirmed")
+            && let (Some(node), Some(model)) = (text("element"), text("new-model"))
+        {
+            self.note_property(&node, "model", model);
+            self.keep_chain_in_step(&node);
+        }
+    }
+
+    /// Ends the camera; `false` if something of it is left.
+    fn end(&mut self, commands: &Receiver<Command>, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        self.waiting = false;
+        if let Some(run) = self.run.take() {
+            *lock(&self.shared.orders) = None;
+            let plays = self.watch.report().state == State::Playing;
+            // Some of the time is for what comes after the drain.
+            run.stop(if plays { limit.mul_f64(0.7) } else { Duration::ZERO });
+            self.ending.push(Ending { generation: run.link.generation, since: Instant::now() });
+            self.wait_for_the_end(commands, until);
+            run.link.current.store(false, Ordering::SeqCst);
+        }
+        self.wait_for_the_end(commands, until);
+        self.shared.feed.end();
+        let outlets = std::mem::take(&mut *lock(&self.shared.outlets));
+        let least = Duration::from_millis(500);
+        let whole = outlets.into_iter().fold(true, |whole, outlet| {
+            outlet.stop(until.saturating_duration_since(Instant::now()).max(least)) && whole
+        });
+        self.watch.enable(false);
+        self.watch.take_actions();
+        self.report();
+        whole && self.ending.is_empty()
+    }
+
+    /// Waits for the pipelines that are to end, but for those that have hung before.
+    fn wait_for_the_end(&mut self, commands: &Receiver<Command>, until: Instant) {
+        let last = self.generations;
+        while self.ending.iter().any(|ending| ending.generation == last || ending.since.elapsed() < END_LIMIT) {
+            let left = until.saturating_duration_since(Instant::now());
+            match commands.recv_timeout(left.min(LOOK)) {
+                Ok(Command::Heard(generation, Heard::Gone)) => {
+                    self.ending.retain(|ending| ending.generation != generation);
+                }
+                Ok(Command::Heard(_, Heard::Told(kind, data))) => self.tell(&kind, data),
+                Err(_) if left.is_zero() => break,
+                _ => {}
+            }
+        }
+    }
+}

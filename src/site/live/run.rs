@@ -1,0 +1,249 @@
+//! A camera's pipeline and the thread that alone changes its state.
+//!
+//! A source may hang in a state change, for ever. So the camera's keeper never calls into a pipeline: it gives orders to the
+//! pipeline's thread, and hears of it by messages. One that does not end in time is left to its thread, which goes on trying.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gst::prelude::*;
+
+use super::SiteError;
+use super::build::{self, Built, Ended, Stages};
+use super::bus::Heard;
+use super::camera::Counts;
+use super::feed::Feed;
+use super::json;
+use super::keeper::Command;
+use crate::site::plan::CameraPlan;
+use crate::site::status::Reason;
+use crate::site::watch::Seen;
+
+/// Statistics of stages, by name.
+pub type Statistics = BTreeMap<String, serde_json::Value>;
+
+/// What a pipeline's thread is told to do.
+pub enum Order {
+    /// End the pipeline, with an end of stream first that may take so long.
+    Stop(Duration),
+    /// Begin at the beginning again.
+    Rewind,
+    /// Set a property of a node.
+    Set(String, String, String),
+    /// Find out the latency anew.
+    Latency,
+    /// Give the statistics of the stages.
+    Ask(Sender<Statistics>),
+    /// Swap the model of this stage, or of all that have one.
+    Swap(String, String, gst::Structure, Sender<Result<Vec<String>, SiteError>>),
+    /// Have the watchdog of this name bypass the analysis, or not.
+    Bypass(String, bool, Sender<Result<(), SiteError>>),
+    /// Send an event of this content through the pipeline.
+    Relay(gst::Structure),
+}
+
+/// What the streaming threads of a pipeline tell, and count.
+pub struct Link {
+    /// Which of the camera's pipelines this is.
+    pub generation: u64,
+    /// Its pictures are the camera's; not after it was let go of.
+    pub current: AtomicBool,
+    /// When it last gave a picture.
+    pub frame: AtomicU64,
+    /// When its source last gave anything.
+    pub data: AtomicU64,
+    /// Pictures of this pipeline.
+    pub frames_of_run: AtomicU64,
+    /// Whether it has come to its end.
+    pub ended: Ended,
+    /// The camera's counters.
+    pub counts: Arc<Counts>,
+    /// Where the pictures go.
+    pub feed: Arc<Feed>,
+    keeper: Sender<Command>,
+}
+
+impl Link {
+    /// Tells the camera's keeper.
+    pub fn tell(&self, heard: Heard) {
+        // A keeper that is gone has no use for it.
+        let _ = self.keeper.send(Command::Heard(self.generation, heard));
+    }
+
+    /// What has been seen of the stream.
+    pub fn seen(&self) -> Seen {
+        Seen { frame: self.frame.load(Ordering::Relaxed), data: self.data.load(Ordering::Relaxed) }
+    }
+}
+
+/// A pipeline, as its camera's keeper has it.
+pub struct Run {
+    /// What it tells.
+    pub link: Arc<Link>,
+    orders: Sender<Order>,
+}
+
+impl Run {
+    /// Makes and starts a pipeline, on a thread of its own.
+    pub fn start(
+        id: &str,
+        plan: &CameraPlan,
+        generation: u64,
+        feed: &Arc<Feed>,
+        counts: &Arc<Counts>,
+        keeper: &Sender<Command>,
+    ) -> Self {
+        let link = Arc::new(Link {
+            generation,
+            current: AtomicBool::new(true),
+            frame: AtomicU64::new(0),
+            data: AtomicU64::new(0),
+            frames_of_run: AtomicU64::new(0),
+            ended: Ended::default(),
+            counts: Arc::clone(counts),
+            feed: Arc::clone(feed),
+            keeper: keeper.clone(),
+        });
+        let (orders, receiver) = channel();
+        let (plan, id, of_thread) = (plan.clone(), id.to_owned(), Arc::clone(&link));
+        let name = format!("camera-{id}");
+        let spawned = std::thread::Builder::new().name(name).spawn(move || work(&plan, &id, &of_thread, &receiver));
+        if let Err(error) = spawned {
+            link.tell(Heard::Failed(Reason::Error, format!("the system gives no thread: {error}")));
+            link.tell(Heard::Gone);
+        }
+        Self { link, orders }
+    }
+
+    /// Tells the pipeline's thread what to do.
+    pub fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+    }
+
+    /// For those who give orders themselves.
+    pub fn orders(&self) -> Sender<Order> {
+        self.orders.clone()
+    }
+
+    /// Has it end. Unless it is to be drained, no picture of it is handed on any more.
+    pub fn stop(&self, drain: Duration) {
+        if drain.is_zero() {
+            self.link.current.store(false, Ordering::SeqCst);
+        }
+        self.order(Order::Stop(drain));
+    }
+}
+
+/// The thread of a pipeline.
+fn work(plan: &CameraPlan, id: &str, link: &Arc<Link>, orders: &Receiver<Order>) {
+    match build::build(plan, id, link) {
+        Ok(built) => {
+            let drain = play(&built, link, orders);
+            end(&built.pipeline, link, drain);
+        }
+        Err(text) => {
+            link.tell(Heard::Failed(Reason::CannotBuild, text));
+            while !matches!(orders.recv(), Ok(Order::Stop(_)) | Err(_)) {}
+        }
+    }
+    link.current.store(false, Ordering::SeqCst);
+    link.tell(Heard::Gone);
+}
+
+/// Starts the pipeline and does what it is told to; how long its end may take.
+fn play(built: &Built, link: &Link, orders: &Receiver<Order>) -> Duration {
+    match built.pipeline.set_state(gst::State::Playing) {
+        Ok(_) => link.tell(Heard::Started),
+        // What an element has said about it came first, and counts.
+        Err(_) => link.tell(Heard::Failed(Reason::Error, "the pipeline does not start".into())),
+    }
+    // An order from nobody: the camera is gone.
+    while let Ok(order) = orders.recv() {
+        match order {
+            Order::Stop(drain) => return drain,
+            Order::Rewind => rewind(&built.pipeline, link),
+            Order::Set(node, property, value) => {
+                let set = built.stages.get(&node).ok_or(format!("there is no stage {node} just now"));
+                if let Err(text) = set.and_then(|element| build::set(&element, &property, &value)) {
+                    let data = serde_json::json!({ "element": node, "text": text });
+                    link.tell(Heard::Told("warning".into(), data));
+                }
+            }
+            Order::Latency => drop(built.pipeline.recalculate_latency()),
+            Order::Ask(answer) => drop(answer.send(statistics(&built.stages))),
+            Order::Swap(stage, model, options, answer) => {
+                drop(answer.send(swap(&built.stages, &stage, &model, &options)));
+            }
+            Order::Bypass(watchdog, bypass, answer) => {
+                drop(answer.send(force_bypass(&built.stages, &watchdog, bypass)));
+            }
+            Order::Relay(structure) => {
+                built.pipeline.send_event(gst::event::CustomDownstream::new(structure));
+            }
+        }
+    }
+    Duration::ZERO
+}
+
+fn end(pipeline: &gst::Pipeline, link: &Link, drain: Duration) {
+    if !drain.is_zero() && pipeline.current_state() == gst::State::Playing {
+        pipeline.send_event(gst::event::Eos::new());
+        link.ended.wait(drain);
+    }
+    link.current.store(false, Ordering::SeqCst);
+    // It cannot fail on the way down, but it can hang: then this thread does.
+    let _ = pipeline.set_state(gst::State::Null);
+    if let Some(bus) = pipeline.bus() {
+        bus.unset_sync_handler();
+    }
+}
+
+fn rewind(pipeline: &gst::Pipeline, link: &Link) {
+    link.ended.forget();
+    let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
+    if pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_err() {
+        link.tell(Heard::CannotRewind);
+    }
+}
+
+/// `stats` of all stages that have them.
+fn statistics(stages: &Stages) -> Statistics {
+    let all = stages.all().into_iter().filter_map(|(name, element)| {
+        let stats = element.find_property("stats").filter(|spec| spec.value_type() == gst::Structure::static_type())?;
+        let stats = element.property_value(stats.name()).get::<Option<gst::Structure>>().ok().flatten()?;
+        Some((name, json::from_structure(&stats)))
+    });
+    all.collect()
+}
+
+fn has_model(element: &gst::Element) -> bool {
+    gst::glib::subclass::SignalId::lookup("swap-model", element.type_()).is_some()
+}
+
+fn swap(stages: &Stages, stage: &str, model: &str, options: &gst::Structure) -> Result<Vec<String>, SiteError> {
+    let all: Vec<_> = stages.all().into_iter().filter(|(name, _)| stage.is_empty() || name == stage).collect();
+    let with_model: Vec<_> = all.iter().filter(|(_, element)| has_model(element)).collect();
+    if with_model.is_empty() {
+        return Err(SiteError::Refused(match (stage, all.is_empty()) {
+            ("", _) => "the camera has no stage with a model just now".into(),
+            (stage, true) => format!("the camera has no stage \"{stage}\" just now"),
+            (stage, false) => format!("the stage \"{stage}\" has no model"),
+        }));
+    }
+    let asked = with_model.iter().map(|(name, element)| {
+        match element.emit_by_name::<u64>("swap-model", &[&model, &Some(options.clone())]) {
+            0 => Err(SiteError::Refused(format!("the stage \"{name}\" does not run, and takes no model"))),
+            number => Ok(format!("{name}/{number}")),
+        }
+    });
+    asked.collect()
+}
+
+fn force_bypass(stages: &Stages, watchdog: &str, bypass: bool) -> Result<(), SiteError> {
+    let missing = || SiteError::Refused("the watchdog does not run just now".into());
+    let element = stages.get(watchdog).ok_or_else(missing)?;
+    build::set(&element, "force-bypass", if bypass { "true" } else { "false" }).map_err(SiteError::Refused)
+}
