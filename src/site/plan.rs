@@ -1,7 +1,8 @@
 //! What a site is made of: a plain value, that pipelines are built from, that is printed, and that is compared with
 //! another one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::description::{Api, NoSignal, RtspServer};
@@ -30,6 +31,8 @@ pub enum Value {
     Text(String),
     /// To be found elsewhere; it is set on the element and shows in no launch line.
     Secret(Secret),
+    /// A PEM file of certificate authorities, for a property that takes a `GTlsDatabase`; launch lines cannot have one.
+    Authority(PathBuf),
 }
 
 /// An element.
@@ -41,6 +44,8 @@ pub struct Node {
     pub name: String,
     /// Its properties, by name.
     pub properties: BTreeMap<String, Value>,
+    /// Names of properties that may change while frames flow; known for stages and the watchdog only.
+    pub live: BTreeSet<String>,
 }
 
 /// One part of a chain.
@@ -77,6 +82,23 @@ pub struct CameraPlan {
     pub policy: Policy,
     /// Where its pictures go: each is a pipeline of its own, fed by the camera's.
     pub outputs: Vec<Output>,
+}
+
+/// Names that a camera's own elements have: its stages have others.
+pub const RESERVED: [&str; 10] =
+    ["source", "decode", "decoder", "pace", "queue", "any-rate", "rate", "convert", "watchdog", "feed"];
+
+impl CameraPlan {
+    /// The watchdog and the stages, in the order of the frames' way.
+    pub fn stages(&self) -> impl Iterator<Item = &Node> {
+        self.watchdog.iter().chain(&self.guarded).chain(&self.open)
+    }
+
+    /// The watchdog or a stage by its name.
+    pub fn stage_mut(&mut self, name: &str) -> Option<&mut Node> {
+        let mut stages = self.watchdog.iter_mut().chain(&mut self.guarded).chain(&mut self.open);
+        stages.find(|node| node.name == name)
+    }
 }
 
 /// What is done when a camera is away.

@@ -5,6 +5,7 @@ mod bundle;
 mod check;
 mod doctor;
 mod parity;
+mod plan;
 mod recognise;
 mod schema;
 mod worker;
@@ -38,6 +39,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
     Parity(parity::Arguments),
+    /// Print what a site's description becomes: launch lines, a graph, or the difference to another one
+    Plan(plan::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
     /// Run a model for vigilinfer, which starts this itself with isolation=process
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
     };
