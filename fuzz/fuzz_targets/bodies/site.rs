@@ -1,3 +1,5 @@
+//! What the fuzz target `site` and tests/fuzz_site.rs share.
+
 /// Any text as a site's description, in both of its formats; whether the file `name` says is good.
 pub fn site(name: &str, data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else { return false };

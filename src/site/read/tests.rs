@@ -1,8 +1,6 @@
 use super::*;
 use crate::site::units::Secret;
 
-mod random;
-
 fn told_of(text: &str, file: &str) -> String {
     let mut problems = read_text(text, file, Path::new("/etc/vigil")).1;
     problems.sort();
