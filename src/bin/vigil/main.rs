@@ -4,9 +4,11 @@ mod bench;
 mod bundle;
 mod check;
 mod doctor;
+mod import;
 mod parity;
 mod plan;
 mod recognise;
+mod run;
 mod schema;
 mod worker;
 
@@ -35,12 +37,17 @@ enum Command {
     Bundle(bundle::BundleCommand),
     /// Check a site's description: all that can be known before it runs
     Check(check::Arguments),
+    /// Turn DeepStream's configuration into a site and bundles
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Measure a model in a pipeline against the bare engine, in one run
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
     Parity(parity::Arguments),
     /// Print what a site's description becomes: launch lines, a graph, or the difference to another one
     Plan(plan::Arguments),
+    /// Run a site: cameras, models and outputs, from one description
+    Run(run::Arguments),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
     /// Run a model for vigilinfer, which starts this itself with isolation=process
@@ -55,9 +62,11 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments, library),
         Command::Bundle(command) => bundle::run(command, library),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Import(command) => import::run(&command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Plan(arguments) => plan::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, library),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
     };

@@ -15,6 +15,8 @@ enum Schema {
     Record,
     /// Descriptions of sites, for editors that complete and check them
     Site,
+    /// The HTTP API of `vigil run`, as an OpenAPI description
+    Openapi,
 }
 
 /// Arguments of `vigil schema`.
@@ -36,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             gstvigil::plugin::plugin_register_static()?;
             site::schema::json_schema(&Registry::new())
         }
+        Schema::Openapi => crate::run::openapi(),
     };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)

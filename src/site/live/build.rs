@@ -9,6 +9,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::bus::{self, Heard};
+use super::names;
 use super::run::Link;
 use super::secret;
 use super::sink;
@@ -58,6 +59,7 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     let made = made.map_err(|error| format!("the pipeline cannot be made: {}", error.message()))?;
     let pipeline = made.downcast::<gst::Pipeline>().map_err(|_| "the pipeline has one element only".to_owned())?;
     pipeline.set_property("name", format!("camera-{id}"));
+    names::follow(&pipeline, id);
     // A camera's own clock, or a sound card's, must not decide when pictures are looked at.
     pipeline.use_clock(Some(&gst::SystemClock::obtain()));
 

@@ -21,6 +21,7 @@ pub mod introspect;
 pub mod json;
 pub mod keeper;
 pub mod load;
+pub mod names;
 pub mod outlet;
 mod outlets;
 pub mod outputs;

@@ -1,0 +1,462 @@
+//! `vigil run`, against the running process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+#[path = "common/gateway_rig.rs"]
+mod rig;
+
+use std::path::Path;
+use std::process::Command;
+
+use rig::{Gateway, Place, number, text, until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// A small test camera.
+fn camera(id: &str) -> String {
+    format!("[camera.{id}]\nuri = \"test:ball\"\ncaps = \"video/x-raw,width=160,height=120,framerate=15/1\"\n")
+}
+
+/// A site with these cameras, whose API listens on a port that is free.
+fn site(cameras: &[&str]) -> String {
+    let cameras: String = cameras.iter().map(|id| camera(id)).collect();
+    format!("format = 1\nname = \"test\"\n[api]\nlisten = \"127.0.0.1:0\"\n{cameras}")
+}
+
+fn playing(camera: &Value) -> bool {
+    text(camera, "state") == "playing"
+}
+
+fn ids(gateway: &Gateway) -> Vec<String> {
+    let cameras = gateway.get("/api/v1/cameras");
+    cameras.as_array().unwrap().iter().map(|camera| text(camera, "id").to_owned()).collect()
+}
+
+#[test]
+fn a_site_starts_answers_and_ends_with_the_service_manager_knowing() {
+    let place = Place::new(&site(&["a", "b"]));
+    let gateway = Gateway::start(&place.file, &[], &[("WATCHDOG_USEC", "2000000")]);
+    gateway.told("STATUS=2 of 2 cameras playing");
+    gateway.told("WATCHDOG=1");
+    gateway.told("WATCHDOG=1");
+    let before = gateway.camera("a", playing);
+    gateway.camera("a", |camera| number(camera, "frames") > number(&before, "frames"));
+    assert_eq!(before["size"], json!([160, 120]));
+
+    assert_eq!(gateway.get("/livez")["ok"], true);
+    assert_eq!(gateway.get("/readyz")["ok"], true);
+    let status = gateway.get("/api/v1/site");
+    assert_eq!((text(&status, "name"), number(&status, "cameras"), number(&status, "playing")), ("test", 2, 2));
+    assert_eq!(status["reading"]["taken"], true);
+    assert_eq!(ids(&gateway), ["a", "b"]);
+
+    let snapshot = gateway.ask("GET /api/v1/cameras/a/snapshot", "").expect(200);
+    assert!(snapshot.head.to_ascii_lowercase().contains("content-type: image/jpeg"), "{}", snapshot.head);
+    assert!(snapshot.body.starts_with(&[0xff, 0xd8, 0xff]) && snapshot.body.ends_with(&[0xff, 0xd9]), "{snapshot:?}");
+
+    let metrics = gateway.ask("GET /metrics", "").expect(200).text();
+    for line in ["vigil_camera_up{camera=\"a\"} 1.0", "vigil_cameras 2.0", "vigil_ready 1.0"] {
+        assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
+    }
+    assert!(number(&gateway.get("/api/v1/statistics")["process"], "threads") > 2);
+
+    assert_eq!(text(&gateway.ask("GET /api/v1/cameras/c", "").expect(404).json(), "error"), "there is no camera \"c\"");
+    gateway.ask("GET /api/v1/cameras/c/snapshot", "").expect(404);
+    gateway.ask("GET /api/v2", "").expect(404).json();
+    gateway.ask("DELETE /livez", "").expect(405).json();
+
+    let mut events = gateway.events("", &[]);
+    gateway.signal(Signal::TERM);
+    events.find(|event| event["data"]["action"] == "stopping");
+    assert!(std::iter::from_fn(|| events.next()).count() < 100, "the stream ends");
+    gateway.told("STOPPING=1");
+    gateway.stopped();
+}
+
+#[test]
+fn a_description_that_does_not_check_does_not_start() {
+    let place = Place::new("format = 1\nname = \"test\"\n[camera.gate]\nurri = \"test:ball\"\n");
+    let mut gateway = Gateway::spawn(&place.file, &[], &[]);
+    assert_eq!(gateway.ended().code(), Some(1));
+    let line = gateway.logged(|line| text(line, "message").contains("urri"));
+    assert!(text(&line, "message").contains("site.toml:4:1"), "{line}");
+
+    let mut gateway = Gateway::spawn(&place.folder.path().join("none.toml"), &[], &[]);
+    assert_eq!(gateway.ended().code(), Some(1));
+    gateway.logged(|line| text(line, "message").contains("none.toml"));
+}
+
+#[test]
+fn a_written_description_changes_only_what_it_touches() {
+    let place = Place::new(&site(&["a", "b"]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    let mut events = gateway.events("", &[]);
+    let before = gateway.camera("a", playing);
+    place.replace(&site(&["a", "c"]));
+    let taken = events.find(|event| text(event, "kind") == "site");
+    assert_eq!((text(&taken["data"], "action"), text(&taken["data"], "cause")), ("taken", "file"));
+    assert_eq!(ids(&gateway), ["a", "c"]);
+    gateway.camera("c", playing);
+    let after = gateway.camera("a", |camera| number(camera, "frames") > number(&before, "frames"));
+    assert_eq!((after["since-ns"].clone(), after["state"].clone()), (before["since-ns"].clone(), json!("playing")));
+
+    place.replace(&site(&["a", "c", "d"]).replace("name", "naem"));
+    let refused = events.find(|event| text(event, "kind") == "site");
+    assert_eq!(text(&refused["data"], "action"), "refused");
+    let status = gateway.get("/api/v1/site");
+    assert_eq!(status["reading"]["taken"], false);
+    let problems = status["reading"]["problems"].as_array().unwrap().clone();
+    assert!(problems.iter().any(|p| text(p, "text").contains("name") && text(p, "place").contains("site.toml:2")), "{problems:?}");
+    assert_eq!(ids(&gateway), ["a", "c"]);
+    gateway.logged(|line| text(line, "level") == "ERROR" && text(line, "message").contains("naem"));
+    let metrics = gateway.ask("GET /metrics", "").expect(200).text();
+    assert!(metrics.contains("vigil_description_taken 0.0"), "{metrics}");
+
+    place.replace(&site(&["a", "c", "d"]));
+    events.find(|event| event["data"]["action"] == "taken");
+    assert_eq!(ids(&gateway), ["a", "c", "d"]);
+    assert_eq!(gateway.camera("a", playing)["since-ns"], before["since-ns"]);
+    gateway.stop();
+}
+
+#[test]
+fn included_files_are_read_again_too_and_without_watching_only_when_asked() {
+    let description = site(&["a"]).replace("[api]", "include = [\"more/*.toml\"]\n[api]");
+    let place = Place::new(&description);
+    let more = place.folder.path().join("more");
+    std::fs::create_dir(&more).unwrap();
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    std::fs::write(more.join("b.toml"), camera("b")).unwrap();
+    gateway.camera("b", playing);
+    gateway.stop();
+
+    let gateway = Gateway::start(&place.file, &["--no-watch"], &[]);
+    std::fs::write(more.join("c.toml"), camera("c")).unwrap();
+    let mut events = gateway.events("?kind=site", &[]);
+    gateway.signal(Signal::HUP);
+    let taken = events.find(|_| true);
+    assert_eq!(text(&taken["data"], "cause"), "signal", "the written file alone changes nothing");
+    gateway.told("READY=1");
+    assert_eq!(ids(&gateway), ["a", "b", "c"]);
+    std::fs::write(more.join("c.toml"), "camera.c.urri = 1\n").unwrap();
+    let answer = gateway.ask("POST /api/v1/site/reload", "").expect(422).json();
+    assert!(text(&answer["details"][0], "place").contains("c.toml:1"), "{answer}");
+    std::fs::remove_file(more.join("c.toml")).unwrap();
+    gateway.ask("POST /api/v1/site/reload", "").expect(204);
+    assert_eq!(ids(&gateway), ["a", "b"]);
+    gateway.stop();
+}
+
+#[test]
+fn with_a_token_nobody_is_heard_without_it() {
+    let place = Place::new(&site(&["a"]).replace("[api]", "[api]\ntoken = { env = \"GATEWAY_TOKEN\" }"));
+    let mut gateway = Gateway::start(&place.file, &[], &[("GATEWAY_TOKEN", "correct horse")]);
+    for request in [
+        "GET /api/v1/cameras",
+        "GET /api/v1/events",
+        "GET /api/v1/openapi.json",
+        "GET /metrics",
+        "POST /api/v1/cameras/a/disable",
+        "DELETE /api/v1/cameras/a",
+        "GET /nothing",
+    ] {
+        let answer = gateway.ask(request, "").expect(401);
+        assert!(answer.head.to_ascii_lowercase().contains("www-authenticate: bearer"), "{}", answer.head);
+        gateway.ask_with(request, &[("Authorization", "Bearer wrong horse")], "").expect(401);
+    }
+    gateway.ask("GET /livez", "").expect(200);
+    gateway.ask("GET /readyz", "").expect(200);
+    gateway.token = Some("correct horse".into());
+    assert_eq!(ids(&gateway), ["a"]);
+    gateway.ask_with("GET /api/v1/cameras", &[("Host", "gateway.example")], "").expect(200);
+
+    // Another token, without another port.
+    std::fs::write(place.folder.path().join("token"), "battery staple\n").unwrap();
+    place.replace(&site(&["a"]).replace("[api]", "[api]\ntoken = { file = \"token\" }"));
+    until("the new token counts", || (gateway.ask("GET /api/v1/site", "").status == 401).then_some(()));
+    gateway.token = Some("battery staple".into());
+    gateway.ask("GET /api/v1/site", "").expect(200);
+    let all = format!("{:?}{}", gateway.log(), gateway.get("/api/v1/site"));
+    assert!(!all.contains("correct horse") && !all.contains("battery staple"), "{all}");
+    gateway.stop();
+}
+
+#[test]
+fn without_a_token_only_the_machine_itself_is_heard() {
+    let place = Place::new(&site(&["a"]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    gateway.ask_with("GET /api/v1/cameras", &[("Host", "rebound.example")], "").expect(403);
+    let foreign = [("Origin", "http://evil.example")];
+    gateway.ask_with("POST /api/v1/cameras/a/disable", &foreign, "").expect(403);
+    let own = format!("http://{}", gateway.address.unwrap());
+    gateway.ask_with("GET /api/v1/cameras", &[("Origin", &own)], "").expect(200);
+    let fragment = json!({ "id": "x", "camera": { "launch": "videotestsrc ! tee" } }).to_string();
+    gateway.ask("POST /api/v1/cameras", &fragment).expect(403);
+    gateway.stop();
+
+    let place = Place::new(&site(&["a"]).replace("127.0.0.1:0", "0.0.0.0:0"));
+    let mut gateway = Gateway::spawn(&place.file, &[], &[]);
+    assert_eq!(gateway.ended().code(), Some(1));
+    gateway.logged(|line| line.to_string().contains("token"));
+}
+
+#[test]
+fn cameras_are_added_switched_and_removed_and_what_persists_is_there_after_a_restart() {
+    let place = Place::new(&site(&["a", "b"]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    let new = |id: &str| json!({ "id": id, "camera": { "uri": "test:snow" } }).to_string();
+    let added = gateway.ask("POST /api/v1/cameras?persist=true", &new("kept")).expect(201).json();
+    assert_eq!(text(&added, "id"), "kept");
+    gateway.ask("POST /api/v1/cameras", &new("passing")).expect(201);
+    gateway.camera("kept", playing);
+    gateway.camera("passing", playing);
+    gateway.ask("POST /api/v1/cameras", &new("kept")).expect(409);
+    gateway.ask("PUT /api/v1/cameras/kept?persist=true", &json!({ "uri": "test:smpte" }).to_string()).expect(200);
+    assert!(text(&gateway.camera("kept", playing), "uri").contains("smpte"));
+
+    let wrong = json!({ "id": "x", "camera": { "uri": "test:ball", "profile": "none" } }).to_string();
+    let refused = gateway.ask("POST /api/v1/cameras", &wrong).expect(422).json();
+    assert_eq!(text(&refused["details"][0], "key"), "camera.x.profile", "{refused}");
+    let misspelt = json!({ "id": "x", "camera": { "urri": "test:ball" } }).to_string();
+    assert!(text(&gateway.ask("POST /api/v1/cameras", &misspelt).expect(422).json(), "error").contains("urri"));
+    gateway.ask("POST /api/v1/cameras", "{").expect(400).json();
+    gateway.ask("POST /api/v1/cameras?persits=true", &new("x")).expect(400).json();
+
+    gateway.ask("POST /api/v1/cameras/a/disable?persist=true", "").expect(200);
+    gateway.camera("a", |camera| text(camera, "state") == "disabled");
+    gateway.ask("POST /api/v1/cameras/b/disable", "").expect(200);
+    gateway.camera("b", |camera| text(camera, "state") == "disabled");
+    gateway.ask("POST /api/v1/cameras/none/enable", "").expect(404);
+    gateway.ask("DELETE /api/v1/cameras/none", "").expect(404);
+    let changes = gateway.get("/api/v1/changes");
+    assert_eq!(changes.as_object().unwrap().keys().collect::<Vec<_>>(), ["a", "b", "kept", "passing"]);
+    assert_eq!(std::fs::read_to_string(&place.file).unwrap(), site(&["a", "b"]), "the user's file is the user's");
+    gateway.stop();
+
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    assert_eq!(ids(&gateway), ["a", "b", "kept"]);
+    gateway.camera("a", |camera| text(camera, "state") == "disabled");
+    gateway.camera("b", playing);
+    assert!(text(&gateway.camera("kept", playing), "uri").contains("smpte"));
+    gateway.ask("DELETE /api/v1/cameras/b?persist=true", "").expect(204);
+    gateway.ask("DELETE /api/v1/cameras/kept?persist=true", "").expect(204);
+    assert_eq!(ids(&gateway), ["a"]);
+    place.replace(&site(&["a", "b", "c"]));
+    gateway.camera("c", playing);
+    assert_eq!(ids(&gateway), ["a", "c"], "what was changed through the API lies over the description");
+    gateway.ask("DELETE /api/v1/changes/b", "").expect(204);
+    gateway.camera("b", playing);
+    gateway.ask("DELETE /api/v1/changes", "").expect(204);
+    gateway.camera("a", playing);
+    assert!(!place.folder.path().join("site.changes").exists());
+    gateway.stop();
+}
+
+#[test]
+fn changes_that_do_not_check_any_more_do_not_stop_the_site() {
+    let place = Place::new(&site(&["a"]));
+    let changes = place.folder.path().join("site.changes");
+    let kept = "format = 1\n[camera.x.camera]\nuri = \"test:ball\"\nprofile = \"gone\"\n";
+    std::fs::write(&changes, kept).unwrap();
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    assert_eq!(ids(&gateway), ["a"]);
+    let line = gateway.logged(|line| text(line, "message").contains("left out"));
+    assert!(text(&line, "message").contains("gone"), "{line}");
+    assert_eq!(std::fs::read_to_string(&changes).unwrap(), kept);
+    gateway.stop();
+}
+
+#[test]
+fn events_come_as_they_happen_and_those_that_were_missed_come_first() {
+    let place = Place::new(&site(&["a"]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    gateway.camera("a", playing);
+    let mut all = gateway.events("?after=0", &[]);
+    let first = all.next().unwrap();
+    assert_eq!(number(&first, "number"), 1);
+    let played = all.find(|event| text(event, "camera") == "a" && event["data"]["state"] == "playing");
+    let mut numbers = vec![number(&played, "number")];
+
+    let mut later = gateway.events("?camera=a", &[("Last-Event-ID", &numbers[0].to_string())]);
+    gateway.ask("POST /api/v1/cameras/a/disable", "").expect(200);
+    let off = |event: &Value| event["data"]["state"] == "disabled";
+    let heard = later.find(off);
+    assert!(number(&heard, "number") > numbers[0]);
+    assert_eq!(text(&heard, "camera"), "a");
+    numbers.extend(std::iter::from_fn(|| all.next()).map(|event| number(&event, "number")).take(1));
+    assert_eq!(numbers[1], numbers[0] + 1, "none is left out, none comes twice");
+
+    let mut missed = gateway.events(&format!("?kind=camera&after={}", numbers[0]), &[]);
+    assert!(off(&missed.find(|_| true)) || off(&missed.find(off)));
+    gateway.stop();
+}
+
+#[test]
+fn reloads_and_changes_under_load_leave_other_cameras_alone() {
+    let place = Place::new(&site(&["a", "b"]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    let before = [gateway.camera("a", playing), gateway.camera("b", playing)];
+    std::thread::scope(|scope| {
+        for worker in 0..3 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let id = format!("w{worker}n{n}");
+                    let new = json!({ "id": id, "camera": { "uri": "test:snow" } }).to_string();
+                    gateway.ask("POST /api/v1/cameras", &new).expect(201);
+                    gateway.ask(&format!("DELETE /api/v1/cameras/{id}"), "").expect(204);
+                }
+            });
+        }
+        for _ in 0..5 {
+            gateway.signal(Signal::HUP);
+            gateway.ask("POST /api/v1/site/reload", "").expect(204);
+        }
+    });
+    assert_eq!(ids(&gateway), ["a", "b"]);
+    for camera in before {
+        let id = text(&camera, "id").to_owned();
+        let after = gateway.camera(&id, |now| number(now, "frames") > number(&camera, "frames"));
+        assert_eq!((after["since-ns"].clone(), number(&after, "reconnects")), (camera["since-ns"].clone(), 0));
+    }
+    assert_eq!(gateway.get("/livez")["ok"], true);
+    gateway.stop();
+}
+
+#[test]
+fn a_camera_that_is_away_is_told_without_its_password() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let lost = format!(
+        "[camera.lost]\nuri = \"rtsp://127.0.0.1:{port}/x\"\nuser = \"joe\"\npassword = {{ env = \"CAMERA_PASSWORD\" }}\n"
+    );
+    let place = Place::new(&(site(&["a"]) + &lost));
+    let gateway = Gateway::start(&place.file, &["--log-level", "debug"], &[("CAMERA_PASSWORD", "s3cret-word")]);
+    let camera = gateway.camera("lost", |camera| text(camera, "state") == "lost");
+    assert_eq!(text(&camera, "reason"), "refused", "{camera}");
+    gateway.camera("a", playing);
+    gateway.told("STATUS=1 of 2 cameras playing");
+    gateway.logged(|line| text(line, "camera") == "lost" && text(line, "level") == "WARN");
+    let all = [
+        format!("{:?}", gateway.log()),
+        gateway.ask("GET /api/v1/cameras", "").text(),
+        gateway.ask("GET /metrics", "").text(),
+        gateway.ask("GET /api/v1/statistics", "").text(),
+    ];
+    assert!(all.iter().all(|text| !text.contains("s3cret-word")), "{all:#?}");
+    gateway.stop();
+}
+
+/// A site whose camera runs a small model under a watchdog.
+fn analysed(watchdog: &str) -> String {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/red.onnx");
+    let stage = format!("[[profile.p.stage]]\nelement = \"vigilinfer\"\nmodel = \"{}\"\nprobation-frames = 0\nprobation-time = \"0s\"\n", model.display());
+    format!("{}profile = \"p\"\n[profile.p.watchdog]\n{watchdog}\n{stage}", site(&["a"]))
+}
+
+#[test]
+fn a_model_is_swapped_and_stays_swapped_after_a_restart_if_it_is_to() {
+    let place = Place::new(&analysed(""));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    let fresh = |camera: &Value| camera["stages"]["infer"]["fresh"].as_u64().is_some_and(|fresh| fresh > 0);
+    gateway.camera("a", fresh);
+    let mut events = gateway.events("?kind=vigil-model", &[]);
+    let other = place.folder.path().join("other.onnx");
+    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/red.onnx");
+    std::fs::copy(&original, &other).unwrap();
+    let missing = json!({ "model": "/no/such/model.onnx" }).to_string();
+    gateway.ask("POST /api/v1/cameras/a/swap-model?persist=true", &missing).expect(202);
+    events.find(|event| event["data"]["phase"] == "rejected");
+    assert_eq!(gateway.get("/api/v1/changes"), json!({}), "what was rejected leaves no trace");
+
+    let swap = json!({ "model": other, "stage": "infer" }).to_string();
+    let begun = gateway.ask("POST /api/v1/cameras/a/swap-model?persist=true", &swap).expect(202).json();
+    assert_eq!(text(&begun[0], "stage"), "infer");
+    events.find(|event| event["data"]["phase"] == "confirmed");
+    let kept = until("the swap is kept", || {
+        let changes = gateway.get("/api/v1/changes");
+        changes["a"]["model"]["infer"].as_str().map(str::to_owned)
+    });
+    assert_eq!(Path::new(&kept), other);
+    assert_eq!(number(&gateway.camera("a", playing), "reconnects"), 0);
+
+    gateway.ask("POST /api/v1/cameras/a/swap-model", &json!({ "model": "x", "stage": "none" }).to_string()).expect(409);
+    gateway.ask("POST /api/v1/cameras/z/swap-model", &swap).expect(404);
+
+    let mode = |wanted: &'static str| move |camera: &Value| camera["stages"]["watchdog"]["mode"] == wanted;
+    gateway.ask("POST /api/v1/cameras/a/bypass", "{\"bypass\":true}").expect(204);
+    gateway.camera("a", mode("bypassing"));
+    gateway.ask("POST /api/v1/cameras/a/bypass", "{\"bypass\":false}").expect(204);
+    gateway.camera("a", mode("analysing"));
+    gateway.stop();
+
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    gateway.camera("a", fresh);
+    assert_eq!(gateway.get("/api/v1/changes")["a"]["model"]["infer"], json!(other));
+    gateway.stop();
+}
+
+#[test]
+fn an_exhausted_watchdog_ends_the_process_if_it_is_to() {
+    let description = analysed("max-restarts = 1\nbackoff = \"10ms\"\n").replace("red.onnx", "no-such-model.onnx");
+    let broken = description.replace("element = \"vigilinfer\"", "element = \"identity\"\nerror-after = 3\nname = \"broken\"");
+    let broken: String = broken.lines().filter(|l| !l.starts_with("model") && !l.starts_with("probation")).fold(String::new(), |all, l| all + l + "\n");
+    let place = Place::new(&broken);
+    let mut gateway = Gateway::start(&place.file, &["--exit-when-exhausted", "1ms"], &[]);
+    assert_eq!(gateway.ended().code(), Some(3), "{:#?}", gateway.log());
+    gateway.logged(|line| text(line, "camera") == "a" && text(line, "message").contains("exhausted"));
+}
+
+#[test]
+fn the_recorded_description_of_the_api_is_the_one_that_is_served() {
+    let output = Command::new(env!("CARGO_BIN_EXE_vigil")).args(["schema", "openapi"]).output().unwrap();
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema/openapi.json");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &printed).unwrap();
+    }
+    let recorded = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(recorded == printed, "docs/schema/openapi.json is old: UPDATE_DOCS=1 cargo nextest run --test gateway");
+    let document: Value = serde_json::from_str(&printed).unwrap();
+
+    // All references lead somewhere.
+    let text = document.to_string();
+    for part in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = part.split('"').next().unwrap();
+        assert!(document.pointer(pointer).is_some(), "{pointer} leads nowhere");
+    }
+    // Every path is there, and is described in words.
+    let place = Place::new(&site(&[]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    assert_eq!(gateway.get("/api/v1/openapi.json"), document);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            assert!(!rig::text(operation, "summary").is_empty() && !rig::text(operation, "operationId").is_empty());
+            if path == "/api/v1/events" {
+                continue;
+            }
+            let request = format!("{} {}", method.to_uppercase(), path.replace("{id}", "none"));
+            let answer = gateway.ask(&request, "");
+            assert!(!matches!(answer.status, 405 | 500..), "{request}: {answer:?}");
+            assert!(!answer.text().contains("there is nothing here"), "{request}");
+        }
+    }
+    gateway.stop();
+}
+
+#[test]
+fn the_service_file_is_one_that_systemd_takes() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/vigil.service");
+    let text = std::fs::read_to_string(&unit).unwrap();
+    let Ok(output) = Command::new("systemd-analyze").arg("--version").output() else {
+        eprintln!("skipped: there is no systemd-analyze");
+        return;
+    };
+    assert!(output.status.success());
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join("vigil.service");
+    std::fs::write(&here, text.replace("/usr/bin/vigil", env!("CARGO_BIN_EXE_vigil"))).unwrap();
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&here).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && !said.contains("vigil.service:"), "{said}");
+}
