@@ -96,8 +96,7 @@ impl<N> Intake<N> {
 
     /// Hands pictures to `source`, made from [`LINE`], from now on, `first` before all others, and has at most `room` wait in it.
     pub fn open(&self, source: &gst_app::AppSrc, room: u64, zero: Zero, first: Option<&Frame>) {
-        let mut port =
-            Port { source: source.clone(), room, zero, first: None, last: None, caps: None, stuck: None };
+        let mut port = Port { source: source.clone(), room, zero, first: None, last: None, caps: None, stuck: None };
         let mut state = self.lock();
         if let Some(frame) = first {
             port.push(frame, &self.counts);
