@@ -223,7 +223,7 @@ fn description(
         name,
         include: Vec::new(),
         api: Api::default(),
-        rtsp: sinks.rtsp.unwrap_or_else(RtspServer::default),
+        rtsp: sinks.rtsp.unwrap_or_default(),
         defaults,
         profile,
         camera,
