@@ -115,7 +115,7 @@ impl Canvas {
     fn put(&mut self, n: usize, sample: &gst::Sample, place: [u32; 4]) -> Result<(), String> {
         let (caps, buffer) = sample.caps_owned().zip(sample.buffer()).ok_or("there is no picture")?;
         let known = self.pasters.remove(&n).filter(|paster| paster.caps == caps && paster.place == place);
-        let mut paster = known.map_or_else(|| Paster::new(&caps, place, &self.info), Ok)?;
+        let paster = known.map_or_else(|| Paster::new(&caps, place, &self.info), Ok)?;
         let from = VideoFrameRef::from_buffer_ref_readable(buffer, &paster.info).map_err(|err| err.to_string())?;
         let mut to = writable(&mut self.buffer, &self.info)?;
         paster.converter.frame_ref(&from, &mut to);
