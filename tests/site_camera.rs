@@ -73,7 +73,8 @@ fn stages_tell_their_statistics_and_a_consumer_gets_each_frame() {
     let log = Arc::new(Log::default());
     let feed = watched.site.feed("gate").unwrap();
     let subscription = feed.subscribe(Arc::clone(&log) as Arc<dyn Consumer>);
-    let status = watched.status("gate", |status| status.stages.get("infer").is_some_and(|s| s["fresh"].as_u64() > Some(5)));
+    let status =
+        watched.status("gate", |status| status.stages.get("infer").is_some_and(|s| s["fresh"].as_u64() > Some(5)));
     assert_eq!(status.stages.keys().collect::<Vec<_>>(), ["infer", "track", "watchdog"]);
     assert_eq!((status.stages["watchdog"]["mode"].as_str(), status.profile.as_str()), (Some("analysing"), "blobs"));
     watched.status("gate", |_| log.times.lock().unwrap().len() > 20);
@@ -127,7 +128,10 @@ fn what_cannot_be_built_is_told_and_stops_nobody_else() {
     let mut watched = Watched::start(plan([
         ("bad", camera("nosuchsource ! identity")),
         ("good", test_camera(25)),
-        ("lacks", CameraPlan { open: vec![node("vigilinfer", "infer", &[("model", "/nowhere/m.onnx")])], ..test_camera(25) }),
+        (
+            "lacks",
+            CameraPlan { open: vec![node("vigilinfer", "infer", &[("model", "/nowhere/m.onnx")])], ..test_camera(25) },
+        ),
     ]));
     for (id, word) in [("bad", "nosuchsource"), ("lacks", "/nowhere/m.onnx")] {
         let status = watched.status(id, |status| status.state == State::Failed);
@@ -163,7 +167,8 @@ fn a_camera_that_stops_sending_is_lost_and_comes_back() {
 fn the_end_of_a_stream_is_what_the_plan_says() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("short.avi");
-    let line = "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 ! jpegenc ! avimux";
+    let line =
+        "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 ! jpegenc ! avimux";
     common::live::write(&format!("{line} ! filesink location={}", file.display()));
     let source = format!("filesrc location={} ! decodebin ! clocksync", file.display());
     let with = |policy: Policy| CameraPlan { policy, ..camera(&source) };

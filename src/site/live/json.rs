@@ -90,7 +90,8 @@ mod tests {
     #[test]
     fn options_are_of_the_types_that_vigilinfer_takes() {
         gst::init().unwrap();
-        let options = serde_json::json!({"provider": "cpu", "shadow": true, "probation-time": "2s", "probation-frames": 30});
+        let options =
+            serde_json::json!({"provider": "cpu", "shadow": true, "probation-time": "2s", "probation-frames": 30});
         let structure = to_options(options.as_object().unwrap()).unwrap();
         assert_eq!(structure.get::<u64>("probation-time"), Ok(2_000_000_000));
         assert_eq!(structure.get::<u64>("probation-frames"), Ok(30));

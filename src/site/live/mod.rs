@@ -180,7 +180,8 @@ impl Site {
     /// # Errors
     /// [`SiteError`], also if there is no picture or the encoder takes longer than `limit`.
     pub fn snapshot(&self, id: &str, limit: Duration) -> Result<Vec<u8>, SiteError> {
-        let frame = self.feed(id)?.latest().ok_or_else(|| SiteError::Refused("the camera has no picture yet".into()))?;
+        let frame =
+            self.feed(id)?.latest().ok_or_else(|| SiteError::Refused("the camera has no picture yet".into()))?;
         let limit = gst::ClockTime::try_from(limit).unwrap_or(gst::ClockTime::MAX);
         let caps = gst::Caps::builder("image/jpeg").build();
         let made = gst_video::convert_sample(&frame.sample, &caps, Some(limit));
