@@ -242,7 +242,8 @@ fn a_camera_that_cannot_be_built_does_not_keep_the_others_from_playing() {
     let description =
         Description::new("[camera.gate]\nuri = \"test:red\"\n[camera.lost]\nuri = \"rtsp://127.0.0.1:9/none\"\n");
     let mut play = Play::start(&description.path(), "");
-    let lost = play.until("lost", |s| text(s, "camera") == "lost" && ["lost", "failed"].contains(&text(s, "state").as_str()));
+    let lost =
+        play.until("lost", |s| text(s, "camera") == "lost" && ["lost", "failed"].contains(&text(s, "state").as_str()));
     assert_eq!(text(&lost, "reason"), "refused", "{lost:?}");
     play.until_more_frames("gate", 3);
 }
