@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use gst_video::prelude::*;
 use gst_video::{VideoConverter, VideoConverterConfig, VideoFormat, VideoFrameRef, VideoInfo};
 
 use crate::site::live::feed::Frame;
@@ -146,8 +147,8 @@ impl Canvas {
         let known = self.pasters.remove(&n).filter(|paster| paster.caps == caps && paster.size == size);
         let mut paster = known.map_or_else(|| Paster::new(&caps, size), Ok)?;
         paster.convert(sample)?;
-        let from = VideoFrameRef::from_buffer_ref_readable(&paster.cell, &paster.cell_info)
-            .map_err(|err| err.to_string())?;
+        let from =
+            VideoFrameRef::from_buffer_ref_readable(&paster.cell, &paster.cell_info).map_err(|err| err.to_string())?;
         let mut to = writable(&mut self.buffer, &self.info)?;
         // Pairs of chroma are as wide as the two pixels that they belong to, and half as many rows.
         for (plane, top) in [(0, y), (1, y / 2)] {
