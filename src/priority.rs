@@ -17,7 +17,7 @@ pub fn at_low_priority<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let take = || waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
     let done = thread::scope(|scope| {
         let low = || {
-            lower();
+            lower(NICENESS);
             take().map(|work| work())
         };
         match thread::Builder::new().name("vigil-low".into()).spawn_scoped(scope, low) {
@@ -32,11 +32,14 @@ pub fn at_low_priority<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// Makes this thread nice. Linux counts niceness by thread, whatever the standard says about processes.
-fn lower() {
+/// Gives this thread at least that niceness, 0..19, for good: only the privileged can take it back. Threads that it starts
+/// inherit it. Linux counts niceness by thread, whatever the standard says about processes.
+pub fn lower(niceness: u8) {
     let now = rustix::process::getpriority_process(None).unwrap_or(0);
-    // Where it is refused the work is done all the same.
-    let _ = rustix::process::setpriority_process(None, now.max(NICENESS.into()));
+    if now < niceness.into() {
+        // Where it is refused the work is done all the same.
+        let _ = rustix::process::setpriority_process(None, niceness.into());
+    }
 }
 
 #[cfg(test)]

@@ -3,16 +3,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod common;
+#[path = "common/faulty.rs"]
+#[allow(dead_code, reason = "each test binary uses a part")]
+mod faulty;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::live::{LONG, Watched, camera, node, plan, policy, test_camera};
+use common::live::{LONG, Watched, camera, node, plan, policy, test_camera, write};
+use faulty::{Control, Fault};
+use gstvigil::site::description::NoSignal;
 use gstvigil::site::live::SiteError;
 use gstvigil::site::live::feed::{Consumer, Frame};
-use gstvigil::site::plan::{CameraPlan, Policy, Value};
+use gstvigil::site::output::{Encode, Output};
+use gstvigil::site::plan::{CameraPlan, Policy, Step, Value};
 use gstvigil::site::status::{Reason, State};
 
 const BLOB: (&str, &str) = ("model", "red");
@@ -168,7 +174,7 @@ fn the_end_of_a_stream_is_what_the_plan_says() {
     let file = folder.path().join("short.avi");
     let line =
         "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 ! jpegenc ! avimux";
-    common::live::write(&format!("{line} ! filesink location={}", file.display()));
+    write(&format!("{line} ! filesink location={}", file.display()));
     let source = format!("filesrc location={} ! decodebin ! clocksync", file.display());
     let with = |policy: Policy| CameraPlan { policy, ..camera(&source) };
     let mut watched = Watched::start(plan([
@@ -229,6 +235,119 @@ fn a_property_of_a_guarded_stage_is_set_while_video_runs() {
     assert_eq!((status.reconnects, &status.stages["watchdog"]["restarts"]), (0, &serde_json::json!(0)), "{status:#?}");
 }
 
+/// A camera with a stage that does what `control` says, and no watchdog around it.
+fn faulty(control: &Control) -> CameraPlan {
+    let mut plan = test_camera(25);
+    plan.source.push(Step::Launch(control.line()));
+    plan
+}
+
+#[test]
+fn a_pipeline_that_hangs_in_a_state_change_is_left_and_another_one_takes_its_place() {
+    for fault in [Fault::HangStarting, Fault::HangStopping] {
+        let control = Control::new();
+        control.inject(fault, 0, Some(1));
+        let watched = Watched::start(plan([("a", faulty(&control)), ("b", test_camera(25))]));
+        watched.status("b", |status| status.state == State::Playing);
+        if fault == Fault::HangStarting {
+            control.wait_for_hits(1);
+        } else {
+            watched.status("a", |status| status.state == State::Playing);
+        }
+        let asked = Instant::now();
+        watched.site.apply(plan([("a", test_camera(50)), ("b", test_camera(25))]));
+        watched.site.cameras();
+        assert!(asked.elapsed() < Duration::from_secs(4), "nobody waits for it: {:?}", asked.elapsed());
+        let status = watched.status("a", |status| status.state == State::Playing && status.text.contains("hang"));
+        assert!(status.text.starts_with("1 of its pipelines"), "{}", status.text);
+        watched.more_frames("a", 5);
+        control.release();
+        watched.status("a", |status| status.text.is_empty());
+        let until = Instant::now() + LONG;
+        while control.instances() > 0 {
+            assert!(Instant::now() < until, "what hung is freed once it comes back");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(watched.site.camera("b").unwrap().reconnects, 0);
+    }
+}
+
+#[test]
+fn a_stage_that_hangs_outside_of_a_watchdog_is_told_from_a_silent_camera() {
+    let control = Control::new();
+    control.inject(Fault::Hang, 30, Some(1));
+    let mut stage = node("vigilfaulty", "stage", &[]);
+    let name = control.line().split_once('=').unwrap().1.to_owned();
+    stage.properties.insert("control".into(), Value::Text(name));
+    let mut watched = Watched::start(plan([("a", CameraPlan { open: vec![stage], ..test_camera(25) })]));
+    watched.state("a", State::Playing);
+    let lost = watched.state("a", State::Lost);
+    // The one frame that waits in front of the stage may be older than the silence.
+    assert!(["error", "silent"].contains(&lost.data["reason"].as_str().unwrap()), "{lost:#?}");
+    control.release();
+    watched.state("a", State::Playing);
+}
+
+#[test]
+fn a_clock_that_jumps_is_told_and_the_pictures_go_on() {
+    // An hour later from one frame to the next.
+    let jumps = camera(
+        "videotestsrc num-buffers=30 ! identity sleep-time=20000 ! \
+         video/x-raw,format=NV12,width=64,height=48,framerate=25/1 ! join. \
+         videotestsrc timestamp-offset=3600000000000 ! identity sleep-time=40000 ! \
+         video/x-raw,format=NV12,width=64,height=48,framerate=25/1 ! join. concat adjust-base=false name=join",
+    );
+    let mut watched = Watched::start(plan([("a", jumps)]));
+    watched.state("a", State::Playing);
+    let jump = watched.event(|event| event.kind == "camera" && event.data["reason"] == "clock-jump");
+    assert_eq!(jump.data["state"], "playing");
+    let by = jump.data["jump-ns"].as_i64().unwrap() / 1_000_000_000;
+    assert!((3590..3610).contains(&by), "{by} s");
+    watched.more_frames("a", 20);
+    assert_eq!(watched.site.camera("a").unwrap().reconnects, 0);
+}
+
+#[test]
+fn outputs_of_a_camera_that_is_away_get_a_picture_that_says_so_if_asked() {
+    let away = |no_signal| {
+        let policy = Policy { no_signal, reconnect_first: LONG, reconnect_most: LONG, ..policy() };
+        CameraPlan { policy, ..camera("videotestsrc num-buffers=5 ! video/x-raw,format=NV12,width=320,height=240") }
+    };
+    let watched = Watched::start(plan([("shown", away(NoSignal::Picture)), ("still", away(NoSignal::Nothing))]));
+    let latest = |id: &str| watched.site.feed(id).unwrap().latest();
+    for id in ["shown", "still"] {
+        watched.status(id, |status| status.state == State::Lost);
+    }
+    watched.status("shown", |_| latest("shown").is_some_and(|frame| !frame.live));
+    let frame = latest("shown").unwrap();
+    let info = gst_video::VideoInfo::from_caps(frame.sample.caps().unwrap()).unwrap();
+    assert_eq!((info.width(), info.height(), info.format()), (320, 240, gst_video::VideoFormat::Nv12));
+    watched.status("shown", |_| latest("shown").unwrap().at > frame.at);
+    assert_eq!(watched.frames("shown"), 5, "they are not the camera's");
+    assert!(latest("still").unwrap().live);
+    assert!(watched.site.snapshot("shown", LONG).unwrap().starts_with(&[0xff, 0xd8]));
+}
+
+#[test]
+fn the_end_of_a_site_leaves_whole_files_and_exports() {
+    let folder = tempfile::tempdir().unwrap();
+    let (film, records) = (folder.path().join("film.mp4"), folder.path().join("records.jsonl"));
+    let mut recorded = analysed();
+    recorded.outputs =
+        vec![Output::File { path: film.clone(), segment: None, max_files: None, encode: Encode::default() }];
+    recorded.open.push(node("vigilexport", "export", &[("uri", &format!("file:{}", records.display()))]));
+    let watched = Watched::start(plan([("gate", recorded.clone())]));
+    watched.status("gate", |status| status.frames > 30 && status.outputs.iter().any(|output| output.frames > 20));
+    // The same again under the same id: it waits for the one before, whose files these are.
+    watched.site.apply(plan([]));
+    watched.site.apply(plan([("gate", CameraPlan { outputs: Vec::new(), open: Vec::new(), ..recorded })]));
+    watched.status("gate", |status| status.state == State::Playing);
+    let lines = std::fs::read_to_string(&records).unwrap();
+    assert!(lines.ends_with('\n') && lines.lines().count() > 20, "{lines}");
+    lines.lines().for_each(|line| drop(serde_json::from_str::<serde_json::Value>(line).unwrap()));
+    write(&format!("filesrc location={} ! qtdemux ! h264parse ! fakesink", film.display()));
+}
+
 #[test]
 fn two_hundred_cameras_that_come_and_go_leave_nothing() {
     let watched = Watched::start(plan([("stays", test_camera(25))]));
@@ -240,6 +359,8 @@ fn two_hundred_cameras_that_come_and_go_leave_nothing() {
         }
         (common::threads().len(), common::descriptors().len())
     };
+    let pages =
+        || std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap();
     let cycle = |n: u64| {
         watched.site.apply(plan([("stays", test_camera(25)), ("comes", test_camera(50))]));
         // Some are removed before they play, some while they do.
@@ -250,8 +371,11 @@ fn two_hundred_cameras_that_come_and_go_leave_nothing() {
     };
     (0..10).for_each(cycle);
     let before = settle(common::threads().iter().filter(|name| !name.contains("comes")).count());
+    let memory = pages();
     (0..200).for_each(cycle);
     let after = settle(before.0);
+    let grown = pages().saturating_sub(memory) * 4;
+    assert!(grown < 12 * 1024, "{grown} KiB more");
     assert!(after.0 <= before.0 && after.1 <= before.1 + 2, "threads and descriptors: {before:?}, then {after:?}");
     assert_eq!(watched.site.camera("stays").unwrap().reconnects, 0);
 }

@@ -308,7 +308,8 @@ def detections(outputs, output, size):
     boxes = np.stack([column[n] for n in ("x1", "y1", "x2", "y2")], 1)
     boxes = scaled(boxes, output, size, "cxcywh" if output["task"] == "obb" else "xyxy", "pixels")
     classes = column["class"].round() - output["class-offset"] if "class" in column else np.zeros(len(rows))
-    answer = extras(Answer(boxes, column["score"], classes, nms="none"), rows, output, outputs)
+    nms = "upright" if output.get("nms") else "none"
+    answer = extras(Answer(boxes, column["score"], classes, nms=nms), rows, output, outputs)
     if "angle" in column:
         answer.angles = column["angle"]
     return answer

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Settings, Stats, nanos};
 use crate::cascade::{Findings, Pick};
-use crate::engine::lanes::Lane;
+use crate::engine::lanes::{Lane, Turn};
 use crate::engine::{EngineError, Io};
 use crate::frame::{FrameInfo, FrameView, View};
 use crate::model::Model;
@@ -26,6 +26,8 @@ pub(super) struct Job {
     thresholds: Thresholds,
     /// Longest that one run may take.
     limit: Option<Duration>,
+    /// The frame's place among those that wait for a lane, where it had to ask for one.
+    turn: Option<Turn>,
     scratch: Scratch,
     name: Arc<str>,
     /// What the model says about one object.
@@ -99,6 +101,7 @@ impl Job {
             own_thresholds: thresholds.clone(),
             thresholds,
             limit: None,
+            turn: None,
             scratch: Scratch::default(),
             name: model.id().name.as_str().into(),
             part: FrameResult::absent(AbsentReason::NoModel, (0, 0)),
@@ -113,6 +116,18 @@ impl Job {
     /// Whether the model looks at the whole frame.
     pub(super) fn is_whole(&self) -> bool {
         self.pictures.iter().all(|picture| picture.pick.is_none())
+    }
+
+    /// Takes the place that its frame was given, until a lane has it; `None` gives it back.
+    pub(super) fn set_turn(&mut self, turn: Option<Turn>) {
+        self.turn = turn;
+    }
+
+    /// A lane has it.
+    pub(super) fn begin(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.taken();
+        }
     }
 
     #[cfg(test)]

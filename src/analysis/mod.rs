@@ -9,6 +9,7 @@
 //! with the frame (a buffer); nothing here knows what it is.
 
 mod beside;
+mod budget;
 mod companion;
 mod job;
 mod latency;
@@ -28,12 +29,13 @@ pub use companion::{Companion, Role};
 pub use latency::LatencyBound;
 use queue::{Entry, Queue, Shared, State};
 use reap::{let_go, reap};
-pub use stats::{Snapshot, Stats};
+pub use stats::{Passed, Snapshot, Stats};
 pub use values::{Flushing, Input, Outcome, Settings, Times, WhenBusy};
 
 use crate::cascade::Pick;
 use crate::engine::lanes::User;
 use crate::engine::slot::Slot;
+use crate::engine::turns::Share;
 use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult, Freshness};
 
@@ -107,6 +109,11 @@ impl<T: Send + 'static> Analysis<T> {
     pub fn stats(&self) -> Snapshot {
         let in_flight = self.shared.lock().in_flight;
         self.shared.stats.snapshot(in_flight)
+    }
+
+    /// What this analysis gets of the engine that its next frame uses; nothing without a model.
+    pub fn share(&self) -> Share {
+        self.slot.get().map_or_else(Share::default, |model| model.lanes().share(&self.user))
     }
 
     /// Puts a frame in line; `payload` comes out of [`Analysis::next`] with its result.
@@ -376,3 +383,5 @@ mod hang_tests;
 mod swap_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;

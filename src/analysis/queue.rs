@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::beside::{Beside, Sampled};
+use super::budget::Budget;
 use super::job::{Job, Seen};
 use super::reap::reap;
 use super::sample::Answer;
@@ -97,6 +98,8 @@ pub(super) struct Queue<T> {
     pub(super) first: u64,
     /// Frames seen since the start.
     pub(super) frames: u64,
+    /// Keeps to the most frames a second.
+    pub(super) budget: Budget,
     /// Jobs that are read, queued or on a lane.
     pub(super) in_flight: usize,
     /// Those on a lane. Whoever takes one off the list decides what becomes of its frame: the lane that comes back, or
@@ -155,6 +158,7 @@ impl<T> Default for Queue<T> {
             entries: VecDeque::new(),
             first: 0,
             frames: 0,
+            budget: Budget::default(),
             in_flight: 0,
             running: Vec::new(),
             free: Vec::new(),
@@ -187,8 +191,9 @@ impl<T> Queue<T> {
     }
 
     /// Keeps a job for later frames; one of another model is returned, to be dropped without the lock.
-    pub(super) fn take_back(&mut self, job: Box<Job>) -> Option<Box<Job>> {
+    pub(super) fn take_back(&mut self, mut job: Box<Job>) -> Option<Box<Job>> {
         self.in_flight -= 1;
+        job.set_turn(None);
         if !std::ptr::eq(self.model.as_ptr(), Arc::as_ptr(job.model())) {
             return Some(job);
         }
@@ -240,6 +245,7 @@ impl<T> Queue<T> {
     /// Analysis starts anew.
     pub(super) fn restart(&mut self) {
         self.frames = 0;
+        self.budget = Budget::default();
         self.stopped = false;
         self.failing_since = None;
     }
@@ -259,6 +265,7 @@ impl<T: Send> User for Shared<T> {
         let Some(Taken { number, mut job, mut result, sampled }) = self.take_queued(lane.engine()) else {
             return;
         };
+        job.begin();
         let model = Arc::clone(job.model());
         let mut found = Vec::new();
         let answer = catch_unwind(AssertUnwindSafe(|| job.run((lane, number), &self.stats, &mut result, &mut found)))

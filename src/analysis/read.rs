@@ -5,15 +5,45 @@ use std::time::Instant;
 
 use super::beside::Beside;
 use super::job::{Job, Seen};
-use super::queue::State;
+use super::queue::{Queue, State};
 use super::reap::{let_go, reap};
 use super::sample::Look;
-use super::{Analysis, Flushing, Input, Settings, Ticket, WhenBusy, absent, nanos, now_ns};
+use super::{Analysis, Flushing, Input, Passed, Settings, Ticket, WhenBusy, absent, nanos, now_ns};
 use crate::cascade::{Pick, Rules};
+use crate::engine::lanes::Turn;
+use crate::model::Model;
 use crate::result::{AbsentReason, FrameResult, Freshness, ModelId};
 
 /// Most skipped frames in line: each holds a buffer.
 const MOST_SKIPPED: usize = 64;
+
+/// Most frames in line behind those that are analysed where video does not wait for room in the engine.
+const MOST_HELD: usize = 16;
+
+/// Most frames in line. Those that are not analysed wait behind those that are, and may not pile up.
+fn most_in_line(settings: &Settings) -> usize {
+    let most = settings.max_in_flight.max(1);
+    let skipped =
+        if settings.max_fps.is_some() { MOST_SKIPPED } else { most.saturating_mul(settings.interval as usize) };
+    let room = most.saturating_add(skipped.min(MOST_SKIPPED));
+    match settings.when_busy {
+        WhenBusy::Wait => room,
+        WhenBusy::Hold => room.saturating_mul(2).max(room.saturating_add(MOST_HELD)),
+    }
+}
+
+impl<T> Queue<T> {
+    /// Why the model does not look at a frame; `None` if nothing of its own is in the way.
+    fn passed(&self, settings: &Settings) -> Option<Passed> {
+        if !self.frames.is_multiple_of(u64::from(settings.interval) + 1) {
+            return Some(Passed::Interval);
+        }
+        if settings.max_fps.is_some_and(|fps| !self.budget.allows(fps)) {
+            return Some(Passed::Budget);
+        }
+        (self.in_flight >= settings.max_in_flight.max(1)).then_some(Passed::Busy)
+    }
+}
 
 /// How a frame is to be treated, by the model and the settings that hold when its turn comes.
 pub(super) struct Placed {
@@ -89,23 +119,20 @@ impl<T: Send + 'static> Analysis<T> {
     /// Waits for room and decides whether the frame is analysed: the model looks at it, or at the objects `picks`.
     pub(super) fn place(&self, input: &Input<'_>, picks: Option<&[Pick]>) -> Result<Placed, Flushing> {
         let frame = input.frame.filter(|_| picks.is_none_or(|picks| !picks.is_empty()));
+        let times = &input.times;
         let mut queue = self.shared.lock();
-        let (settings, model, analyse) = loop {
+        queue.budget.meet(times.running_time_ns.or(times.pts_ns).unwrap_or(times.utc_ns));
+        let (settings, model, why) = loop {
             if queue.closed() {
                 return Err(Flushing);
             }
             // Model and settings change together, under the queue's lock.
             let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let model = self.slot.get();
-            let most = settings.max_in_flight.max(1);
-            // Skipped frames wait in line behind those that are analysed; they may not pile up.
-            let room = most.saturating_mul(settings.interval as usize + 1).min(most.saturating_add(MOST_SKIPPED));
-            let turn = queue.frames.is_multiple_of(u64::from(settings.interval) + 1);
-            let analyse = frame.is_some() && model.is_some() && turn;
-            let busy = analyse && queue.in_flight >= most;
-            let held = analyse && settings.when_busy == WhenBusy::Hold;
-            if (queue.entries.len() < room && !busy) || (held && queue.entries.len() < room.saturating_mul(2)) {
-                break (settings, model, analyse && !busy);
+            let why = if frame.is_some() && model.is_some() { queue.passed(&settings) } else { None };
+            let waits = why == Some(Passed::Busy) && settings.when_busy == WhenBusy::Wait;
+            if !waits && queue.entries.len() < most_in_line(&settings) {
+                break (settings, model, why);
             }
             // The model may be another one by the time that there is room. This is not its last reference: the slot has
             // one, and changes under the lock.
@@ -115,11 +142,19 @@ impl<T: Send + 'static> Analysis<T> {
         let number = queue.frames;
         queue.frames += 1;
         let (id, era) = (model.as_ref().map(|model| Arc::clone(model.id())), queue.era);
-        let (Some(model), Some(frame), true) = (&model, frame, analyse) else {
+        let looked_at = frame.zip(model.as_ref()).filter(|_| why.is_none());
+        // Asked last: a turn is for a frame that nothing else is in the way of.
+        let turn = looked_at.map(|(_, model)| self.turn(model, &settings, picks));
+        let (Some((frame, model)), Some(Ok(turn))) = (looked_at, turn) else {
+            let why = why.or(looked_at.map(|_| Passed::Turn));
+            why.inspect(|why| self.shared.stats.pass(*why));
             drop(model);
             drop(queue);
             return Ok(Placed { number, id, settings, era, job: None, beside: None });
         };
+        if let Some(fps) = settings.max_fps {
+            queue.budget.spend(fps);
+        }
         queue.in_flight += 1;
         let most = |seen: &Seen| seen.picks.unwrap_or(0);
         let picks = picks.map(|picks| picks.len().max(queue.seen.as_ref().map_or(0, most)));
@@ -131,8 +166,20 @@ impl<T: Send + 'static> Analysis<T> {
         if !stale.is_empty() {
             reap(stale);
         }
-        let job = job.unwrap_or_else(|| Box::new(Job::new(model)));
+        let mut job = job.unwrap_or_else(|| Box::new(Job::new(model)));
+        job.set_turn(turn);
         Ok(Placed { number, id, settings, era, job: Some(job), beside })
+    }
+
+    /// Asks for a turn on the engine that others use too, where the frame may pass: `Err` if it has to. Without need for
+    /// one, `Ok` has none.
+    fn turn(&self, model: &Model, settings: &Settings, picks: Option<&[Pick]>) -> Result<Option<Turn>, ()> {
+        if settings.when_busy == WhenBusy::Wait {
+            return Ok(None);
+        }
+        let runs = picks.map_or(1, |picks| picks.len().div_ceil(model.batch().max(1)));
+        let cost = u32::try_from(runs).unwrap_or(u32::MAX);
+        model.lanes().ask(&self.user, settings.weight, cost).map(Some).ok_or(())
     }
 
     /// Fills the frame's job, and lets the companion take its sample; nothing without a job, or if the frame cannot be

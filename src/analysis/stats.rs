@@ -25,7 +25,27 @@ pub struct Stats {
     absent: AtomicU64,
     errors: AtomicU64,
     objects: AtomicU64,
+    passed: [AtomicU64; 4],
     dropped: Mutex<GuardCounts>,
+}
+
+/// Why the model does not look at a frame that it could look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// `interval` skips it.
+    Interval,
+    /// `max-fps` frames are analysed in a second.
+    Budget,
+    /// As many frames of its own as may be are in the engine.
+    Busy,
+    /// Others who share the engine come first.
+    Turn,
+}
+
+impl Passed {
+    /// All reasons, with their names in statistics.
+    pub const ALL: [(Self, &str); 4] =
+        [(Self::Interval, "interval"), (Self::Budget, "budget"), (Self::Busy, "busy"), (Self::Turn, "turn")];
 }
 
 /// A stage's times.
@@ -56,6 +76,8 @@ pub struct Snapshot {
     pub objects: u64,
     /// Frames in the engine right now.
     pub in_flight: usize,
+    /// Frames that the model did not look at although it could have, by reason, in the order of [`Passed::ALL`].
+    pub passed: [u64; 4],
     /// Values that were dropped as impossible.
     pub dropped: GuardCounts,
     /// Times by stage: `pre`, `queue`, `run`, `post`, `total`.
@@ -75,6 +97,12 @@ impl Stats {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
         self.total.record(elapsed_ns);
+    }
+
+    pub(super) fn pass(&self, why: Passed) {
+        if let Some(count) = self.passed.get(why as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn looked_at(&self, objects: usize) {
@@ -100,6 +128,7 @@ impl Stats {
             errors: get(&self.errors),
             objects: get(&self.objects),
             in_flight,
+            passed: self.passed.each_ref().map(get),
             dropped: *self.dropped.lock().unwrap_or_else(PoisonError::into_inner),
             times: [
                 ("pre", times(&self.pre)),

@@ -13,7 +13,7 @@ pub enum WhenBusy {
     /// Wait: every frame is analysed, and the source is slowed down.
     #[default]
     Wait,
-    /// Go on with the last result, marked as held: video keeps its pace.
+    /// Go on with the last result, marked as held: video keeps its pace. Users of one engine who do so share it by weight.
     Hold,
 }
 
@@ -34,6 +34,11 @@ pub struct Settings {
     pub max_objects: Option<usize>,
     /// The model looks at objects that were found before, by these rules; `None`: at whole frames.
     pub cascade: Option<Arc<Rules>>,
+    /// Share of an engine that others use too, relative to theirs; at least 1. It counts for frames that may pass
+    /// ([`WhenBusy::Hold`]).
+    pub weight: u32,
+    /// Most frames a second that are analysed, by their times; `None`: no limit.
+    pub max_fps: Option<f64>,
     /// Longest that one run of the model may take; a frame whose run takes longer goes on as `absent`. `None`: no limit.
     pub run_limit: Option<Duration>,
 }
@@ -48,6 +53,8 @@ impl Default for Settings {
             iou: None,
             max_objects: None,
             cascade: None,
+            weight: 1,
+            max_fps: None,
             run_limit: None,
         }
     }

@@ -323,6 +323,8 @@ pub struct OutputContract {
     pub max_objects: usize,
     /// NMS over all classes together.
     pub class_agnostic: bool,
+    /// `detections` only: the rows still overlap, and NMS is to be done here.
+    pub nms: bool,
     /// What class scores still need; `None`: the decoder's usual one.
     pub activation: Option<Activation>,
     /// Classes in the tensor before the first label (1 for a background class at index 0).
@@ -358,6 +360,7 @@ impl OutputContract {
             per_class: Vec::new(),
             max_objects: 100,
             class_agnostic: false,
+            nms: false,
             activation: None,
             class_offset: 0,
             anchors: None,

@@ -162,6 +162,9 @@ impl Draft {
         }
         put("output.max-objects", output.max_objects.to_string());
         put("output.class-agnostic", output.class_agnostic.to_string());
+        if output.nms {
+            put("output.nms", output.nms.to_string());
+        }
         if let Some(activation) = &output.activation {
             put("output.activation", quoted(&word(activation)));
         }

@@ -65,6 +65,7 @@ pub(super) struct Output {
     pub max_objects: Option<Spanned<u64>>,
     #[serde(default)]
     pub class_agnostic: bool,
+    pub nms: Option<Spanned<bool>>,
     pub activation: Option<Activation>,
     pub class_offset: Option<Spanned<u32>>,
     pub top_k: Option<Spanned<u64>>,

@@ -45,6 +45,7 @@ pub fn to_json(bundle: &Bundle) -> Value {
             "per-class": per_class,
             "max-objects": output.max_objects,
             "class-agnostic": output.class_agnostic,
+            "nms": output.nms,
             "activation": output.activation,
             "class-offset": output.class_offset,
             "top-k": output.top_k,

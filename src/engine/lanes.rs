@@ -2,13 +2,15 @@
 //!
 //! An engine has a few lanes (runs that may be under way at once), however many cameras share it. A user with work
 //! stands in the queue once; a lane takes the first in the queue, does one piece of its work and sends it to the end of
-//! the queue. So a camera with many frames delays another one by one run at most, and a silent one costs nothing.
+//! the queue. So a camera with many frames delays another one by one run at most, and a silent one costs nothing. Users
+//! that may let frames pass ask first, by the rule of [`turns`](super::turns), so that the queue stays short.
 //!
 //! A run may have a limit. One that takes longer is cut by the `watch`; if the engine does not heed that, the run is
 //! abandoned: its user is told, and another thread takes the lane's place. The thread of an abandoned run cannot be
 //! ended; when the run comes back after all, its answer is dropped and the thread ends. How many lanes are replaced in
 //! a process is bounded ([`MOST_ABANDONED`]); beyond that, an engine has fewer lanes, and without any it refuses work.
 
+mod turn;
 mod watch;
 
 use std::collections::VecDeque;
@@ -19,6 +21,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Engine, EngineError, Io};
+use crate::priority::lower;
+use turn::SharedTurns;
+pub use turn::Turn;
 use watch::Watched;
 
 /// Lanes are not replaced while as many runs of the process as this are abandoned: each holds a thread and its engine's
@@ -103,6 +108,8 @@ struct Shared {
     engine: Arc<dyn Engine>,
     /// How many there should be.
     lanes: usize,
+    /// Of their threads.
+    niceness: u8,
     state: Mutex<State>,
     /// Work has come.
     changed: Condvar,
@@ -110,6 +117,8 @@ struct Shared {
     look: Condvar,
     suspect: AtomicBool,
     abandoned: &'static AtomicUsize,
+    /// Locked alone, or with the state's lock held.
+    turns: SharedTurns,
 }
 
 impl Shared {
@@ -120,7 +129,10 @@ impl Shared {
     /// Starts a lane. The lock is held: nobody sees a lane less meanwhile.
     fn start_lane(self: &Arc<Self>, state: &mut State) -> std::io::Result<()> {
         let (shared, number) = (Arc::clone(self), state.started);
-        let handle = thread::Builder::new().name(format!("vigil-lane-{number}")).spawn(move || shared.serve(number))?;
+        let handle = thread::Builder::new().name(format!("vigil-lane-{number}")).spawn(move || {
+            lower(shared.niceness);
+            shared.serve(number);
+        })?;
         state.threads.push(Thread { number, handle, away: false });
         state.started += 1;
         Ok(())
@@ -148,6 +160,7 @@ impl Shared {
                 }
                 return Some(user);
             }
+            self.turns.lock().idle();
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -177,7 +190,11 @@ impl Lane<'_> {
         let number = self.shared.watch(self, token, limit, (start, until));
         let answer = catch_unwind(AssertUnwindSafe(|| self.engine().run(io, Some(until))))
             .unwrap_or_else(|_| Err(EngineError::Run("the engine panicked".into())));
+        let took = start.elapsed();
         let in_time = self.shared.unwatch(self.thread, number);
+        if in_time && answer.is_ok() {
+            self.shared.turns.lock().ran(turn::key(self.user), took, start + took);
+        }
         match answer {
             Ok(()) if in_time => Ok(()),
             Err(error) if in_time && !matches!(error, EngineError::Deadline(_)) => Err(error),
@@ -197,7 +214,16 @@ impl Lanes {
     /// # Errors
     /// If the system gives no thread.
     pub fn start(engine: Arc<dyn Engine>) -> std::io::Result<Self> {
-        Self::counting(engine, &ABANDONED)
+        Self::start_nice(engine, 0)
+    }
+
+    /// As [`start`](Self::start), with threads that stand back behind others by `niceness`, 0..19.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start_nice(engine: Arc<dyn Engine>, niceness: u8) -> std::io::Result<Self> {
+        let lanes = engine.lanes().max(1);
+        Self::start_some(engine, (lanes, niceness), &ABANDONED)
     }
 
     /// One lane more for the same engine, apart from those that its users take turns on.
@@ -205,25 +231,32 @@ impl Lanes {
     /// # Errors
     /// If the system gives no thread.
     pub fn spare(&self) -> std::io::Result<Self> {
-        Self::start_some(Arc::clone(&self.shared.engine), 1, self.shared.abandoned)
+        Self::start_some(Arc::clone(&self.shared.engine), (1, self.shared.niceness), self.shared.abandoned)
     }
 
+    #[cfg(test)]
     /// As [`start`](Self::start), with the count of abandoned runs in `abandoned`.
     pub(crate) fn counting(engine: Arc<dyn Engine>, abandoned: &'static AtomicUsize) -> std::io::Result<Self> {
         let lanes = engine.lanes().max(1);
-        Self::start_some(engine, lanes, abandoned)
+        Self::start_some(engine, (lanes, 0), abandoned)
     }
 
-    fn start_some(engine: Arc<dyn Engine>, lanes: usize, abandoned: &'static AtomicUsize) -> std::io::Result<Self> {
+    fn start_some(
+        engine: Arc<dyn Engine>,
+        (lanes, niceness): (usize, u8),
+        abandoned: &'static AtomicUsize,
+    ) -> std::io::Result<Self> {
         let all = Self {
             shared: Arc::new(Shared {
                 engine,
                 lanes,
+                niceness,
                 state: Mutex::default(),
                 changed: Condvar::new(),
                 look: Condvar::new(),
                 suspect: AtomicBool::new(false),
                 abandoned,
+                turns: SharedTurns::new(lanes),
             }),
         };
         // So that the first frame of a model that takes over allocates nothing.

@@ -16,6 +16,7 @@ pub mod runtime;
 pub mod shared;
 pub mod slot;
 pub mod tensor;
+pub mod turns;
 pub mod worker;
 
 use std::time::{Duration, Instant};

@@ -16,6 +16,8 @@ pub struct Key {
     pub digest: String,
     /// Provider, threads and lanes.
     pub options: Options,
+    /// How far the threads that run it stand back behind others.
+    pub niceness: u8,
 }
 
 type Cell = Arc<Mutex<Weak<Lanes>>>;
@@ -55,17 +57,21 @@ pub fn get_within(
     if let Some(lanes) = slot.upgrade().filter(|lanes| lanes.is_sound()) {
         return Ok(lanes);
     }
-    let lanes = unshared(load)?;
+    let lanes = unshared(key.niceness, load)?;
     *slot = Arc::downgrade(&lanes);
     Ok(lanes)
 }
 
-/// What `load` makes, for one user alone.
+/// What `load` makes, for one user alone; with the niceness of the threads that run it.
 ///
 /// # Errors
 /// As for [`get`].
-pub fn unshared(load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError>) -> Result<Arc<Lanes>, EngineError> {
-    let lanes = Lanes::start(load()?).map_err(|e| EngineError::Runtime(format!("no thread for the engine: {e}")))?;
+pub fn unshared(
+    niceness: u8,
+    load: impl FnOnce() -> Result<Arc<dyn Engine>, EngineError>,
+) -> Result<Arc<Lanes>, EngineError> {
+    let lanes = Lanes::start_nice(load()?, niceness)
+        .map_err(|e| EngineError::Runtime(format!("no thread for the engine: {e}")))?;
     Ok(Arc::new(lanes))
 }
 
@@ -100,6 +106,7 @@ mod tests {
         Key {
             digest: digest.into(),
             options: Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None },
+            niceness: 0,
         }
     }
 

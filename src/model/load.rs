@@ -224,7 +224,9 @@ fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> 
     let threads = if request.threads == 0 { processors } else { request.threads };
     let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
     let options = Options { provider: provider.to_owned(), threads, lanes, spin: false, isolation };
-    let key = Key { digest: digest.to_owned(), options: options.clone() };
+    // An engine's own process has its own; the threads here only wait for it.
+    let niceness = if request.isolation.is_none() { request.niceness } else { 0 };
+    let key = Key { digest: digest.to_owned(), options: options.clone(), niceness };
     let background = request.background.as_ref();
     if background.is_some() {
         // Where models are replaced there will be many of them.
@@ -240,5 +242,5 @@ fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> 
             load_here(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
         }
     };
-    if request.private { shared::unshared(load) } else { shared::get_within(&key, background, load) }
+    if request.private { shared::unshared(niceness, load) } else { shared::get_within(&key, background, load) }
 }

@@ -40,6 +40,8 @@ pub struct Request {
     pub batch: bool,
     /// The engine's own process; `None`: it runs in this one.
     pub isolation: Option<Isolated>,
+    /// How far the threads that run the engine in this process stand back behind others, 0..19.
+    pub niceness: u8,
     /// Public keys, one of which must have signed the bundle; without any, unsigned models are taken too.
     pub keys: Vec<PublicKey>,
     /// Pairs of a variant's digest (SHA-256 of its file) and an execution provider that are not to be tried, since they

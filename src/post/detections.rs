@@ -16,8 +16,11 @@
 //! Boxes are corners in pixels of the input unless noted; `box-format` and `box-unit` say otherwise. Rows with a score
 //! of 0 are padding, and so are those whose first column is ignored (the picture's place in the batch) and negative.
 //!
+//! With `nms = true` the rows still overlap: decoded, but all of them there (DeepStream-Yolo's exports).
+//!
 //! Sources: Ultralytics `nn/modules/head.py` (`postprocess`) and `engine/exporter.py` (`NMSModel`); WongKinYiu yolov7
-//! `models/experimental.py` (`ONNX_ORT`); OpenVINO `DetectionOutput-8`; Deci super-gradients `models_export.md`.
+//! `models/experimental.py` (`ONNX_ORT`); OpenVINO `DetectionOutput-8`; Deci super-gradients `models_export.md`;
+//! marcoslucianops/DeepStream-Yolo `utils/export_yoloV8.py`.
 
 use super::boxes::{Boxes, class_id};
 use super::keypoints::Skeleton;
@@ -56,6 +59,8 @@ pub struct Detections {
     score: usize,
     class: Option<usize>,
     angle: Option<usize>,
+    /// What is still to be done about rows of one object.
+    nms: Nms,
     /// Whether a negative first value marks padding.
     numbered: bool,
     /// Columns before what follows them.
@@ -119,6 +124,11 @@ impl Detections {
             score: needed(Score, "score")?,
             class: place(Class),
             angle,
+            nms: match (output.nms, angle) {
+                (false, _) => Nms::None,
+                (true, None) => Nms::Upright,
+                (true, Some(_)) => Nms::Turned,
+            },
             numbered: columns.first() == Some(&Ignore),
             known,
             extra,
@@ -222,7 +232,7 @@ impl Decoder for Detections {
     }
 
     fn nms(&self) -> Nms {
-        Nms::None
+        self.nms
     }
 
     fn turned(&self) -> bool {

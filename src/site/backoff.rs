@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Doublings after which a pause is as long as it gets, whatever it was at first.
 const DOUBLINGS: u32 = 32;
 
+/// Makes seeds that are alike different ones: the golden ratio's part of 2^64.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The pauses of one camera. Many that are lost at once, with the network, do not all come back at once: each pause is up to a
 /// quarter shorter or longer than its share.
 #[derive(Debug, Clone)]
@@ -19,7 +22,7 @@ impl Backoff {
     /// Pauses from `first` to `most`. `seed` is any number that is different for each camera.
     pub fn new(first: Duration, most: Duration, seed: u64) -> Self {
         // Zero would stay zero.
-        Self { first, most: most.max(first), failures: 0, chance: seed | 1 }
+        Self { first, most: most.max(first), failures: 0, chance: seed.wrapping_mul(SPREAD) | 1 }
     }
 
     /// Other bounds from now on.

@@ -17,6 +17,7 @@ pub mod convert;
 pub mod description;
 pub mod diff;
 pub mod events;
+pub mod import;
 pub mod live;
 pub mod merge;
 pub mod output;

@@ -45,6 +45,8 @@ pub struct Seen {
     pub frame: u64,
     /// When the source last gave something, whatever it was.
     pub data: u64,
+    /// When a picture last went into the stages.
+    pub staged: u64,
 }
 
 /// What a camera does, and why.
@@ -284,10 +286,13 @@ impl Watch {
         let started = self.started.unwrap_or_default();
         // What has come since the last picture, and lately.
         let recent = now.saturating_sub(nanos(self.policy.silent_after));
-        let sends = seen.data > seen.frame.max(started) && seen.data >= recent;
-        let (reason, text) = match (sends, self.pictures || seen.data >= started.max(1)) {
+        let since = |what: u64| what > seen.frame.max(started) && what >= recent;
+        let (reason, text) = match (since(seen.data), self.pictures || seen.data >= started.max(1)) {
             _ if self.jumped => {
                 (Reason::ClockJump, format!("its clock has jumped, and there was no picture for {span} since"))
+            }
+            _ if since(seen.staged) => {
+                (Reason::Error, format!("its stages have given no picture back for {span}: one of them hangs"))
             }
             (true, _) => (Reason::Corrupt, format!("it sends something, and there was no picture in it for {span}")),
             (false, true) => (Reason::Silent, format!("it is connected, and sends nothing for {span}")),

@@ -30,7 +30,7 @@ fn playing(policy: Policy) -> Watch {
 }
 
 fn seen(frame: u64, data: u64) -> Seen {
-    Seen { frame: frame * SECOND, data: data * SECOND }
+    Seen { frame: frame * SECOND, data: data * SECOND, staged: 0 }
 }
 
 #[track_caller]
@@ -79,6 +79,9 @@ fn silence_is_told_apart_by_what_still_comes() {
         watch.tick(106 * SECOND, seen);
         lost(&mut watch, reason);
     }
+    let mut watch = playing(policy());
+    watch.tick(106 * SECOND, Seen { staged: 106 * SECOND, ..seen(101, 106) });
+    lost(&mut watch, Reason::Error);
     let mut watch = playing(policy());
     watch.jumped();
     watch.tick(106 * SECOND, seen(101, 106));

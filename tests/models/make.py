@@ -25,6 +25,8 @@ blob_hang_load.onnx    The same, but the runtime takes minutes to load it.
 blob_hungry_load.onnx  The same, but the runtime takes 1 GiB of memory while it loads it.
 blob_hang_run.onnx     The same, but no run has an end.
 vector.onnx   The means of red, green and blue: classes or an embedding, nothing says which.
+overlapping.onnx  Rows as DeepStream-Yolo exports them, [batch,3,6] of corners, score, class: two that overlap score the mean of
+              red and nine tenths of it, one on the right scores the mean of blue.
 batch.onnx    colors.onnx with a free batch.
 batch4.onnx   colors.onnx with a batch of 4.
 batch_bad.onnx  The same, but it says that its batch is free and fails on more than one picture.
@@ -44,8 +46,9 @@ def const(name, values, dtype=np.float32):
     return nh.from_array(np.array(values, dtype), name)
 
 
-def save(name, nodes, inits, output, dtype=T.FLOAT, out_dtype=None, batch=1, meta=None, side=SIDE, last=False):
-    x = h.make_tensor_value_info("images", dtype, [batch, 3, side, side])
+def save(name, nodes, inits, output, dtype=T.FLOAT, out_dtype=None, batch=1, meta=None, side=SIDE, last=False,
+         source="images"):
+    x = h.make_tensor_value_info(source, dtype, [batch, 3, side, side])
     if last:
         x = h.make_tensor_value_info("rows", dtype, [batch, side, side, 3])
         nodes = [h.make_node("Transpose", ["rows"], ["images"], perm=[0, 3, 1, 2])] + nodes
@@ -186,6 +189,20 @@ save("batch4", colors, eight, ("probabilities", [4, 3]), batch=4)
 one_only = [h.make_node("Reshape", ["images", "one"], ["first"]), h.make_node("GlobalAveragePool", ["first"], ["pooled"])]
 save("batch_bad", one_only + colors[1:], eight + [const("one", [1, 3, SIDE, SIDE], np.int64)],
      ("probabilities", ["batch", 3]), batch="batch")
+
+save("overlapping", [
+    h.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+    h.make_node("Squeeze", ["pooled", "axis3"], ["means"]),
+    h.make_node("Transpose", ["means"], ["turned"], perm=[0, 2, 1]),
+    h.make_node("MatMul", ["turned", "weights"], ["flat"]),
+    h.make_node("Add", ["flat", "rest"], ["long"]),
+    h.make_node("Reshape", ["long", "shape"], ["output"]),
+], [
+    const("axis3", [3], np.int64), const("shape", [-1, 3, 6], np.int64),
+    # From means to the 18 numbers of the rows: only the scores depend on them.
+    const("weights", [[0] * 4 + [1] + [0] * 5 + [0.9] + [0] * 7, [0] * 18, [0] * 16 + [1, 0]]),
+    const("rest", [[[2, 4, 14, 28, 0, 0, 3, 5, 15, 29, 0, 0, 18, 4, 30, 28, 0, 1]]]),
+], ("output", ["batch", 3, 6]), batch="batch", source="input")
 
 save("vector", [
     h.make_node("GlobalAveragePool", ["images"], ["pooled"]),

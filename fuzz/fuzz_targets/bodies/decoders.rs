@@ -105,6 +105,7 @@ fn contracts(s: &mut Source) -> (OutputContract, InputContract, Labels) {
     output.iou = s.value();
     output.max_objects = s.below(40);
     output.class_agnostic = s.once_in(2);
+    output.nms = s.once_in(4);
     output.class_offset = s.below(3) as u32 / if single { 2 } else { 1 };
     output.top_k = s.below(8);
     output.activation = match s.below(12) {

@@ -4,6 +4,7 @@ mod bench;
 mod bundle;
 mod check;
 mod doctor;
+mod import;
 mod parity;
 mod plan;
 mod recognise;
@@ -36,6 +37,9 @@ enum Command {
     Bundle(bundle::BundleCommand),
     /// Check a site's description: all that can be known before it runs
     Check(check::Arguments),
+    /// Turn DeepStream's configuration into a site and bundles
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Measure a model in a pipeline against the bare engine, in one run
     Bench(bench::Arguments),
     /// Compare a model's results with those of a reference in Python, on the same pixels
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments, library),
         Command::Bundle(command) => bundle::run(command, library),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Import(command) => import::run(&command, library),
         Command::Bench(arguments) => bench::run(&arguments, library),
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Plan(arguments) => plan::run(&arguments),

@@ -45,6 +45,7 @@ impl Checker<'_> {
             iou: self.fraction(&output.iou, defaults.iou)?,
             max_objects: count(&output.max_objects, defaults.max_objects, 10_000)?,
             class_agnostic: output.class_agnostic,
+            nms: output.nms.as_ref().is_some_and(|v| *v.get_ref()),
             activation: output.activation,
             class_offset,
             anchors,
@@ -78,6 +79,7 @@ impl Checker<'_> {
         let keys = [
             (output.top_k.as_ref().map(Spanned::span), decoder == D::Classify, "decoder = \"classify\""),
             (output.columns.as_ref().map(Spanned::span), decoder == D::Detections, "decoder = \"detections\""),
+            (output.nms.as_ref().map(Spanned::span), decoder == D::Detections, "decoder = \"detections\""),
             (output.yolo_anchors.as_ref().map(Spanned::span), decoder == D::Yolov5, "decoder = \"yolov5\""),
             (output.keypoint_shape.as_ref().map(Spanned::span), task == Task::Pose, "task = \"pose\""),
             (output.skeleton.as_ref().map(Spanned::span), skeletal, "a decoder that finds keypoints"),

@@ -106,7 +106,7 @@ max-slowdown = 0
     assert_eq!((m.input.color, m.input.align, m.input.pad), (Color::Gray, Align::TopLeft, 0));
     assert_eq!((m.input.mean, m.input.std), ([127.5; 3], [-2.0; 3]));
     let output = m.output(&Labels::new()).unwrap();
-    assert_eq!((output.confidence, output.iou, output.max_objects), (0.25, 1.0, 7));
+    assert_eq!((output.confidence, output.iou, output.max_objects, output.nms), (0.25, 1.0, 7, false));
     assert_eq!((output.class_agnostic, output.activation), (true, Some(Activation::Softmax)));
     assert_eq!(output.class_offset, 1);
     let anchors = output.anchors.unwrap();

@@ -19,7 +19,8 @@ use gst_base::subclass::prelude::*;
 use gst_video::prelude::*;
 use gst_video::{VideoInfo, VideoOrientationMethod};
 
-use super::properties::{Region, SPECS, Settings, stats};
+use super::properties::{Region, SPECS, Settings};
+use super::stats::stats;
 use super::swap::Swaps;
 use super::telling::{latency_of, swap_model};
 use super::trials::OnUnusable;
@@ -390,7 +391,8 @@ impl ObjectImpl for Infer {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "stats" => {
-                let mut stats = stats(&self.analysis.stats(), self.analysis.slot().get().as_deref());
+                let (counts, share) = (self.analysis.stats(), self.analysis.share());
+                let mut stats = stats(&counts, &share, self.analysis.slot().get().as_deref());
                 self.swaps.add_stats(&mut stats);
                 stats.to_value()
             }

@@ -43,6 +43,17 @@
 //! A model that fails on every frame for `fallback-after` is replaced by the next variant of its bundle, the release before it in
 //! the store, or `fallback-model`.
 //!
+//! # Sharing an engine
+//!
+//! Elements with the same weights, provider and options share one engine. With `when-busy=wait` they take turns, and each waits
+//! for its own. With `when-busy=hold` none waits: before anything is done for a frame, the engine says whether it may be looked
+//! at, and if not it goes on with the last result. When there are more frames than the engine can look at, each element
+//! gets its share by `weight`, whenever its frames come, and an element that wants less than its share gets all that it wants;
+//! a frame that is let in is looked at soon, before the next one of the same camera comes or, with slow models, as one of
+//! the next few. `max-fps` limits what an element asks for. `stats` says how many frames were not looked at and why
+//! (`held-interval`, `held-budget` for `max-fps`, `held-busy` for `max-in-flight`, `held-turn` for others' turns), which part of the engine's
+//! runs were this element's in the last seconds (`share`, 0..1), and how many elements had any (`engine-users`).
+//!
 //! # Engines
 //!
 //! A run that takes longer than `engine-timeout` is cut. Its frame goes on as `absent` (`deadline`), the next ones are analysed
@@ -55,7 +66,8 @@
 //! by `VIGIL_WORKER` or `PATH`): what kills it, or a driver that hangs, costs frames their analysis until another process has
 //! loaded the model, and nothing else. Elements that share an engine share its process. It dies with the application, is the first
 //! that the system's OOM killer takes, and can be kept to an amount of memory (`engine-memory-max`), to some processors
-//! (`engine-cpus`) and behind other processes (`engine-niceness`); these three do nothing without it. Pictures and answers lie in
+//! (`engine-cpus`) and behind other processes (`engine-niceness`). Without it `engine-niceness` is that of the engine's threads, so that
+//! decoding comes first where both want a processor, and the other two do nothing. Pictures and answers lie in
 //! memory that both share, so nothing is copied; the application keeps a copy of the model's file in memory for the next start.
 //! `stats` then has `engine-state` (`running`, `restarting`), `engine-restarts` and, while it runs, `engine-pid`.
 //!
@@ -65,7 +77,7 @@
 //! freshness. It has no tags, so that elements which scale or convert keep it; coordinates are 0..1 of the frame.
 //!
 //! - `fresh`: the model looked at this very frame;
-//! - `held`: it did not, because of `interval` or `when-busy=hold`; the objects are those of the last fresh result, with
+//! - `held`: it did not, because of `interval`, `max-fps` or `when-busy=hold`; the objects are those of the last fresh result, with
 //!   its age;
 //! - `absent`, with a reason: nothing is known. An empty list of objects then does not mean that nothing was there.
 //!
@@ -127,6 +139,7 @@ mod imp;
 mod isolation;
 mod properties;
 mod settled;
+mod stats;
 mod swap;
 mod telling;
 mod trials;

@@ -9,11 +9,10 @@ use gst_video::VideoOrientationMethod;
 
 use super::isolation::{self, Process};
 use super::trials::{self, Trials};
-use crate::analysis::{Settings as AnalysisSettings, Snapshot, WhenBusy};
+use crate::analysis::{Settings as AnalysisSettings, WhenBusy};
 use crate::cascade::Rules;
-use crate::engine::lanes;
 use crate::gstutil::store;
-use crate::model::{Model, Request};
+use crate::model::Request;
 
 /// What to do with a frame while the most frames that may be under way are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -53,6 +52,8 @@ pub struct Settings {
     pub trials: Trials,
     pub interval: u32,
     pub when_busy: Busy,
+    pub weight: u32,
+    pub max_fps: f64,
     pub confidence: f32,
     pub iou: f32,
     pub max_objects: i32,
@@ -79,6 +80,8 @@ impl Default for Settings {
             trials: Trials::default(),
             interval: 0,
             when_busy: Busy::default(),
+            weight: 1,
+            max_fps: 0.0,
             confidence: -1.0,
             iou: -1.0,
             max_objects: -1,
@@ -105,11 +108,21 @@ impl Settings {
             model,
             provider: self.provider.clone(),
             threads: self.threads as usize,
-            lanes: self.max_in_flight as usize,
+            lanes: self.lanes(),
             ort_library: self.ort_library.as_ref().filter(|p| !p.is_empty()).map(PathBuf::from),
             batch: self.inference_region == Region::Objects,
             isolation: self.process.request(),
+            niceness: self.process.limits().niceness,
             ..Request::default()
+        }
+    }
+
+    /// Lanes to ask for, 0 for one per thread. Elements that let frames pass share an engine by turns, however many frames
+    /// each may have there; 1 asks for the engine that has one lane on all threads, for the least delay.
+    fn lanes(&self) -> usize {
+        match (self.max_in_flight, self.when_busy) {
+            (2.., Busy::Hold) => 0,
+            (most, _) => most as usize,
         }
     }
 
@@ -123,6 +136,8 @@ impl Settings {
                 Busy::Wait => WhenBusy::Wait,
                 Busy::Hold => WhenBusy::Hold,
             },
+            weight: self.weight,
+            max_fps: (self.max_fps > 0.0).then_some(self.max_fps),
             confidence: (self.confidence >= 0.0).then_some(self.confidence),
             iou: (self.iou >= 0.0).then_some(self.iou),
             max_objects: usize::try_from(self.max_objects).ok(),
@@ -148,6 +163,8 @@ impl Settings {
             "engine-timeout" => store(&mut self.engine_timeout, value),
             "interval" => store(&mut self.interval, value),
             "when-busy" => store(&mut self.when_busy, value),
+            "weight" => store(&mut self.weight, value),
+            "max-fps" => store(&mut self.max_fps, value),
             "confidence" => store(&mut self.confidence, value),
             "iou" => store(&mut self.iou, value),
             "max-objects" => store(&mut self.max_objects, value),
@@ -178,6 +195,8 @@ impl Settings {
             "engine-timeout" => self.engine_timeout.to_value(),
             "interval" => self.interval.to_value(),
             "when-busy" => self.when_busy.to_value(),
+            "weight" => self.weight.to_value(),
+            "max-fps" => self.max_fps.to_value(),
             "confidence" => self.confidence.to_value(),
             "iou" => self.iou.to_value(),
             "max-objects" => self.max_objects.to_value(),
@@ -231,7 +250,7 @@ fn engine_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("max-in-flight")
             .nick("Maximum in flight")
-            .blurb("Frames that may be in the engine at once; 1 gives the least delay, more the most frames per second (0 = one more than threads)")
+            .blurb("Frames that may be in the engine at once; 1 gives the least delay, more the most frames per second (0 = one more than threads); elements with when-busy=hold share an engine whatever it is, but for 1")
             .maximum(256)
             .mutable_ready()
             .build(),
@@ -274,7 +293,22 @@ fn frame_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder::<Busy>("when-busy")
             .nick("When busy")
-            .blurb("What to do with a frame while max-in-flight frames are in the engine")
+            .blurb("What to do with a frame while max-in-flight frames are in the engine, or others that share it come first")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("weight")
+            .nick("Weight")
+            .blurb("Frames that are looked at for each one of an element of weight 1, where elements with when-busy=hold share an engine that cannot look at all")
+            .minimum(1)
+            .maximum(100)
+            .default_value(1)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecDouble::builder("max-fps")
+            .nick("Maximum frames per second")
+            .blurb("Most frames a second that are looked at, by their times; others hold the last result (0 = no limit)")
+            .maximum(1000.0)
+            .minimum(0.0)
             .mutable_playing()
             .build(),
         threshold(
@@ -380,35 +414,4 @@ fn object_specs() -> Vec<glib::ParamSpec> {
             defaults.growth,
         ),
     ]
-}
-
-/// The property `stats`.
-pub fn stats(counts: &Snapshot, model: Option<&Model>) -> gst::Structure {
-    let mut s = gst::Structure::builder("vigil-infer-stats")
-        .field("frames", counts.frames)
-        .field("fresh", counts.fresh)
-        .field("held", counts.held)
-        .field("absent", counts.absent)
-        .field("errors", counts.errors)
-        .field("objects", counts.objects)
-        .field("in-flight", counts.in_flight as u64)
-        .field("abandoned", lanes::abandoned_runs() as u64)
-        .field("dropped-values", counts.dropped.total())
-        .field("dropped-non-finite", counts.dropped.non_finite)
-        .build();
-    for (name, times) in &counts.times {
-        s.set(format!("{name}-median"), times.median_ns);
-        s.set(format!("{name}-p99"), times.p99_ns);
-        s.set(format!("{name}-max"), times.max_ns);
-    }
-    if let Some(model) = model {
-        s.set("model", &model.id().name);
-        s.set("release", &model.id().release);
-        s.set("digest", &model.id().digest);
-        s.set("provider", model.provider());
-        s.set("lanes", model.lanes().engine().lanes() as u64);
-        s.set("batch", model.batch() as u64);
-        isolation::add_stats(&mut s, model.lanes().engine());
-    }
-    s
 }

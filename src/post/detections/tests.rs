@@ -37,6 +37,17 @@ fn six_columns_are_corners_score_and_class_and_rows_of_score_0_are_padding() {
 }
 
 #[test]
+fn rows_that_still_overlap_are_reduced_where_the_contract_says_so() {
+    let kind = |contract: &OutputContract, width| {
+        let spec = one_output("output", &[Some(1), None, Some(width)]);
+        Detections::new(contract, &input(200, 100), 3, &spec).unwrap().nms()
+    };
+    assert_eq!(kind(&contract(Task::Detect), 6), Nms::None);
+    assert_eq!(kind(&OutputContract { nms: true, ..contract(Task::Detect) }, 6), Nms::Upright);
+    assert_eq!(kind(&OutputContract { nms: true, ..contract(Task::Obb) }, 7), Nms::Turned);
+}
+
+#[test]
 fn seven_columns_begin_with_the_picture() {
     // YOLOv7: picture, corners in pixels, class, score.
     let values = [0.0, 10.0, 20.0, 40.0, 80.0, 2.0, 0.9, -1.0, 10.0, 20.0, 40.0, 80.0, 2.0, 0.9];

@@ -136,6 +136,21 @@ pub(super) fn torchvision(look: &Look) -> Verdict {
     found.class_offset(1, Origin::Assumed, "torchvision has the background at class 0").ok()
 }
 
+/// DeepStream-Yolo's exports of all families, `input` and `output`: rows of corners in pixels, score, class, which still
+/// overlap.
+///
+/// Source: marcoslucianops/DeepStream-Yolo `utils/export_yoloV8.py` and its like.
+pub(super) fn deepstream_yolo(look: &Look) -> Verdict {
+    let [one] = look.outputs() else { return None };
+    look.input(&["input"])?;
+    if one.name != "output" || !matches!(look.rows(one), Some([_, Some(6)])) {
+        return None;
+    }
+    let because = "the names of input and output, and rows of six: DeepStream-Yolo";
+    let found = Found::recognised(DecoderKind::Detections, Usual::ultralytics(), because).classes(look.names());
+    found.boxes(BoxFormat::Xyxy, BoxUnit::Pixels, because).overlapping(because).ok()
+}
+
 /// YOLOv7 with NMS inside for ONNX Runtime: rows of picture, corners, class, score.
 ///
 /// Source: WongKinYiu/yolov7 `models/experimental.py` (`ONNX_ORT`).

@@ -114,6 +114,12 @@ impl Found {
         self.fact("output.columns", format!("[{}]", names.join(", ")), Origin::Recognised, because)
     }
 
+    /// The rows still overlap.
+    pub fn overlapping(mut self, because: &str) -> Self {
+        self.output.nms = true;
+        self.fact("output.nms", "true", Origin::Recognised, because)
+    }
+
     pub fn keypoints(mut self, shape: [usize; 2], origin: Origin, because: &str) -> Self {
         self.output.keypoint_shape = Some(shape);
         self.fact("output.keypoint-shape", format!("{shape:?}"), origin, because)

@@ -7,7 +7,7 @@ use super::{faces, finished, maps, queries, ssd, ultralytics, vectors, yolo};
 use crate::bundle::contract::DecoderKind;
 
 /// All rules: metadata first, then names, then shapes, those that leave least doubt first.
-pub(super) const ALL: [fn(&Look) -> Verdict; 27] = [
+pub(super) const ALL: [fn(&Look) -> Verdict; 28] = [
     ultralytics::exported,
     ssd::tensorflow,
     finished::efficient_nms,
@@ -19,6 +19,7 @@ pub(super) const ALL: [fn(&Look) -> Verdict; 27] = [
     finished::mmdeploy,
     finished::torchvision,
     finished::yolov7_end2end,
+    finished::deepstream_yolo,
     queries::hugging_face,
     queries::rf_detr,
     maps::centernet,

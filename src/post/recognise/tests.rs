@@ -354,6 +354,18 @@ fn models_with_their_post_processing_inside() {
 }
 
 #[test]
+fn deepstream_yolos_rows_still_overlap() {
+    let mut named = spec(&[0, 3, 640, 640], &[("output", &[0, 8400, 6])]);
+    named.inputs[0].name = "input".into();
+    let r = accepted(&named);
+    assert_eq!((r.output.decoder, r.output.nms, r.output.columns.clone()), (DecoderKind::Detections, true, None));
+    assert_eq!((r.output.box_format, r.output.box_unit), (Some(BoxFormat::Xyxy), Some(BoxUnit::Pixels)));
+    assert_eq!(origin(&r, "output.nms"), Some(Origin::Recognised));
+    named.inputs[0].name = "images".into();
+    assert_ne!(accepted(&named).output.decoder, DecoderKind::Detections, "as exported by YOLOX: one class");
+}
+
+#[test]
 fn mmdeploy_and_yolov4() {
     let size = || Hints { size: Some(Hint::given((160, 160))), ..Hints::default() };
     let mmdeploy = integers(spec(&[0, 3, 0, 0], &[("dets", &[1, 0, 0]), ("labels", &[1, 0])]), &[1]);

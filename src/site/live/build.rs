@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
@@ -84,6 +84,10 @@ pub fn build(plan: &CameraPlan, id: &str, link: &Arc<Link>) -> Result<Built, Str
     let feed = pipeline.by_name("feed").and_downcast::<gst_app::AppSink>().ok_or("the pipeline has no appsink feed")?;
     sink::connect(&feed, link, plan.policy.ends || plan.policy.repeats);
     follow_data(&pipeline, link);
+    let first = plan.stages().next().and_then(|node| pipeline.by_name(&node.name));
+    if let Some(pad) = first.and_then(|stage| stage.static_pad("sink")) {
+        note_buffers(&pad, link, |link| &link.staged);
+    }
     listen(&pipeline, &stages, link);
     Ok(Built { pipeline, stages })
 }
@@ -193,21 +197,25 @@ fn follow_data(pipeline: &gst::Pipeline, link: &Arc<Link>) {
         let watch = {
             let link = Arc::downgrade(link);
             move |pad: &gst::Pad| {
-                let link = Weak::clone(&link);
-                let seen = move |_: &gst::Pad, _: &mut gst::PadProbeInfo<'_>| {
-                    if let Some(link) = link.upgrade() {
-                        link.data.store(super::now(), Ordering::Relaxed);
-                    }
-                    gst::PadProbeReturn::Ok
-                };
-                if pad.direction() == gst::PadDirection::Src {
-                    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, seen);
+                if let Some(link) = link.upgrade().filter(|_| pad.direction() == gst::PadDirection::Src) {
+                    note_buffers(pad, &link, |link| &link.data);
                 }
             }
         };
         source.pads().iter().for_each(&watch);
         source.connect_pad_added(move |_, pad| watch(pad));
     }
+}
+
+/// Notes the time of what passes a pad.
+fn note_buffers(pad: &gst::Pad, link: &Arc<Link>, to: fn(&Link) -> &AtomicU64) {
+    let link = Arc::downgrade(link);
+    pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
+        if let Some(link) = link.upgrade() {
+            to(&link).store(super::now(), Ordering::Relaxed);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// Hands on what the pipeline says, from the thread that says it; nothing is kept on the bus.

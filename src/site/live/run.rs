@@ -55,6 +55,8 @@ pub struct Link {
     pub frame: AtomicU64,
     /// When its source last gave anything.
     pub data: AtomicU64,
+    /// When a picture last went into its stages.
+    pub staged: AtomicU64,
     /// Pictures of this pipeline.
     pub frames_of_run: AtomicU64,
     /// Whether it has come to its end.
@@ -75,7 +77,8 @@ impl Link {
 
     /// What has been seen of the stream.
     pub fn seen(&self) -> Seen {
-        Seen { frame: self.frame.load(Ordering::Relaxed), data: self.data.load(Ordering::Relaxed) }
+        let [frame, data, staged] = [&self.frame, &self.data, &self.staged].map(|time| time.load(Ordering::Relaxed));
+        Seen { frame, data, staged }
     }
 }
 
@@ -101,6 +104,7 @@ impl Run {
             current: AtomicBool::new(true),
             frame: AtomicU64::new(0),
             data: AtomicU64::new(0),
+            staged: AtomicU64::new(0),
             frames_of_run: AtomicU64::new(0),
             ended: Ended::default(),
             counts: Arc::clone(counts),

@@ -10,7 +10,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use gstvigil::bundle::create::{Given, Known, Reason, write_new};
+use gstvigil::bundle::create::{Draft, Given, Known, Reason, Value, write_new};
 use gstvigil::bundle::{self, Bundle, BundleError, labels, pack, summary, verify};
 use gstvigil::model::{Model, Request};
 
@@ -167,7 +167,7 @@ fn locate(path: &Path) -> Result<PathBuf, BundleError> {
 }
 
 /// Loads the model as an element would.
-fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
+pub fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
     let request = Request {
         model: path.display().to_string(),
         provider: "auto".into(),
@@ -210,14 +210,20 @@ fn new(args: &NewArgs, library: Option<&Path>) -> Result<ExitCode, Box<dyn Error
     }
     let out = args.output.clone().unwrap_or_else(|| PathBuf::from(&draft.name));
     let bundle = write_new(&args.model, &draft, &out)?;
-    let values = draft.values();
-    let width = values.iter().map(|v| v.key.len()).max().unwrap_or(0);
-    for value in &values {
-        println!("{:<10}  {:<width$}  {}  ({})", value.known.as_str(), value.key, value.value, value.because);
-    }
+    let values = values(&draft);
     println!("\nwritten to {}, digest {}", out.display(), bundle.digest);
     if values.iter().any(|v| v.known == Known::Assumed && v.key.starts_with("input.")) {
         println!("check the assumed values in {}", out.join("bundle.toml").display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the values of a new bundle and how they were come by.
+pub fn values(draft: &Draft) -> Vec<Value> {
+    let values = draft.values();
+    let width = values.iter().map(|v| v.key.len()).max().unwrap_or(0);
+    for value in &values {
+        println!("{:<10}  {:<width$}  {}  ({})", value.known.as_str(), value.key, value.value, value.because);
+    }
+    values
 }

@@ -1,0 +1,43 @@
+//! The statistics of `vigilinfer`.
+
+use super::isolation;
+use crate::analysis::{Passed, Snapshot};
+use crate::engine::lanes;
+use crate::engine::turns::Share;
+use crate::model::Model;
+
+/// The property `stats`.
+pub fn stats(counts: &Snapshot, share: &Share, model: Option<&Model>) -> gst::Structure {
+    let mut s = gst::Structure::builder("vigil-infer-stats")
+        .field("frames", counts.frames)
+        .field("fresh", counts.fresh)
+        .field("held", counts.held)
+        .field("absent", counts.absent)
+        .field("errors", counts.errors)
+        .field("objects", counts.objects)
+        .field("in-flight", counts.in_flight as u64)
+        .field("abandoned", lanes::abandoned_runs() as u64)
+        .field("dropped-values", counts.dropped.total())
+        .field("dropped-non-finite", counts.dropped.non_finite)
+        .build();
+    for ((_, why), count) in Passed::ALL.iter().zip(counts.passed) {
+        s.set(format!("held-{why}"), count);
+    }
+    for (name, times) in &counts.times {
+        s.set(format!("{name}-median"), times.median_ns);
+        s.set(format!("{name}-p99"), times.p99_ns);
+        s.set(format!("{name}-max"), times.max_ns);
+    }
+    if let Some(model) = model {
+        s.set("model", &model.id().name);
+        s.set("release", &model.id().release);
+        s.set("digest", &model.id().digest);
+        s.set("provider", model.provider());
+        s.set("lanes", model.lanes().engine().lanes() as u64);
+        s.set("engine-users", share.users as u64);
+        s.set("share", share.part);
+        s.set("batch", model.batch() as u64);
+        isolation::add_stats(&mut s, model.lanes().engine());
+    }
+    s
+}
