@@ -24,7 +24,7 @@ struct Log {
 pub struct Gateway {
     child: Child,
     log: Arc<Log>,
-    told: Receiver<String>,
+    told: Mutex<Receiver<String>>,
     pub address: Option<SocketAddr>,
     pub token: Option<String>,
 }
@@ -98,7 +98,7 @@ impl Gateway {
             writer.lines.lock().unwrap().1 = true;
             writer.more.notify_all();
         });
-        Self { child, log, told, address: None, token: None }
+        Self { child, log, told: Mutex::new(told), address: None, token: None }
     }
 
     /// The same, once it is ready and its API listens.
@@ -135,7 +135,8 @@ impl Gateway {
     #[track_caller]
     pub fn told(&self, line: &str) {
         let mut all = Vec::new();
-        while let Ok(message) = self.told.recv_timeout(LONG) {
+        let told = self.told.lock().unwrap();
+        while let Ok(message) = told.recv_timeout(LONG) {
             if message.lines().any(|l| l == line) {
                 return;
             }
