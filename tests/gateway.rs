@@ -34,7 +34,8 @@ fn ids(gateway: &Gateway) -> Vec<String> {
 
 #[test]
 fn a_site_starts_answers_and_ends_with_the_service_manager_knowing() {
-    let place = Place::new(&site(&["a", "b"]));
+    let output = "[[camera.b.output]]\nkind = \"file\"\npath = \"b.mp4\"\n";
+    let place = Place::new(&(site(&["a", "b"]) + output + "[tile.all]\nsize = [320, 240]\n"));
     let gateway = Gateway::start(&place.file, &[], &[("WATCHDOG_USEC", "2000000")]);
     gateway.told("STATUS=2 of 2 cameras playing");
     gateway.told("WATCHDOG=1");
@@ -58,6 +59,8 @@ fn a_site_starts_answers_and_ends_with_the_service_manager_knowing() {
     for line in ["vigil_camera_up{camera=\"a\"} 1.0", "vigil_cameras 2.0", "vigil_ready 1.0"] {
         assert!(metrics.lines().any(|l| l == line), "{line} is not in\n{metrics}");
     }
+    assert_eq!(gateway.get("/api/v1/tiles")[0]["cameras"], json!(["a", "b"]));
+    gateway.camera("b", |camera| number(&camera["outputs"][0], "frames") > 10);
     assert!(number(&gateway.get("/api/v1/statistics")["process"], "threads") > 2);
 
     assert_eq!(text(&gateway.ask("GET /api/v1/cameras/c", "").expect(404).json(), "error"), "there is no camera \"c\"");
@@ -70,7 +73,11 @@ fn a_site_starts_answers_and_ends_with_the_service_manager_knowing() {
     events.find(|event| event["data"]["action"] == "stopping");
     assert!(std::iter::from_fn(|| events.next()).count() < 100, "the stream ends");
     gateway.told("STOPPING=1");
+    gateway.logged(|line| text(line, "message") == "ended");
+    assert!(!gateway.log().iter().any(|line| text(line, "message").contains("not everything")), "{:#?}", gateway.log());
     gateway.stopped();
+    let recording = std::fs::read(place.folder.path().join("b.mp4")).unwrap();
+    assert!(recording.windows(4).any(|four| four == b"moov"), "the file has its index");
 }
 
 #[test]
@@ -106,7 +113,10 @@ fn a_written_description_changes_only_what_it_touches() {
     let status = gateway.get("/api/v1/site");
     assert_eq!(status["reading"]["taken"], false);
     let problems = status["reading"]["problems"].as_array().unwrap().clone();
-    assert!(problems.iter().any(|p| text(p, "text").contains("name") && text(p, "place").contains("site.toml:2")), "{problems:?}");
+    assert!(
+        problems.iter().any(|p| text(p, "text").contains("name") && text(p, "place").contains("site.toml:2")),
+        "{problems:?}"
+    );
     assert_eq!(ids(&gateway), ["a", "c"]);
     gateway.logged(|line| text(line, "level") == "ERROR" && text(line, "message").contains("naem"));
     let metrics = gateway.ask("GET /metrics", "").expect(200).text();
@@ -349,7 +359,10 @@ fn a_camera_that_is_away_is_told_without_its_password() {
 /// A site whose camera runs a small model under a watchdog.
 fn analysed(watchdog: &str) -> String {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/red.onnx");
-    let stage = format!("[[profile.p.stage]]\nelement = \"vigilinfer\"\nmodel = \"{}\"\nprobation-frames = 0\nprobation-time = \"0s\"\n", model.display());
+    let stage = format!(
+        "[[profile.p.stage]]\nelement = \"vigilinfer\"\nmodel = \"{}\"\nprobation-frames = 0\nprobation-time = \"0s\"\n",
+        model.display()
+    );
     format!("{}profile = \"p\"\n[profile.p.watchdog]\n{watchdog}\n{stage}", site(&["a"]))
 }
 
@@ -398,8 +411,12 @@ fn a_model_is_swapped_and_stays_swapped_after_a_restart_if_it_is_to() {
 #[test]
 fn an_exhausted_watchdog_ends_the_process_if_it_is_to() {
     let description = analysed("max-restarts = 1\nbackoff = \"10ms\"\n").replace("red.onnx", "no-such-model.onnx");
-    let broken = description.replace("element = \"vigilinfer\"", "element = \"identity\"\nerror-after = 3\nname = \"broken\"");
-    let broken: String = broken.lines().filter(|l| !l.starts_with("model") && !l.starts_with("probation")).fold(String::new(), |all, l| all + l + "\n");
+    let broken =
+        description.replace("element = \"vigilinfer\"", "element = \"identity\"\nerror-after = 3\nname = \"broken\"");
+    let broken: String = broken
+        .lines()
+        .filter(|l| !l.starts_with("model") && !l.starts_with("probation"))
+        .fold(String::new(), |all, l| all + l + "\n");
     let place = Place::new(&broken);
     let mut gateway = Gateway::start(&place.file, &["--exit-when-exhausted", "1ms"], &[]);
     assert_eq!(gateway.ended().code(), Some(3), "{:#?}", gateway.log());

@@ -215,7 +215,9 @@ fn actions_reach_the_camera_that_they_name() {
     let none = None::<gst::Structure>;
     let ids: Vec<String> = play.site.emit_by_name("swap-model", &[&"gate", &model("blob96"), &none]);
     assert_eq!(ids.len(), 1);
-    let ended = |s: &gst::Structure| s.name() == "vigil-model" && ["confirmed", "rejected"].contains(&text(s, "phase").as_str());
+    let ended = |s: &gst::Structure| {
+        s.name() == "vigil-model" && ["confirmed", "rejected"].contains(&text(s, "phase").as_str())
+    };
     let end = play.until("the end of the swap", ended);
     assert_eq!((text(&end, "phase").as_str(), text(&end, "camera").as_str()), ("confirmed", "gate"));
     assert!(play.site.emit_by_name::<Vec<String>>("swap-model", &[&"yard", &model("blob96"), &none]).is_empty());
@@ -240,7 +242,8 @@ fn a_camera_that_cannot_be_built_does_not_keep_the_others_from_playing() {
     let description =
         Description::new("[camera.gate]\nuri = \"test:red\"\n[camera.lost]\nuri = \"rtsp://127.0.0.1:9/none\"\n");
     let mut play = Play::start(&description.path(), "");
-    let lost = play.until("lost", |s| text(s, "camera") == "lost" && ["lost", "failed"].contains(&text(s, "state").as_str()));
+    let lost =
+        play.until("lost", |s| text(s, "camera") == "lost" && ["lost", "failed"].contains(&text(s, "state").as_str()));
     assert_eq!(text(&lost, "reason"), "refused", "{lost:?}");
     play.until_more_frames("gate", 3);
 }
@@ -248,7 +251,8 @@ fn a_camera_that_cannot_be_built_does_not_keep_the_others_from_playing() {
 #[test]
 fn it_starts_again_after_a_stop() {
     let description = Description::new("[camera.gate]\nuri = \"test:red\"\n");
-    let mut play = Play::start(&description.path(), "site.src_gate ! appsink name=sink sync=false max-buffers=2 drop=true");
+    let mut play =
+        Play::start(&description.path(), "site.src_gate ! appsink name=sink sync=false max-buffers=2 drop=true");
     for _ in 0..3 {
         play.until_state("gate", "playing");
         let sink = play.pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
@@ -264,10 +268,7 @@ fn the_stream_ends_when_all_files_have() {
     init();
     let description = Description::new("");
     let video = description.folder.path().join("clip.avi");
-    let line = format!(
-        "videotestsrc num-buffers=10 ! {CAPS} ! avimux ! filesink location=\"{}\"",
-        video.display()
-    );
+    let line = format!("videotestsrc num-buffers=10 ! {CAPS} ! avimux ! filesink location=\"{}\"", video.display());
     let writer = gst::parse::launch(&line).unwrap();
     writer.set_state(gst::State::Playing).unwrap();
     let ends = [gst::MessageType::Eos, gst::MessageType::Error];

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::live::{LONG, write, Watched, camera, node, plan, policy, test_camera};
+use common::live::{LONG, Watched, camera, node, plan, policy, test_camera, write};
 use faulty::{Control, Fault};
 use gstvigil::site::description::NoSignal;
 use gstvigil::site::live::SiteError;
-use gstvigil::site::output::{Encode, Output};
 use gstvigil::site::live::feed::{Consumer, Frame};
+use gstvigil::site::output::{Encode, Output};
 use gstvigil::site::plan::{CameraPlan, Policy, Step, Value};
 use gstvigil::site::status::{Reason, State};
 
@@ -78,7 +78,8 @@ fn stages_tell_their_statistics_and_a_consumer_gets_each_frame() {
     let log = Arc::new(Log::default());
     let feed = watched.site.feed("gate").unwrap();
     let subscription = feed.subscribe(Arc::clone(&log) as Arc<dyn Consumer>);
-    let status = watched.status("gate", |status| status.stages.get("infer").is_some_and(|s| s["fresh"].as_u64() > Some(5)));
+    let status =
+        watched.status("gate", |status| status.stages.get("infer").is_some_and(|s| s["fresh"].as_u64() > Some(5)));
     assert_eq!(status.stages.keys().collect::<Vec<_>>(), ["infer", "track", "watchdog"]);
     assert_eq!((status.stages["watchdog"]["mode"].as_str(), status.profile.as_str()), (Some("analysing"), "blobs"));
     watched.status("gate", |_| log.times.lock().unwrap().len() > 20);
@@ -132,7 +133,10 @@ fn what_cannot_be_built_is_told_and_stops_nobody_else() {
     let mut watched = Watched::start(plan([
         ("bad", camera("nosuchsource ! identity")),
         ("good", test_camera(25)),
-        ("lacks", CameraPlan { open: vec![node("vigilinfer", "infer", &[("model", "/nowhere/m.onnx")])], ..test_camera(25) }),
+        (
+            "lacks",
+            CameraPlan { open: vec![node("vigilinfer", "infer", &[("model", "/nowhere/m.onnx")])], ..test_camera(25) },
+        ),
     ]));
     for (id, word) in [("bad", "nosuchsource"), ("lacks", "/nowhere/m.onnx")] {
         let status = watched.status(id, |status| status.state == State::Failed);
@@ -168,7 +172,8 @@ fn a_camera_that_stops_sending_is_lost_and_comes_back() {
 fn the_end_of_a_stream_is_what_the_plan_says() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("short.avi");
-    let line = "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 ! jpegenc ! avimux";
+    let line =
+        "videotestsrc num-buffers=20 ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 ! jpegenc ! avimux";
     write(&format!("{line} ! filesink location={}", file.display()));
     let source = format!("filesrc location={} ! decodebin ! clocksync", file.display());
     let with = |policy: Policy| CameraPlan { policy, ..camera(&source) };
@@ -358,7 +363,8 @@ fn two_hundred_cameras_that_come_and_go_leave_nothing() {
         }
         (common::threads().len(), common::descriptors().len())
     };
-    let pages = || std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+    let pages =
+        || std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse::<u64>().unwrap();
     let cycle = |n: u64| {
         watched.site.apply(plan([("stays", test_camera(25)), ("comes", test_camera(50))]));
         // Some are removed before they play, some while they do.

@@ -287,8 +287,7 @@ fn who_is_killed_while_a_bad_release_is_sent_back_starts_again_with_the_good_one
         };
         install(&store, &bad);
         store.propose(NAME, "2").unwrap();
-        let mut process =
-            child(TEST, home.path()).env(PART, "kill a bad one").stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = child(TEST, home.path()).env(PART, "kill a bad one").stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         let seen = lines.by_ref().find(|line| line.starts_with(&format!("phase {end} ")));
         process.kill().unwrap();

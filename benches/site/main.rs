@@ -37,8 +37,14 @@ fn main() {
         return server::serve(words[at + 1].parse().unwrap());
     }
     gstvigil::plugin::plugin_register_static().unwrap();
-    let parts: [(&str, fn(&str)); 6] =
-        [("share", share), ("memory", memory), ("change", change), ("cycles", cycles), ("start", start), ("faults", faults)];
+    let parts: [(&str, fn(&str)); 6] = [
+        ("share", share),
+        ("memory", memory),
+        ("change", change),
+        ("cycles", cycles),
+        ("start", start),
+        ("faults", faults),
+    ];
     let chosen: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let model = model();
     println!("model: {model}");
@@ -136,7 +142,10 @@ fn share(model: &str) {
         (runs, rates, own / seconds, servers / seconds)
     };
     let (_, rates, decoding, serving) = run("");
-    println!("share: {CAMERAS} cameras, not analysed: {} frames a second each; {decoding:.2} processors, the server {serving:.2}", spread(&rates));
+    println!(
+        "share: {CAMERAS} cameras, not analysed: {} frames a second each; {decoding:.2} processors, the server {serving:.2}",
+        spread(&rates)
+    );
     let (runs, rates, all, serving_too) = run(model);
     let total: f64 = runs.iter().sum();
     let left = (processors - decoding - serving).max(0.0) / processors;
@@ -205,14 +214,21 @@ fn cycles(model: &str) {
 
 fn start(_: &str) {
     let tables: String = (0..64)
-        .map(|n| format!("[camera.c{n}]\nuri = \"test:ball\"\ncaps = \"video/x-raw,width=320,height=180,framerate=5/1\"\n"))
+        .map(|n| {
+            format!("[camera.c{n}]\nuri = \"test:ball\"\ncaps = \"video/x-raw,width=320,height=180,framerate=5/1\"\n")
+        })
         .collect();
     let plan = plan(&tables);
     let live = Site::new();
     let begun = Instant::now();
     live.apply(plan);
     playing(&live, 64);
-    println!("start: 64 test pictures, all playing after {:.2} s; {} threads, {:.1} MiB", begun.elapsed().as_secs_f64(), threads(), resident());
+    println!(
+        "start: 64 test pictures, all playing after {:.2} s; {} threads, {:.1} MiB",
+        begun.elapsed().as_secs_f64(),
+        threads(),
+        resident()
+    );
     let begun = Instant::now();
     live.stop(Duration::from_secs(30));
     println!("  all ended after {:.2} s", begun.elapsed().as_secs_f64());
@@ -228,13 +244,21 @@ fn faults(model: &str) {
         let span = |label: &str| {
             let watch = Watch::but_first(&live);
             std::thread::sleep(SPAN);
-            println!("faults: {label}: the other {} get {} frames a second; gaps {}", CAMERAS - 1, spread(&watch.rates()), watch.gaps());
+            println!(
+                "faults: {label}: the other {} get {} frames a second; gaps {}",
+                CAMERAS - 1,
+                spread(&watch.rates()),
+                watch.gaps()
+            );
         };
         span("all are well");
         cameras.make(ill);
         span(ill);
         let first = live.camera("c00").unwrap();
-        println!("  the first one is {:?}, {:?}, after {} reconnections; {} frames a second are wanted", first.state, first.reason, first.reconnects, FPS);
+        println!(
+            "  the first one is {:?}, {:?}, after {} reconnections; {} frames a second are wanted",
+            first.state, first.reason, first.reconnects, FPS
+        );
         live.stop(Duration::from_secs(10));
     }
 }

@@ -112,18 +112,23 @@ pub fn serve(count: usize) {
                 orders_mounts.remove_factory("/0");
                 orders_server.client_filter(Some(&mut |_, client| {
                     let of_first = client.session_filter(None).iter().any(|session| {
-                        session.filter(Some(&mut |_, media| {
-                            if media.matches("/0").is_some() {
-                                gst_rtsp_server::RTSPFilterResult::Ref
-                            } else {
-                                gst_rtsp_server::RTSPFilterResult::Keep
-                            }
-                        }))
-                        .iter()
-                        .next()
-                        .is_some()
+                        session
+                            .filter(Some(&mut |_, media| {
+                                if media.matches("/0").is_some() {
+                                    gst_rtsp_server::RTSPFilterResult::Ref
+                                } else {
+                                    gst_rtsp_server::RTSPFilterResult::Keep
+                                }
+                            }))
+                            .iter()
+                            .next()
+                            .is_some()
                     });
-                    if of_first { gst_rtsp_server::RTSPFilterResult::Remove } else { gst_rtsp_server::RTSPFilterResult::Keep }
+                    if of_first {
+                        gst_rtsp_server::RTSPFilterResult::Remove
+                    } else {
+                        gst_rtsp_server::RTSPFilterResult::Keep
+                    }
                 }));
             }
             *heard.lock().unwrap() = line;

@@ -12,9 +12,11 @@ use super::units::Span;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Output {
-    /// An MP4 file, or one after the other.
+    /// An MP4 file, or one after the other. It is fragmented, so that one whose writer has died plays up to its last second or two.
+    /// Pictures are scaled to the size of the file's first one. No file is written over.
     File {
-        /// The file; with `segment` it has a number in it: `{camera}-%05d.mp4`.
+        /// The file; with `segment` it has a number in it: `{camera}-%05d.mp4`. Numbers go on where they were; a file without one
+        /// gets a number (`gate-2.mp4`) if it is there already. The last folder is made if it is missing.
         path: PathBuf,
         /// A new file begins after so long.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,7 +29,7 @@ pub enum Output {
         #[serde(default)]
         encode: Encode,
     },
-    /// A mount of the site's RTSP server.
+    /// A mount of the site's RTSP server. It is encoded once for all clients, while there are any.
     Rtsp {
         /// Its path: `/gate`.
         mount: String,
@@ -39,7 +41,7 @@ pub enum Output {
     Hls {
         /// The folder that they are written to, with `index.m3u8`.
         folder: PathBuf,
-        /// A segment's length [default: 4s].
+        /// A segment's length, in whole seconds [default: 4s].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         segment: Option<Span>,
         /// Segments that are kept [default: 6].

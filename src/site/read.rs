@@ -4,6 +4,8 @@ mod tree;
 mod walk;
 
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

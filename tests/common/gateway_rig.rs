@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ struct Log {
 pub struct Gateway {
     child: Child,
     log: Arc<Log>,
-    told: Option<UnixDatagram>,
+    told: Mutex<Receiver<String>>,
     pub address: Option<SocketAddr>,
     pub token: Option<String>,
 }
@@ -70,8 +71,17 @@ impl Gateway {
     pub fn spawn(file: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let socket = file.with_extension("notify");
         let _ = std::fs::remove_file(&socket);
-        let told = UnixDatagram::bind(&socket).unwrap();
-        told.set_read_timeout(Some(LONG)).unwrap();
+        let service = UnixDatagram::bind(&socket).unwrap();
+        let (tell, told) = channel();
+        // A service manager reads what it is told at once; whoever tells it waits otherwise.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = service.recv(&mut buffer) {
+                if length == 0 || tell.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
         let mut command = Command::new(env!("CARGO_BIN_EXE_vigil"));
         command.arg("run").arg(file).args(["--log-format", "json"]).args(arguments);
         command.env("NOTIFY_SOCKET", &socket).env_remove("STATE_DIRECTORY").envs(environment.iter().copied());
@@ -88,7 +98,7 @@ impl Gateway {
             writer.lines.lock().unwrap().1 = true;
             writer.more.notify_all();
         });
-        Self { child, log, told: Some(told), address: None, token: None }
+        Self { child, log, told: Mutex::new(told), address: None, token: None }
     }
 
     /// The same, once it is ready and its API listens.
@@ -99,10 +109,6 @@ impl Gateway {
         gateway.address = text(&line, "message").rsplit_once('/').and_then(|(_, address)| address.parse().ok());
         gateway.told("READY=1");
         gateway
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// All lines of the log so far.
@@ -125,15 +131,12 @@ impl Gateway {
         }
     }
 
-    /// Waits until the service manager is told something that has `line` in it.
+    /// Waits until the service manager is told something that has `line` in it, after what was asked for before.
     #[track_caller]
     pub fn told(&self, line: &str) {
-        let mut buffer = [0; 4096];
         let mut all = Vec::new();
-        let end = Instant::now() + LONG;
-        while Instant::now() < end {
-            let Ok(length) = self.told.as_ref().unwrap().recv(&mut buffer) else { break };
-            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let told = self.told.lock().unwrap();
+        while let Ok(message) = told.recv_timeout(LONG) {
             if message.lines().any(|l| l == line) {
                 return;
             }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use gst::prelude::*;
+use gst_rtsp_server::gst_rtsp::RTSPAuthMethod;
 use gst_rtsp_server::prelude::*;
 use gst_rtsp_server::{RTSPAuth, RTSPFilterResult, RTSPMediaFactory, RTSPMountPoints, RTSPServer, RTSPToken, gio};
-use gst_rtsp_server::gst_rtsp::RTSPAuthMethod;
 
 /// H.264, a key frame each half second. The picture is small and still, so that 16 of them cost little.
 pub const H264: &str = "( videotestsrc is-live=true pattern=ball ! \

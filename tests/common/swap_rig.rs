@@ -64,7 +64,17 @@ impl Camera {
         let caps = caps(VideoFormat::Rgb, 160, 120);
         harness.play();
         harness.set_src_caps(caps.clone());
-        Self { harness, element, bus, caps, frames: 0, color: RED, results: Vec::new(), latencies: 0, messages: Vec::new() }
+        Self {
+            harness,
+            element,
+            bus,
+            caps,
+            frames: 0,
+            color: RED,
+            results: Vec::new(),
+            latencies: 0,
+            messages: Vec::new(),
+        }
     }
 
     /// One frame through the element: the next one that comes out is this one.

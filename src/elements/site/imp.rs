@@ -88,7 +88,11 @@ impl Site {
             }
         };
         if let Err(error) = thread::Builder::new().name("vigil-site".into()).spawn(posts) {
-            gst::element_imp_warning!(self, gst::ResourceError::Failed, ("Nothing will be told of the cameras: {error}"));
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Failed,
+                ("Nothing will be told of the cameras: {error}")
+            );
         }
     }
 
@@ -164,7 +168,10 @@ impl Site {
 
     /// Does something with the site; tells why it is refused, and gives `None` then.
     fn act<T>(&self, what: impl FnOnce(&Live) -> Result<T, SiteError>) -> Option<T> {
-        let done = self.running().ok_or_else(|| SiteError::Refused("the site does not run".into())).and_then(|live| what(&live));
+        let done = self
+            .running()
+            .ok_or_else(|| SiteError::Refused("the site does not run".into()))
+            .and_then(|live| what(&live));
         done.inspect_err(|error| gst::warning!(CAT, imp = self, "{error}")).ok()
     }
 
@@ -331,7 +338,9 @@ impl ElementImpl for Site {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let caps = gst::Caps::new_empty_simple("video/x-raw");
-            gst::PadTemplate::new("src_%s", gst::PadDirection::Src, gst::PadPresence::Request, &caps).into_iter().collect()
+            gst::PadTemplate::new("src_%s", gst::PadDirection::Src, gst::PadPresence::Request, &caps)
+                .into_iter()
+                .collect()
         });
         TEMPLATES.as_slice()
     }
@@ -342,7 +351,8 @@ impl ElementImpl for Site {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let Some((name, camera)) = name.and_then(|name| Some((name, name.strip_prefix(PAD).filter(|id| !id.is_empty())?)))
+        let Some((name, camera)) =
+            name.and_then(|name| Some((name, name.strip_prefix(PAD).filter(|id| !id.is_empty())?)))
         else {
             gst::element_imp_warning!(self, gst::CoreError::Pad, ("A pad is named after its camera: {PAD}ID"));
             return None;

@@ -9,9 +9,7 @@ use super::nvinfer::{Infer, name_of};
 use super::sink::Sinks;
 use super::source::Source;
 use super::{analytics, gie, sink, source, tracker};
-use crate::site::description::{
-    Api, Camera, Description, FORMAT, Profile, Properties, RtspServer, Scalar, Stage, Tile, Watchdog,
-};
+use crate::site::description::{Api, Camera, Description, FORMAT, Profile, Properties, Scalar, Stage, Tile, Watchdog};
 
 /// The folder of bundles in the site's folder.
 pub const BUNDLES: &str = "bundles";
@@ -223,7 +221,7 @@ fn description(
         name,
         include: Vec::new(),
         api: Api::default(),
-        rtsp: sinks.rtsp.unwrap_or_else(RtspServer::default),
+        rtsp: sinks.rtsp.unwrap_or_default(),
         defaults,
         profile,
         camera,

@@ -129,9 +129,13 @@ mod tests {
         assert_eq!(resource(ResourceError::NotFound, "Not found", ""), Reason::NotFound);
         assert_eq!(resource(ResourceError::OpenReadWrite, open, "Failed to connect. (Generic error)"), Reason::Refused);
         assert_eq!(resource(ResourceError::OpenReadWrite, open, "Connection refused"), Reason::Refused);
-        assert_eq!(resource(ResourceError::Read, open, "Could not receive message. (Timeout while waiting)"), Reason::TimedOut);
+        assert_eq!(
+            resource(ResourceError::Read, open, "Could not receive message. (Timeout while waiting)"),
+            Reason::TimedOut
+        );
         assert_eq!(resource(ResourceError::Settings, "what", ""), Reason::Error);
-        let stream = |code: StreamError, debug: &str| reason(&glib::Error::new(code, "Internal data stream error."), debug);
+        let stream =
+            |code: StreamError, debug: &str| reason(&glib::Error::new(code, "Internal data stream error."), debug);
         assert_eq!(stream(StreamError::Decode, ""), Reason::Corrupt);
         assert_eq!(stream(StreamError::Failed, "streaming stopped, reason not-negotiated (-4)"), Reason::Changed);
         assert_eq!(stream(StreamError::Failed, "streaming stopped, reason error (-5)"), Reason::Error);

@@ -60,6 +60,7 @@ struct Port {
     last: Option<gst::ClockTime>,
     /// Caps as they came, and as they are handed over.
     caps: Option<(gst::Caps, gst::Caps)>,
+    rate: Option<gst::Fraction>,
     /// Since when the pipeline has taken nothing.
     stuck: Option<gst::ClockTime>,
 }
@@ -97,7 +98,7 @@ impl<N> Intake<N> {
     /// Hands pictures to `source`, made from [`LINE`], from now on, `first` before all others, and has at most `room` wait in it.
     pub fn open(&self, source: &gst_app::AppSrc, room: u64, zero: Zero, first: Option<&Frame>) {
         let mut port =
-            Port { source: source.clone(), room, zero, first: None, last: None, caps: None, stuck: None };
+            Port { source: source.clone(), room, zero, first: None, last: None, caps: None, rate: None, stuck: None };
         let mut state = self.lock();
         if let Some(frame) = first {
             port.push(frame, &self.counts);
@@ -174,13 +175,15 @@ impl Port {
         Some(self.last.map_or(time, |last| time.max(last + gst::ClockTime::MSECOND)))
     }
 
-    /// Tells the pipeline of new caps, without the frame rate: cameras do not keep to it, it changes when they come back, and
-    /// muxers cannot follow.
+    /// Tells the pipeline of new caps, with the frame rate of the first ones: cameras do not keep to it anyway, and muxers cannot
+    /// follow a change.
     fn set_caps(&mut self, caps: gst::Caps) {
         if self.caps.as_ref().is_some_and(|(came, _)| *came == caps) {
             return;
         }
-        let handed = timeless(&caps);
+        let rate = *self.rate.get_or_insert_with(|| rate(&caps));
+        let mut handed = caps.clone();
+        handed.make_mut().set("framerate", rate);
         if self.caps.as_ref().is_none_or(|(_, before)| *before != handed) {
             self.source.set_caps(Some(&handed));
         }
@@ -188,11 +191,10 @@ impl Port {
     }
 }
 
-/// The same caps without a frame rate.
-pub fn timeless(caps: &gst::Caps) -> gst::Caps {
-    let mut caps = caps.clone();
-    caps.make_mut().set("framerate", gst::Fraction::new(0, 1));
-    caps
+/// The frame rate that caps speak of, or a usual one: some encoders do not work without.
+fn rate(caps: &gst::Caps) -> gst::Fraction {
+    let rate = caps.structure(0).and_then(|s| s.get::<gst::Fraction>("framerate").ok());
+    rate.filter(|rate| rate.numer() > 0).unwrap_or_else(|| gst::Fraction::new(25, 1))
 }
 
 /// The time that [`Frame::at`] counts in.

@@ -82,7 +82,9 @@ fn to_value(name: &str, value: &Value) -> Option<glib::SendValue> {
             (None, None) => number.as_f64()?.to_send_value(),
         },
         Value::String(text) => text.to_send_value(),
-        Value::Array(items) => gst::Array::from_iter(items.iter().filter_map(|item| to_value("item", item))).to_send_value(),
+        Value::Array(items) => {
+            gst::Array::from_iter(items.iter().filter_map(|item| to_value("item", item))).to_send_value()
+        }
         Value::Object(_) => to_structure(name, value).to_send_value(),
     })
 }
@@ -132,7 +134,8 @@ mod tests {
     #[test]
     fn options_are_of_the_types_that_vigilinfer_takes() {
         gst::init().unwrap();
-        let options = serde_json::json!({"provider": "cpu", "shadow": true, "probation-time": "2s", "probation-frames": 30});
+        let options =
+            serde_json::json!({"provider": "cpu", "shadow": true, "probation-time": "2s", "probation-frames": 30});
         let structure = to_options(options.as_object().unwrap()).unwrap();
         assert_eq!(structure.get::<u64>("probation-time"), Ok(2_000_000_000));
         assert_eq!(structure.get::<u64>("probation-frames"), Ok(30));

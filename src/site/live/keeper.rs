@@ -166,7 +166,12 @@ impl Keeper {
             let latest = feed.latest();
             let caps = latest.as_ref().and_then(|frame| frame.sample.caps());
             let since = lock(&self.shared.shown).since_ns;
-            let made = picture::no_signal(self.shared.counts.size(), caps.map(gst::CapsRef::to_owned).as_ref(), &self.shared.id, since);
+            let made = picture::no_signal(
+                self.shared.counts.size(),
+                caps.map(gst::CapsRef::to_owned).as_ref(),
+                &self.shared.id,
+                since,
+            );
             match made {
                 Ok(sample) => self.no_signal = Some(sample),
                 Err(text) => {

@@ -284,7 +284,8 @@ impl Site {
     /// # Errors
     /// [`SiteError`], also if there is no picture or the encoder takes longer than `limit`.
     pub fn snapshot(&self, id: &str, limit: Duration) -> Result<Vec<u8>, SiteError> {
-        let frame = self.feed(id)?.latest().ok_or_else(|| SiteError::Refused("the camera has no picture yet".into()))?;
+        let frame =
+            self.feed(id)?.latest().ok_or_else(|| SiteError::Refused("the camera has no picture yet".into()))?;
         snapshot::jpeg(&frame, limit).map_err(SiteError::Refused)
     }
 

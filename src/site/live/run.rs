@@ -4,9 +4,9 @@
 //! pipeline's thread, and hears of it by messages. One that does not end in time is left to its thread, which goes on trying.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::Arc;
 use std::time::Duration;
 
 use gst::prelude::*;

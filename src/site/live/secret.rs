@@ -34,7 +34,9 @@ mod tests {
     fn a_secret_is_found_without_the_end_of_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
-        for (written, meant) in [("geheim", "geheim"), ("geheim\n", "geheim"), ("geheim \r\n", "geheim "), ("a\n\n", "a\n")] {
+        for (written, meant) in
+            [("geheim", "geheim"), ("geheim\n", "geheim"), ("geheim \r\n", "geheim "), ("a\n\n", "a\n")]
+        {
             std::fs::write(&path, written).unwrap();
             assert_eq!(read(&Secret::File(path.clone())).as_deref(), Ok(meant));
         }

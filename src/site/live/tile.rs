@@ -168,7 +168,9 @@ mod tests {
 
     #[test]
     fn places_cover_the_tile_without_overlap() {
-        for (cameras, columns, size) in [(1, 1, [640, 360]), (5, 3, [1280, 721]), (16, 4, [1000, 333]), (2, 7, [64, 64])] {
+        for (cameras, columns, size) in
+            [(1, 1, [640, 360]), (5, 3, [1280, 721]), (16, 4, [1000, 333]), (2, 7, [64, 64])]
+        {
             let layout = layout(cameras, columns, size);
             let mut seen = vec![0u8; (layout.size[0] * layout.size[1]) as usize];
             for [x, y, w, h] in (0..cameras).map(|n| layout.place(n)) {

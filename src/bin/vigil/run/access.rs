@@ -126,7 +126,9 @@ mod tests {
         for host in ["localhost", "LOCALHOST:8686", "127.0.0.1", "[::1]:8686", "[::1]", "127.1.2.3:1"] {
             assert_eq!(access.check(&Caller { host: Some(host), ..NEAR }), Ok(()), "{host}");
         }
-        for host in ["evil.example", "evil.example:8686", "localhost.evil.example", "10.0.0.1:8686", "", "127.0.0.1.nip"] {
+        for host in
+            ["evil.example", "evil.example:8686", "localhost.evil.example", "10.0.0.1:8686", "", "127.0.0.1.nip"]
+        {
             assert_eq!(access.check(&Caller { host: Some(host), ..NEAR }), Err(Refused::Host), "{host}");
         }
         assert_eq!(access.check(&Caller { host: None, ..NEAR }), Err(Refused::Host));
@@ -140,13 +142,16 @@ mod tests {
     #[test]
     fn a_token_is_asked_of_everybody_but_health_checks_of_this_machine() {
         let access = Access::new(Some("s3cret"));
-        let far = Caller { address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7)), host: Some("gw.example"), ..NEAR };
+        let far =
+            Caller { address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7)), host: Some("gw.example"), ..NEAR };
         for caller in [NEAR, far] {
             assert_eq!(access.check(&caller), Err(Refused::Token));
             for shown in ["Bearer s3cret", "bearer s3cret", "Bearer  s3cret "] {
                 assert_eq!(access.check(&Caller { authorization: Some(shown), ..caller }), Ok(()), "{shown}");
             }
-            for shown in ["Bearer", "Bearer ", "s3cret", "Basic s3cret", "Bearer s3cre", "Bearer s3crett", "Bearer S3cret"] {
+            for shown in
+                ["Bearer", "Bearer ", "s3cret", "Basic s3cret", "Bearer s3cre", "Bearer s3crett", "Bearer S3cret"]
+            {
                 let caller = Caller { authorization: Some(shown), ..caller };
                 assert_eq!(access.check(&caller), Err(Refused::Token), "{shown}");
             }

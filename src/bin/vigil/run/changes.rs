@@ -165,7 +165,10 @@ impl Shelf {
     /// A text, if it cannot be written.
     pub fn write(&self, kept: &ByCamera) -> Result<(), String> {
         let wrong = |error: std::io::Error| {
-            format!("the change cannot be kept in {}: {error}; without persist it lasts until the end", self.0.display())
+            format!(
+                "the change cannot be kept in {}: {error}; without persist it lasts until the end",
+                self.0.display()
+            )
         };
         let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         if kept.is_empty() {
@@ -174,7 +177,8 @@ impl Shelf {
                 _ => return sync(folder).map_err(wrong),
             }
         }
-        let body = toml::to_string(&Kept { format: FORMAT, camera: kept.clone() }).map_err(|error| error.to_string())?;
+        let body =
+            toml::to_string(&Kept { format: FORMAT, camera: kept.clone() }).map_err(|error| error.to_string())?;
         let text = format!("# Written by `vigil run`: what was changed through its API and persists.\n{body}");
         let write = || -> std::io::Result<()> {
             let mut name = self.0.clone().into_os_string();
@@ -204,7 +208,8 @@ mod tests {
     }
 
     fn described() -> Description {
-        toml::from_str("format = 1\nname = \"s\"\ncamera.a.uri = \"test:ball\"\ncamera.b.uri = \"test:snow\"\n").unwrap()
+        toml::from_str("format = 1\nname = \"s\"\ncamera.a.uri = \"test:ball\"\ncamera.b.uri = \"test:snow\"\n")
+            .unwrap()
     }
 
     #[test]

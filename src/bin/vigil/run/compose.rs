@@ -12,13 +12,13 @@ use gstvigil::site::resolve::resolve;
 
 use super::changes::Changes;
 
-/// Reads the description.
+/// Reads the description; with what there is to warn of in how it is written.
 ///
 /// # Errors
 /// All that is wrong with how it is written.
-pub fn read(file: &Path) -> Result<Document, Problems> {
+pub fn read(file: &Path) -> Result<(Document, Problems), Problems> {
     match gstvigil::site::read::read(file) {
-        (Some(document), problems) if !problems.has_errors() => Ok(document),
+        (Some(document), problems) if !problems.has_errors() => Ok((document, problems)),
         (_, problems) => Err(problems),
     }
 }
@@ -56,9 +56,9 @@ impl Composer {
                 ("api.listen", running.api.listen == description.api.listen),
                 ("rtsp.listen", running.rtsp.listen == description.rtsp.listen),
             ];
-            problems.0.retain(|problem| {
-                problem.severity == Severity::Error || !own.contains(&(problem.key.as_str(), true))
-            });
+            problems
+                .0
+                .retain(|problem| problem.severity == Severity::Error || !own.contains(&(problem.key.as_str(), true)));
         }
         if problems.has_errors() {
             return Err(problems);

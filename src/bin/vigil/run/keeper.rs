@@ -47,6 +47,9 @@ impl From<SiteError> for Refusal {
     }
 }
 
+/// Kinds of events that the keeper is told.
+pub const HEARD: &[&str] = &["vigil-model", "vigil-watchdog"];
+
 /// The site's keeper.
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -80,11 +83,11 @@ impl Keeper {
         library: Option<PathBuf>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let composer = Composer::new(library);
-        let document = read(&file).map_err(unusable)?;
+        let (document, written) = read(&file).map_err(unusable)?;
         let kept = shelf.read()?;
         let mut changes = Changes { kept, ..Changes::default() };
         let composed = composer.compose(&document, &changes, None);
-        let (plan, problems) = match composed {
+        let (plan, found) = match composed {
             Err(problems) if !changes.kept.is_empty() => {
                 // Better the site as it is described than none; the changes stay in their file.
                 let (plan, mut all) = composer.compose(&document, &Changes::default(), None).map_err(unusable)?;
@@ -111,7 +114,7 @@ impl Keeper {
         };
         keeper.http.configure(&plan.api)?;
         keeper.apply(plan);
-        keeper.took(Cause::Start, &problems, json!([]));
+        keeper.took(Cause::Start, &joined(written, found), json!([]));
         keeper.shared.ready.store(true, Ordering::Relaxed);
         keeper.service.ready();
         keeper.tick();
@@ -123,8 +126,8 @@ impl Keeper {
     /// # Errors
     /// What is wrong with it.
     pub fn reload(&mut self, cause: Cause) -> Result<(), Problems> {
-        let document = match read(&self.file) {
-            Ok(document) => document,
+        let (document, written) = match read(&self.file) {
+            Ok(read) => read,
             Err(problems) => {
                 self.refused = None;
                 return Err(self.refuse(cause, problems));
@@ -137,12 +140,12 @@ impl Keeper {
             return Ok(());
         }
         self.service.reloading();
-        let result = self.take(cause, document);
+        let result = self.take(cause, document, written);
         self.service.ready();
         result
     }
 
-    fn take(&mut self, cause: Cause, document: Document) -> Result<(), Problems> {
+    fn take(&mut self, cause: Cause, document: Document, written: Problems) -> Result<(), Problems> {
         let before = self.shared.site.plan();
         let composed = self.composer.compose(&document, &self.changes, before.as_deref());
         let configured = composed.and_then(|(plan, problems)| match self.http.configure(&plan.api) {
@@ -163,14 +166,14 @@ impl Keeper {
                 let told = before.map_or_else(|| json!([]), |before| told(&before, &plan));
                 (self.document, self.refused) = (document, None);
                 self.apply(plan);
-                self.took(cause, &problems, told);
+                self.took(cause, &joined(written, problems), told);
                 Ok(())
             }
             Err(problems) => {
                 // What may put it right is to be seen.
                 self.watch(Some(&document));
                 self.refused = Some(document);
-                Err(self.refuse(cause, problems))
+                Err(self.refuse(cause, joined(written, problems)))
             }
         }
     }
@@ -240,7 +243,8 @@ impl Keeper {
         let before = self.shared.site.plan();
         let (plan, _) = self.composer.compose(&self.document, &changes, before.as_deref()).or_else(|problems| {
             // What is wrong without the change as well is none of its doing.
-            let known = self.composer.compose(&self.document, &self.changes, before.as_deref()).err().unwrap_or_default();
+            let known =
+                self.composer.compose(&self.document, &self.changes, before.as_deref()).err().unwrap_or_default();
             let new = problems.0.into_iter().filter(|problem| !known.0.contains(problem)).collect::<Vec<_>>();
             if new.is_empty() {
                 return Err(Refusal::Conflict(format!("the description does not check: {}", one_line(&known))));
@@ -271,7 +275,8 @@ impl Keeper {
             return Err(Refusal::Conflict(format!("there is a camera \"{id}\" already; PUT replaces it")));
         }
         if !self.shared.access().needs_token() && runs_fragments(&camera) {
-            let text = "launch fragments (`launch`, `encode.element`) are taken from callers only where the API has a token";
+            let text =
+                "launch fragments (`launch`, `encode.element`) are taken from callers only where the API has a token";
             return Err(Refusal::Forbidden(text.into()));
         }
         self.change(id, persist, Change { camera: Some(camera), ..Change::default() })?;
@@ -307,7 +312,11 @@ impl Keeper {
     /// [`Refusal`]; nothing is changed then.
     pub fn forget(&mut self, id: Option<&str>) -> Result<(), Refusal> {
         self.lay(self.changes.without(id))?;
-        self.shared.site.events().tell(id, "site", json!({ "action": "forgotten", "text": "what was changed through the API is forgotten" }));
+        self.shared.site.events().tell(
+            id,
+            "site",
+            json!({ "action": "forgotten", "text": "what was changed through the API is forgotten" }),
+        );
         Ok(())
     }
 
@@ -413,6 +422,11 @@ fn changed(before: &Document, after: &Document, id: &str) -> bool {
 fn told(before: &Plan, after: &Plan) -> Value {
     let text = gstvigil::site::show::changes(&gstvigil::site::diff::diff(before, after));
     text.lines().map(str::to_owned).collect()
+}
+
+fn joined(mut some: Problems, more: Problems) -> Problems {
+    some.0.extend(more.0);
+    some
 }
 
 /// Logs what is wrong with the description at the start.

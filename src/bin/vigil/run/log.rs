@@ -139,8 +139,12 @@ impl Limiter {
 pub fn event(event: &gstvigil::site::status::Event) {
     let field = |name: &str| event.data.get(name).and_then(serde_json::Value::as_str).filter(|text| !text.is_empty());
     let (camera, kind) = (event.camera.as_deref(), event.kind.as_str());
-    let text = field("text").map_or_else(|| scrub(&event.data.to_string()), scrub);
     let (state, reason) = (field("state"), field("reason"));
+    let text = match (field("text"), state) {
+        (Some(text), _) => scrub(text),
+        (None, Some(state)) if kind == "camera" => format!("the camera is {state}"),
+        _ => scrub(&event.data.to_string()),
+    };
     match level(kind, &event.data) {
         Level::WARN => tracing::warn!(camera, kind, state, reason, "{text}"),
         Level::DEBUG => tracing::debug!(camera, kind, state, reason, "{text}"),

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Error;
 use std::sync::Arc;
 
-use gstvigil::site::status::{CameraStatus, State};
+use gstvigil::site::status::{CameraStatus, OutputStatus, State, TileStatus};
 use gstvigil::telemetry::processor_time;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::TypedMetric;
 use prometheus_client::registry::Registry;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -51,10 +51,39 @@ impl Process {
 
 /// Fields of `stats` that count since the element was made. Everything else in `stats` is no counter.
 const COUNTED: &[&str] = &[
-    "abandoned-total", "analysed", "absent", "bypassed", "bytes", "created", "dropped", "dropped-non-finite",
-    "dropped-values", "duplicates", "engine-restarts", "errors", "established", "frames", "frames-in", "frames-out", "fresh",
-    "held", "held-budget", "held-busy", "held-interval", "held-turn", "late", "objects", "predicted", "restarts",
-    "swallowed", "swaps-confirmed", "swaps-rejected", "swaps-rolled-back", "untouched", "updated", "without-result",
+    "abandoned-total",
+    "analysed",
+    "absent",
+    "bypassed",
+    "bytes",
+    "created",
+    "dropped",
+    "dropped-non-finite",
+    "dropped-values",
+    "duplicates",
+    "engine-restarts",
+    "errors",
+    "established",
+    "frames",
+    "frames-in",
+    "frames-out",
+    "fresh",
+    "held",
+    "held-budget",
+    "held-busy",
+    "held-interval",
+    "held-turn",
+    "late",
+    "objects",
+    "predicted",
+    "restarts",
+    "swallowed",
+    "swaps-confirmed",
+    "swaps-rejected",
+    "swaps-rolled-back",
+    "untouched",
+    "updated",
+    "without-result",
     "written",
 ];
 /// Fields of `stats` that say how things are.
@@ -70,6 +99,7 @@ pub fn text(shared: &Arc<Shared>) -> Result<String, Error> {
     let report = shared.report().clone();
     let figures = Figures {
         cameras: shared.site.cameras(),
+        tiles: shared.site.tiles(),
         process: Process::now(),
         started: shared.started_ns as f64 / 1e9,
         ready: shared.is_ready(),
@@ -86,6 +116,7 @@ pub fn text(shared: &Arc<Shared>) -> Result<String, Error> {
 #[derive(Debug)]
 struct Figures {
     cameras: Vec<CameraStatus>,
+    tiles: Vec<TileStatus>,
     process: Process,
     started: f64,
     ready: bool,
@@ -185,18 +216,18 @@ impl Figures {
     }
 
     fn encode_outputs(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let outputs = || {
-            self.cameras.iter().flat_map(|camera| {
-                (0..).zip(&camera.outputs).map(|(number, output): (usize, _)| {
-                    let labels = vec![
-                        ("camera", camera.id.clone()),
-                        ("output", number.to_string()),
-                        ("kind", output.kind.clone()),
-                    ];
-                    (labels, output)
+        let of_cameras = self.cameras.iter().map(|camera| ("camera", &camera.id, &camera.outputs));
+        let of_tiles = self.tiles.iter().map(|tile| ("tile", &tile.name, &tile.outputs));
+        let all: Vec<(Labels<'static>, &OutputStatus)> = of_cameras
+            .chain(of_tiles)
+            .flat_map(|(what, name, outputs)| {
+                (0..).zip(outputs).map(move |(number, output): (usize, _)| {
+                    let labels = [(what, name.clone()), ("output", number.to_string()), ("kind", output.kind.clone())];
+                    (Labels::from(labels), output)
                 })
             })
-        };
+            .collect();
+        let outputs = || all.iter().map(|(labels, output)| (labels.clone(), *output));
         let frames = outputs().map(|(labels, output)| (labels, ConstCounter::new(output.frames)));
         family(encoder, "vigil_output_frames", "Frames that were handed to the output", frames)?;
         let dropped = outputs().map(|(labels, output)| (labels, ConstCounter::new(output.dropped)));
@@ -257,7 +288,6 @@ fn number(value: &Value) -> Option<f64> {
 #[allow(clippy::unwrap_used, reason = "a test may")]
 mod tests {
     use super::*;
-    use gstvigil::site::status::OutputStatus;
     use serde_json::json;
 
     #[test]
@@ -286,10 +316,12 @@ mod tests {
             reconnects: 2,
             next_try_in_ns: None,
             stages: [("infer".to_owned(), stats)].into(),
-            outputs: vec![output],
+            outputs: vec![output.clone()],
         };
+        let tile = TileStatus { name: "all".into(), cameras: Vec::new(), size: [1, 1], outputs: vec![output] };
         let figures = Figures {
             cameras: vec![camera],
+            tiles: vec![tile],
             process: Process::now(),
             started: 5.5,
             ready: true,
@@ -310,6 +342,7 @@ mod tests {
             "vigil_camera_reconnects_total{camera=\"gate\"} 2",
             "vigil_camera_last_frame_age_seconds{camera=\"gate\"} 0.04",
             "vigil_output_failing{camera=\"gate\",output=\"0\",kind=\"rtsp\"} 1.0",
+            "vigil_output_dropped_frames_total{tile=\"all\",output=\"0\",kind=\"rtsp\"} 1",
             "vigil_stage_frames_total{camera=\"gate\",stage=\"infer\"} 7",
             "vigil_stage_run_p99_seconds{camera=\"gate\",stage=\"infer\"} 0.0025",
             "vigil_stage_exhausted{camera=\"gate\",stage=\"infer\"} 1.0",

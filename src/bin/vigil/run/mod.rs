@@ -153,7 +153,8 @@ fn listen(shared: &Arc<Shared>) -> std::io::Result<()> {
             }
             // Without listeners there is nobody to tell.
             let _ = shared.heard.send(Arc::clone(&event));
-            if !shared.wish(Wish::Heard(event)) {
+            let concerns_keeper = keeper::HEARD.contains(&event.kind.as_str());
+            if concerns_keeper && !shared.wish(Wish::Heard(event)) {
                 return;
             }
         }

@@ -76,10 +76,12 @@ fn own(bitrate: u32) -> Option<String> {
     let bits = u64::from(bitrate) * 1000;
     let factory = ENCODERS.into_iter().find(|name| gst::ElementFactory::find(name).is_some())?;
     let properties = match factory {
-        "x264enc" => format!(
-            "tune=zerolatency speed-preset=veryfast threads=1 key-int-max={KEY_FRAMES} bitrate={bitrate}"
-        ),
-        "openh264enc" => format!("complexity=low multi-thread=1 rate-control=bitrate gop-size={KEY_FRAMES} bitrate={bits}"),
+        "x264enc" => {
+            format!("tune=zerolatency speed-preset=veryfast threads=1 key-int-max={KEY_FRAMES} bitrate={bitrate}")
+        }
+        "openh264enc" => {
+            format!("complexity=low multi-thread=1 rate-control=bitrate gop-size={KEY_FRAMES} bitrate={bits}")
+        }
         "vah264enc" => format!("key-int-max={KEY_FRAMES} b-frames=0 bitrate={bitrate}"),
         "nvh264enc" => format!("zerolatency=true gop-size={KEY_FRAMES} bitrate={bitrate}"),
         "v4l2h264enc" => format!("extra-controls=\"controls,video_bitrate={bits},h264_i_frame_period={KEY_FRAMES}\""),

@@ -12,10 +12,11 @@ use crate::site::live::feed::Frame;
 use crate::site::output::Encode;
 use crate::site::units::Span;
 
-/// A file has whole pieces of this length, so that one whose writer has died plays up to the last of them.
+/// A file has whole pieces of about this length (they begin with key frames), so that one whose writer has died plays up to the last of them.
 const PIECE_MS: u32 = 1000;
 
-/// MP4 files: each is written in pieces, and becomes an ordinary MP4 file at its end.
+/// Fragmented MP4 files. (`first-moov-then-finalise`, which makes an ordinary file of it at the end, hangs in GStreamer 1.22 when
+/// a file ends within its first fragment.)
 pub struct File {
     series: Series,
     segment: Option<Span>,
@@ -40,7 +41,7 @@ impl Kind for File {
         let length = self.segment.map_or(0, |span| u64::try_from(span.0.as_nanos()).unwrap_or(u64::MAX));
         let pipeline = pipeline(&format!(
             "{} ! {} {} ! splitmuxsink name=files send-keyframe-requests={} max-size-time={length} \
-             muxer=\"mp4mux fragment-duration={PIECE_MS} fragment-mode=first-moov-then-finalise\"",
+             muxer=\"mp4mux fragment-duration={PIECE_MS}\" sink=\"filesink buffer-mode=unbuffered\"",
             steady(first)?,
             encoding.encoder,
             encoding.parser(),

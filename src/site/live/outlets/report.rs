@@ -26,7 +26,13 @@ pub struct Report {
 
 impl Report {
     /// For an output that has not begun yet.
-    pub fn new(events: &Arc<Events>, camera: Option<&str>, name: &str, kind: &'static str, target: String) -> Arc<Self> {
+    pub fn new(
+        events: &Arc<Events>,
+        camera: Option<&str>,
+        name: &str,
+        kind: &'static str,
+        target: String,
+    ) -> Arc<Self> {
         Arc::new(Self {
             events: Arc::clone(events),
             camera: camera.map(str::to_owned),

@@ -131,15 +131,20 @@ enum Refused {
 }
 
 mod imp {
-    use std::sync::{Arc, OnceLock};
+    use std::sync::{Arc, Mutex, OnceLock};
 
+    use gst::prelude::*;
+    use gst_rtsp_server::gst_rtsp::RTSPUrl;
     use gst_rtsp_server::subclass::prelude::*;
 
     use super::Showing;
+    use crate::gstutil::lock;
 
     #[derive(Default)]
     pub struct Factory {
         pub showing: OnceLock<Arc<Showing>>,
+        /// Made before it is asked for: the class cannot say that there is none.
+        element: Mutex<Option<gst::Element>>,
     }
 
     #[glib::object_subclass]
@@ -152,8 +157,15 @@ mod imp {
     impl ObjectImpl for Factory {}
 
     impl RTSPMediaFactoryImpl for Factory {
-        fn create_element(&self, _url: &gst_rtsp_server::gst_rtsp::RTSPUrl) -> Option<gst::Element> {
-            self.showing.get()?.element()
+        fn construct(&self, url: &RTSPUrl) -> Option<gst_rtsp_server::RTSPMedia> {
+            let element = self.showing.get()?.element()?;
+            *lock(&self.element) = Some(element);
+            self.parent_construct(url)
+        }
+
+        fn create_element(&self, _url: &RTSPUrl) -> Option<gst::Element> {
+            let made = lock(&self.element).take();
+            Some(made.unwrap_or_else(|| gst::Bin::new().upcast()))
         }
 
         fn media_configure(&self, media: &gst_rtsp_server::RTSPMedia) {

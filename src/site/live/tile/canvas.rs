@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use gst_video::prelude::*;
 use gst_video::{VideoConverter, VideoConverterConfig, VideoFormat, VideoFrameRef, VideoInfo};
 
 use crate::site::live::feed::Frame;
@@ -18,31 +19,59 @@ const BLACK: [u8; 2] = [16, 128];
 /// What a camera's pictures need to get into their place.
 struct Paster {
     caps: gst::Caps,
-    place: [u32; 4],
+    size: [u32; 2],
     info: VideoInfo,
     converter: VideoConverter,
+    /// The picture as it was pasted last, with borders: it is converted once, however often it is pasted. (A converter that
+    /// writes to a part of a picture does not leave the rest alone.)
+    cell: gst::Buffer,
+    cell_info: VideoInfo,
+    shown: Option<gst::Buffer>,
 }
 
 impl Paster {
-    fn new(caps: &gst::Caps, place: [u32; 4], canvas: &VideoInfo) -> Result<Self, String> {
-        let info = VideoInfo::from_caps(caps).map_err(|err| err.to_string())?;
+    fn new(caps: &gst::Caps, size: [u32; 2]) -> Result<Self, String> {
+        // The converter insists on one frame rate and one kind of rows.
+        let mut alike = caps.clone();
+        alike.make_mut().set("framerate", gst::Fraction::new(0, 1));
+        alike.make_mut().set("interlace-mode", "progressive");
+        let info = VideoInfo::from_caps(&alike).map_err(|err| err.to_string())?;
         let par = info.par();
         let shape = (
             u64::from(info.width()) * u64::from(par.numer().unsigned_abs().max(1)),
             u64::from(info.height()) * u64::from(par.denom().unsigned_abs().max(1)),
         );
-        let [x, y, width, height] = fit(shape, place);
+        let [x, y, width, height] = fit(shape, size);
         let mut config = VideoConverterConfig::new();
         config.set_dest_x(signed(x));
         config.set_dest_y(signed(y));
         config.set_dest_width(Some(signed(width)));
         config.set_dest_height(Some(signed(height)));
-        // The other places' pictures stay.
-        config.set_fill_border(false);
         config.set_resampler_method(gst_video::VideoResamplerMethod::Linear);
-        let converter = VideoConverter::new(&info, canvas, Some(config)).map_err(|err| err.to_string())?;
-        Ok(Self { caps: caps.clone(), place, info, converter })
+        let cell_info = nv12(size)?;
+        let converter = VideoConverter::new(&info, &cell_info, Some(config)).map_err(|err| err.to_string())?;
+        let cell = gst::Buffer::with_size(cell_info.size()).map_err(|err| err.to_string())?;
+        Ok(Self { caps: caps.clone(), size, info, converter, cell, cell_info, shown: None })
     }
+
+    /// Converts the picture, unless it is the one that was converted last.
+    fn convert(&mut self, sample: &gst::Sample) -> Result<(), String> {
+        let buffer = sample.buffer_owned().ok_or("there is no picture")?;
+        if self.shown.as_ref().is_some_and(|shown| shown.as_ptr() == buffer.as_ptr()) {
+            return Ok(());
+        }
+        let from = VideoFrameRef::from_buffer_ref_readable(&buffer, &self.info).map_err(|err| err.to_string())?;
+        let mut to = writable(&mut self.cell, &self.cell_info)?;
+        self.converter.frame_ref(&from, &mut to);
+        drop((from, to));
+        // It is kept, so that no other picture gets its address.
+        self.shown = Some(buffer);
+        Ok(())
+    }
+}
+
+fn nv12([width, height]: [u32; 2]) -> Result<VideoInfo, String> {
+    VideoInfo::builder(VideoFormat::Nv12, width, height).build().map_err(|err| err.to_string())
 }
 
 /// A place's picture that says that there is none.
@@ -66,8 +95,8 @@ impl Canvas {
     ///
     /// # Errors
     /// A text, if there is no memory for it.
-    pub fn new([width, height]: [u32; 2]) -> Result<Self, String> {
-        let info = VideoInfo::builder(VideoFormat::Nv12, width, height).build().map_err(|err| err.to_string())?;
+    pub fn new(size: [u32; 2]) -> Result<Self, String> {
+        let info = nv12(size)?;
         let caps = info.to_caps().map_err(|err| err.to_string())?;
         Ok(Self { info, caps, buffer: gst::Buffer::new(), pasters: HashMap::new(), cards: HashMap::new() })
     }
@@ -112,13 +141,29 @@ impl Canvas {
         Some(sample)
     }
 
-    fn put(&mut self, n: usize, sample: &gst::Sample, place: [u32; 4]) -> Result<(), String> {
-        let (caps, buffer) = sample.caps_owned().zip(sample.buffer()).ok_or("there is no picture")?;
-        let known = self.pasters.remove(&n).filter(|paster| paster.caps == caps && paster.place == place);
-        let mut paster = known.map_or_else(|| Paster::new(&caps, place, &self.info), Ok)?;
-        let from = VideoFrameRef::from_buffer_ref_readable(buffer, &paster.info).map_err(|err| err.to_string())?;
+    fn put(&mut self, n: usize, sample: &gst::Sample, [x, y, width, height]: [u32; 4]) -> Result<(), String> {
+        let caps = sample.caps_owned().ok_or("there is no picture")?;
+        let size = [width, height];
+        let known = self.pasters.remove(&n).filter(|paster| paster.caps == caps && paster.size == size);
+        let mut paster = known.map_or_else(|| Paster::new(&caps, size), Ok)?;
+        paster.convert(sample)?;
+        let from =
+            VideoFrameRef::from_buffer_ref_readable(&paster.cell, &paster.cell_info).map_err(|err| err.to_string())?;
         let mut to = writable(&mut self.buffer, &self.info)?;
-        paster.converter.frame_ref(&from, &mut to);
+        // Pairs of chroma are as wide as the two pixels that they belong to, and half as many rows.
+        for (plane, top) in [(0, y), (1, y / 2)] {
+            let [from_stride, to_stride] = [from.plane_stride(), to.plane_stride()]
+                .map(|strides| strides.get(plane as usize).map_or(1, |stride| stride.unsigned_abs().max(1) as usize));
+            let rows = (if plane == 0 { height } else { height / 2 }) as usize;
+            let from = from.plane_data(plane).map_err(|err| err.to_string())?.chunks(from_stride);
+            let to = to.plane_data_mut(plane).map_err(|err| err.to_string())?.chunks_mut(to_stride);
+            let place = x as usize..(x + width) as usize;
+            for (to, from) in to.skip(top as usize).zip(from).take(rows) {
+                if let (Some(to), Some(from)) = (to.get_mut(place.clone()), from.get(..width as usize)) {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
         drop((from, to));
         self.pasters.insert(n, paster);
         Ok(())
@@ -144,12 +189,12 @@ fn signed(value: u32) -> i32 {
 }
 
 /// The largest part of a place that has the shape of a picture, in its middle and at even pixels: left, top, width, height.
-fn fit((w, h): (u64, u64), [x, y, width, height]: [u32; 4]) -> [u32; 4] {
+fn fit((w, h): (u64, u64), [width, height]: [u32; 2]) -> [u32; 4] {
     let (pw, ph) = (u64::from(width), u64::from(height));
     let (fw, fh) = if w * ph > pw * h { (pw, pw * h / w.max(1)) } else { (ph * w / h.max(1), ph) };
     let even = |v: u64, most: u32| u32::try_from(v & !1).unwrap_or(most).clamp(2, most.max(2));
     let (fw, fh) = (even(fw, width), even(fh, height));
-    [x + ((width.saturating_sub(fw) / 2) & !1), y + ((height.saturating_sub(fh) / 2) & !1), fw, fh]
+    [(width.saturating_sub(fw) / 2) & !1, (height.saturating_sub(fh) / 2) & !1, fw, fh]
 }
 
 #[cfg(test)]
@@ -158,9 +203,9 @@ mod tests {
 
     #[test]
     fn a_picture_keeps_its_shape_in_its_place() {
-        assert_eq!(fit((640, 360), [0, 0, 320, 180]), [0, 0, 320, 180]);
-        assert_eq!(fit((640, 480), [320, 0, 320, 180]), [320 + 40, 0, 240, 180]);
-        assert_eq!(fit((640, 100), [0, 180, 320, 180]), [0, 180 + 64, 320, 50]);
-        assert_eq!(fit((1, 9000), [0, 0, 16, 16]), [6, 0, 2, 16]);
+        assert_eq!(fit((640, 360), [320, 180]), [0, 0, 320, 180]);
+        assert_eq!(fit((640, 480), [320, 180]), [40, 0, 240, 180]);
+        assert_eq!(fit((640, 100), [320, 180]), [0, 64, 320, 50]);
+        assert_eq!(fit((1, 9000), [16, 16]), [6, 0, 2, 16]);
     }
 }

@@ -71,7 +71,9 @@ pub fn refused(why: Refused) -> Answer {
         Refused::Host => {
             Answer::new(StatusCode::FORBIDDEN, "the API has no token, and answers to localhost and addresses only")
         }
-        Refused::Origin => Answer::new(StatusCode::FORBIDDEN, "the API has no token, and answers no other site's pages"),
+        Refused::Origin => {
+            Answer::new(StatusCode::FORBIDDEN, "the API has no token, and answers no other site's pages")
+        }
     }
 }
 

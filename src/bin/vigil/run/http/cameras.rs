@@ -92,10 +92,7 @@ pub async fn list(State(context): State<Context>) -> Result<Json<Vec<CameraStatu
 }
 
 /// One camera.
-pub async fn get(
-    State(context): State<Context>,
-    Path(ById { id }): Path<ById>,
-) -> Result<Json<CameraStatus>, Answer> {
+pub async fn get(State(context): State<Context>, Path(ById { id }): Path<ById>) -> Result<Json<CameraStatus>, Answer> {
     status(&context, id).await
 }
 

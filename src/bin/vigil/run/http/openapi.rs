@@ -150,7 +150,8 @@ fn table() -> Table {
     super::site::add_to(&mut table);
     super::cameras::add_to(&mut table);
     super::events::add_to(&mut table);
-    let own = Operation::new("getOpenApi", "site", "This description").media::<Value>("application/json", "OpenAPI 3.1.");
+    let own =
+        Operation::new("getOpenApi", "site", "This description").media::<Value>("application/json", "OpenAPI 3.1.");
     table.add(Method::GET, "/api/v1/openapi.json", serve, own);
     table
 }

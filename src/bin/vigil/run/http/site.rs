@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
+use gstvigil::site::status::TileStatus;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -119,6 +120,12 @@ pub async fn reload(State(context): State<Context>) -> Result<StatusCode, Answer
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// All tiles, in the order of their names.
+pub async fn tiles(State(context): State<Context>) -> Result<Json<Vec<TileStatus>>, Answer> {
+    let site = context.shared.site.clone();
+    beside(move || site.tiles()).await.map(Json)
+}
+
 /// What was changed through the API.
 pub async fn changes(State(context): State<Context>) -> Json<ByCamera> {
     Json(context.shared.report().changes.clone())
@@ -174,6 +181,11 @@ pub fn add_to(table: &mut Table) {
     table.add(Method::POST, "/api/v1/site/reload", reload, reading);
     let counting = Operation::new("getStatistics", "site", "Figures of the process and of all stages");
     table.add(Method::GET, "/api/v1/statistics", statistics, counting.json::<Statistics>(200, "Figures."));
+
+    let listing =
+        Operation::new("listTiles", "site", "Pictures of many cameras in one, and how their outputs are doing");
+    let listing = listing.json::<Vec<TileStatus>>(200, "In the order of their names.");
+    table.add(Method::GET, "/api/v1/tiles", tiles, listing);
 
     let looking = Operation::new("getChanges", "changes", "What was changed through the API");
     table.add(Method::GET, "/api/v1/changes", changes, looking.json::<ByCamera>(200, "By camera."));

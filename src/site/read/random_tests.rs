@@ -8,7 +8,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 
-use super::super::*;
+use super::*;
 use crate::site::description::*;
 use crate::site::output::{Encode, Output};
 use crate::site::units::{Secret, Span, TextOrSecret};
