@@ -130,7 +130,7 @@ fn an_end_that_meets_a_hang_leaves_a_new_engine_to_the_next_user() {
         spin: false,
         isolation: crate::engine::options::Isolation::None,
     };
-    let key = Key { digest: "an-end-that-meets-a-hang".into(), options };
+    let key = Key { digest: "an-end-that-meets-a-hang".into(), options, niceness: 0 };
     let load = || -> Result<Arc<dyn Engine>, EngineError> { Ok(Arc::new(Fake::new(1).hang_at(&gate, false))) };
     let old = with_model(Model::fake_on(shared::get(&key, load).unwrap()), Settings::default());
     let model = Arc::downgrade(&old.slot().get().unwrap());
