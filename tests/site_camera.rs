@@ -338,9 +338,13 @@ fn the_end_of_a_site_leaves_whole_files_and_exports() {
     recorded.open.push(node("vigilexport", "export", &[("uri", &format!("file:{}", records.display()))]));
     let watched = Watched::start(plan([("gate", recorded.clone())]));
     watched.status("gate", |status| status.frames > 30 && status.outputs.iter().any(|output| output.frames > 20));
-    // The same again under the same id: it waits for the one before, whose files these are.
+    assert!(watched.site.stop(LONG), "all of it comes to its end");
+    // The same again under the same id, twice: it waits for the one before, whose files these would be.
+    let again = || plan([("gate", CameraPlan { outputs: Vec::new(), open: Vec::new(), ..recorded.clone() })]);
+    watched.site.apply(again());
+    watched.status("gate", |status| status.state == State::Playing);
     watched.site.apply(plan([]));
-    watched.site.apply(plan([("gate", CameraPlan { outputs: Vec::new(), open: Vec::new(), ..recorded })]));
+    watched.site.apply(again());
     watched.status("gate", |status| status.state == State::Playing);
     let lines = std::fs::read_to_string(&records).unwrap();
     assert!(lines.ends_with('\n') && lines.lines().count() > 20, "{lines}");

@@ -264,18 +264,25 @@ impl<K: Kind> Keeper<K> {
         if source.end_of_stream().is_err() {
             return false;
         }
-        loop {
+        let mut stop = None;
+        let whole = loop {
             match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Note::Pipeline(number, what)) if number == self.number => {
                     if let Err(text) = &what {
                         self.report.set_error(text);
                     }
-                    return what.is_ok();
+                    break what.is_ok();
                 }
+                // The camera has ended, and is then removed.
+                Ok(Note::Stop(limit)) => stop = Some(limit),
                 Ok(_) => {}
-                Err(_) => return false,
+                Err(_) => break false,
             }
+        };
+        if let Some(limit) = stop {
+            let _ = self.notes.send(Note::Stop(limit));
         }
+        whole
     }
 }
 
