@@ -265,7 +265,7 @@ impl Making<'_, '_> {
     fn limit_rate(&mut self) {
         let Some(most) = self.options.max_fps else { return };
         if !most.is_finite() || most < 0.001 {
-            self.error("max-fps", format!("a number of frames a second over 0 is expected, this is {most}"));
+            self.error("max-fps", format!("a number of frames a second from 0.001 on is expected, this is {most}"));
             return;
         }
         if most >= FASTEST {

@@ -278,7 +278,7 @@ fn what_cannot_be_planned_is_told_all_at_once_with_its_place() {
         uri = "ftp://x/y"
         [camera.d]
         uri = "test:bal"
-        max-fps = 0
+        max-fps = 0.0001
         profile = "none"
         [camera.e]
         launch = 'x location=a\'
@@ -297,7 +297,7 @@ fn what_cannot_be_planned_is_told_all_at_once_with_its_place() {
         "`camera.b`: it has neither `uri` nor `launch`",
         "`camera.c.uri`: cameras cannot have \"ftp:\"",
         "`camera.d.uri`: unknown value \"bal\"",
-        "`camera.d.max-fps`: a number of frames a second over 0",
+        "`camera.d.max-fps`: a number of frames a second from 0.001 on",
         "`camera.d.profile`: there is no profile \"none\"",
         "`camera.e.launch`: it cannot end in \\",
         "`tile.all.cameras`: there is no camera \"z\"",
