@@ -98,9 +98,7 @@ impl<'a> Checking<'a> {
         if let Some(token) = &description.api.token {
             self.secret("api.token", token);
         }
-        for (key, user) in [("rtsp.user", &rtsp.user)] {
-            self.user(key, user);
-        }
+        self.user("rtsp.user", &rtsp.user);
         if let Some(password) = &rtsp.password {
             self.secret("rtsp.password", password);
         }
