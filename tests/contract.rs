@@ -31,6 +31,9 @@ fn make(factory: &str) -> gst::Element {
         "vigilinfer" => element.set_property("model", model("red")),
         "vigilexport" => element.set_property("uri", "file:/dev/null"),
         "vigilwatchdog" => element.set_property("chain", "identity"),
+        "vigilsite" => {
+            element.set_property("config", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/site_files/one.toml"))
+        }
         _ => {}
     }
     element

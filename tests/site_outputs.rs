@@ -388,10 +388,10 @@ fn a_playlist_names_segments_that_play() {
     let playlist = std::fs::read_to_string(hls.join("index.m3u8")).unwrap();
     let named: Vec<_> = playlist.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     assert!(!named.is_empty() && playlist.contains("#EXT-X-ENDLIST"), "{playlist}");
-    for name in &named {
-        assert!(hls.join(name).exists(), "{name}: {playlist} {:?}", segments());
-        assert!(!shown(&hls.join(name)).is_empty(), "{name}");
-    }
+    // They follow one another: the last one may be too short to be known for what it is by itself.
+    let joined: Vec<u8> = named.iter().flat_map(|name| std::fs::read(hls.join(name)).unwrap()).collect();
+    std::fs::write(folder.path().join("joined.ts"), joined).unwrap();
+    assert!(shown(&folder.path().join("joined.ts")).len() >= 20);
     assert!(segments().len() <= 4 && hls.join("mine.ts").exists(), "{:?}", segments());
 }
 

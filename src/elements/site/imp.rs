@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +25,11 @@ static CAT: LazyLock<gst::DebugCategory> =
 const SECOND: u64 = 1_000_000_000;
 /// How request pads are named, before the camera's id.
 const PAD: &str = "src_";
+/// The kind of events about the site as a whole, and what the last one says.
+const SITE: &str = "site";
+const STOPPED: &str = "stopped";
+/// Longest wait at the stop for what is still to be told.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct Settings {
@@ -37,11 +43,18 @@ impl Default for Settings {
     }
 }
 
+/// A site that runs, from start to stop.
+struct Running {
+    live: Live,
+    /// Says nothing more once everything that happened was told.
+    told: Receiver<()>,
+}
+
 /// See [`super::Site`].
 #[derive(Default)]
 pub struct Site {
     settings: Mutex<Settings>,
-    running: Mutex<Option<Live>>,
+    running: Mutex<Option<Running>>,
     outgoing: Mutex<Vec<Arc<Outgoing>>>,
     /// Whether the end of the stream was told.
     ended: AtomicBool,
@@ -49,7 +62,7 @@ pub struct Site {
 
 impl Site {
     fn running(&self) -> Option<Live> {
-        lock(&self.running).clone()
+        lock(&self.running).as_ref().map(|running| running.live.clone())
     }
 
     /// Reads the description.
@@ -70,21 +83,26 @@ impl Site {
     fn start(&self, plan: Plan) {
         let live = Live::new();
         self.ended.store(false, Ordering::SeqCst);
-        self.listen(&live);
-        *lock(&self.running) = Some(live.clone());
+        let told = self.listen(&live);
+        *lock(&self.running) = Some(Running { live: live.clone(), told });
         live.apply(plan);
         for outgoing in lock(&self.outgoing).clone() {
             self.open(&live, &outgoing);
         }
     }
 
-    /// Has a thread post what happens, until the site is gone.
-    fn listen(&self, live: &Live) {
+    /// Has a thread post what happens, until the site has stopped.
+    fn listen(&self, live: &Live) -> Receiver<()> {
         let (_, events) = live.events().listen(0);
         let weak = self.obj().downgrade();
+        let (ends, told) = channel();
         let posts = move || {
+            let _ends = ends;
             while let (Ok(event), Some(element)) = (events.recv(), weak.upgrade()) {
                 element.imp().tell(&event);
+                if is_stop(&event) {
+                    return;
+                }
             }
         };
         if let Err(error) = thread::Builder::new().name("vigil-site".into()).spawn(posts) {
@@ -94,6 +112,7 @@ impl Site {
                 ("Nothing will be told of the cameras: {error}")
             );
         }
+        told
     }
 
     fn tell(&self, event: &Event) {
@@ -137,15 +156,17 @@ impl Site {
         for outgoing in lock(&self.outgoing).clone() {
             outgoing.close();
         }
-        let live = lock(&self.running).take();
+        let Some(Running { live, told }) = lock(&self.running).take() else { return };
         let limit = Duration::from_nanos(lock(&self.settings).drain_ns);
-        if live.is_some_and(|live| !live.stop(limit)) {
+        if !live.stop(limit) {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Close,
                 ("Some cameras or outputs had not ended after {} ms and were left", limit.as_millis())
             );
         }
+        live.events().tell(None, SITE, serde_json::json!({ "state": STOPPED }));
+        let _ = told.recv_timeout(LAST_WORDS);
     }
 
     /// The action `reload`.
@@ -184,6 +205,11 @@ impl Site {
         }
         stats
     }
+}
+
+/// Whether this is the last thing to tell.
+fn is_stop(event: &Event) -> bool {
+    event.kind == SITE && event.data.get("state").is_some_and(|state| state == STOPPED)
 }
 
 /// The element that an action was asked of.

@@ -23,7 +23,7 @@
 //!   (`refused`, `timed-out`, `unauthorized`, `not-found`, `silent`, `corrupt`, `changed`, `clock-jump`, `end-of-stream`,
 //!   `cannot-build`, `error`), `text`.
 //! - `vigil-output` when an output fails, or works again.
-//! - `vigil-site` when another description was taken or refused.
+//! - `vigil-site` with `state` `stopped`, after everything else.
 //! - What its elements post: `vigil-model`, `vigil-watchdog`, `vigil-shadow`, ….
 //!
 //! # Actions

@@ -325,3 +325,27 @@ fn the_watch_starts_with_the_first_limit_and_is_not_woken_by_every_run() {
     }
     assert_eq!(wakes(), first, "it sleeps on");
 }
+
+#[test]
+fn lanes_stand_back_as_far_as_they_are_told_and_no_other_thread_does() {
+    struct Tells(Sender<i32>);
+    impl User for Tells {
+        fn work(&self, _: &Lane<'_>) {
+            self.0.send(rustix::process::getpriority_process(None).unwrap()).unwrap();
+        }
+        fn overdue(&self, _: u64, _: &EngineError) {}
+        fn refused(&self, _: &dyn Engine, _: &EngineError) {}
+    }
+    let own = || rustix::process::getpriority_process(None).unwrap();
+    let before = own();
+    let (sender, told) = channel();
+    let user: Arc<dyn User> = Arc::new(Tells(sender));
+    for niceness in [0, 10] {
+        let lanes = Lanes::start_nice(Arc::new(Fake::new(1)), niceness).unwrap();
+        for lanes in [&lanes, &lanes.spare().unwrap()] {
+            lanes.request(&user);
+            assert_eq!(told.recv_timeout(GUARD).unwrap(), before.max(niceness.into()));
+        }
+    }
+    assert_eq!(own(), before);
+}

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use gstvigil::site::live::SiteError;
 use gstvigil::site::plan::Plan;
 use gstvigil::site::problem::Problems;
 use gstvigil::site::read::Document;
@@ -18,34 +17,11 @@ use super::changes::{Change, Changes, Shelf};
 use super::compose::{Composer, read};
 use super::files::Files;
 use super::http::Http;
+use super::refusal::Refusal;
 use super::scrub;
 use super::service::Service;
 use super::shared::{Cause, Reading, Shared, details};
 use super::swaps::{Swap, Swaps};
-
-/// Why something that the API asked for is not done.
-#[derive(Debug)]
-pub enum Refusal {
-    /// There is no such camera.
-    NoCamera(String),
-    /// It is at odds with how things are.
-    Conflict(String),
-    /// It may not be done this way.
-    Forbidden(String),
-    /// The description would not check.
-    Problems(Problems),
-    /// The machine does not let it.
-    Failed(String),
-}
-
-impl From<SiteError> for Refusal {
-    fn from(error: SiteError) -> Self {
-        match error {
-            SiteError::NoCamera(id) => Self::NoCamera(id),
-            SiteError::Refused(text) => Self::Conflict(text),
-        }
-    }
-}
 
 /// Kinds of events that the keeper is told.
 pub const HEARD: &[&str] = &["vigil-model", "vigil-watchdog"];

@@ -16,6 +16,7 @@ mod http;
 mod keeper;
 mod log;
 mod metrics;
+mod refusal;
 mod scrub;
 mod service;
 mod shared;
