@@ -368,7 +368,7 @@ fn two_hundred_cameras_that_come_and_go_leave_nothing() {
     let cycle = |n: u64| {
         watched.site.apply(plan([("stays", test_camera(25)), ("comes", test_camera(50))]));
         // Some are removed before they play, some while they do.
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             watched.status("comes", |status| status.frames > 0);
         }
         watched.site.apply(plan([("stays", test_camera(25))]));

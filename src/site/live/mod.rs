@@ -305,7 +305,7 @@ impl Site {
         let left = |until: Instant| until.saturating_duration_since(Instant::now());
         // All at once, then one after the other until the time is over.
         let stopping: Vec<_> = cameras.values().map(|camera| camera.stop(limit)).collect();
-        let tiled = tiles.into_values().fold(true, |all, tile| tile.stop(left(until)) && all);
+        let tiled = tiles.into_values().map(|tile| tile.stop(left(until))).filter(|whole| !whole).count() == 0;
         stopping.iter().fold(tiled, |all, ended| ended.recv_timeout(left(until)).unwrap_or(false) && all)
     }
 }

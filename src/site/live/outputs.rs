@@ -72,8 +72,7 @@ impl Outputs {
     pub fn stop(&self, limit: Duration) -> bool {
         let until = std::time::Instant::now() + limit;
         let outlets = std::mem::take(&mut *lock(&self.running));
-        outlets
-            .into_iter()
-            .fold(true, |all, outlet| outlet.stop(until.saturating_duration_since(std::time::Instant::now())) && all)
+        let left = || until.saturating_duration_since(std::time::Instant::now());
+        outlets.into_iter().map(|outlet| outlet.stop(left())).filter(|whole| !whole).count() == 0
     }
 }

@@ -25,7 +25,7 @@ impl Pace {
         // goes back, is.
         let (passed, gone) = (time - before, now - then);
         let jump = if passed < 0 { passed } else { passed - gone };
-        (jump > JUMP || jump < -JUMP).then_some(jump)
+        (!(-JUMP..=JUMP).contains(&jump)).then_some(jump)
     }
 }
 
