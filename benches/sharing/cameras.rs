@@ -21,7 +21,7 @@ pub fn clip() -> Option<(gst::Caps, Vec<gst::Buffer>)> {
         }
     }
     let line = format!(
-        "videotestsrc num-buffers={CLIP} pattern=ball ! video/x-raw,width=640,height=360,framerate=25/1 ! \
+        "videotestsrc num-buffers={CLIP} pattern=ball ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 ! \
          x264enc tune=zerolatency speed-preset=veryfast bitrate=1000 key-int-max=25 ! h264parse ! \
          video/x-h264,stream-format=byte-stream,alignment=au ! appsink name=out sync=false"
     );
