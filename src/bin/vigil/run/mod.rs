@@ -16,7 +16,6 @@ mod http;
 mod keeper;
 mod log;
 mod metrics;
-mod refusal;
 mod scrub;
 mod service;
 mod shared;

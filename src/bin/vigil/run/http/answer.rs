@@ -12,8 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Context;
 use crate::run::access::Refused;
-use crate::run::keeper::Keeper;
-use crate::run::refusal::Refusal;
+use crate::run::keeper::{Keeper, Refusal};
 use crate::run::shared::{Detail, Wish, details};
 
 /// Why a request was not done.

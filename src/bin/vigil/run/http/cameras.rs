@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::Context;
 use super::answer::{Answer, Asked, Body, ask, beside};
 use super::openapi::{Operation, Table};
-use crate::run::refusal::Refusal;
+use crate::run::keeper::Refusal;
 
 /// A camera by its id.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -14,6 +14,9 @@ use super::answer::Failure;
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
+/// Status, words, and the body's media type and schema.
+type Told = (u16, &'static str, Option<(&'static str, SchemaOf)>);
+
 /// What an operation is for, what it takes and what it answers.
 pub struct Operation {
     id: &'static str,
@@ -21,7 +24,7 @@ pub struct Operation {
     summary: &'static str,
     asked: Option<SchemaOf>,
     body: Option<SchemaOf>,
-    answers: Vec<(u16, &'static str, Option<(&'static str, SchemaOf)>)>,
+    answers: Vec<Told>,
 }
 
 impl Operation {

@@ -18,8 +18,8 @@ use super::answer::{Answer, ask, beside};
 use super::cameras::ById;
 use super::openapi::{Operation, Table};
 use crate::run::changes::ByCamera;
+use crate::run::keeper::Refusal;
 use crate::run::metrics::{self, Process};
-use crate::run::refusal::Refusal;
 use crate::run::shared::{Cause, Reading};
 
 /// Whether the gateway is well.
