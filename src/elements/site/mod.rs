@@ -15,6 +15,12 @@
 //! Without pads the element is a sink that needs nothing behind it. It ends the stream once all cameras have ended, which only
 //! files do that do not begin anew.
 //!
+//! # Metadata
+//!
+//! Written: nothing by itself. Pictures on pads carry what the camera's stages attached, `VigilFrameMeta` above all.
+//!
+//! Read: nothing.
+//!
 //! # Messages
 //!
 //! Element messages with a field `camera` (the id), numbers being `guint64`, `gint64` or `gdouble`:
