@@ -26,6 +26,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 const SPAN: Duration = Duration::from_secs(20);
 const FPS: f64 = 25.0;
 
+/// Measures something with this model.
+type Part = fn(&str);
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     // Cargo's test runner asks benches for their tests.
@@ -37,7 +40,7 @@ fn main() {
         return server::serve(words[at + 1].parse().unwrap());
     }
     gstvigil::plugin::plugin_register_static().unwrap();
-    let parts: [(&str, fn(&str)); 6] = [
+    let parts: [(&str, Part); 6] = [
         ("share", share),
         ("memory", memory),
         ("change", change),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
+use gst_rtsp_server::RTSPFilterResult;
 use gst_rtsp_server::prelude::*;
 
 /// Words that tell this program to be the server.
@@ -99,7 +100,7 @@ pub fn serve(count: usize) {
         });
         mounts.add_factory(&format!("/{camera}"), factory);
     }
-    let source = server.attach(None).unwrap();
+    server.attach(None).unwrap();
     println!("{}", server.bound_port());
 
     let ill: Arc<Mutex<String>> = Arc::default();
@@ -111,23 +112,10 @@ pub fn serve(count: usize) {
             if line == "gone" {
                 orders_mounts.remove_factory("/0");
                 orders_server.client_filter(Some(&mut |_, client| {
-                    let of_first = client.session_filter(None).iter().any(|session| {
-                        session
-                            .filter(Some(&mut |_, media| {
-                                if media.matches("/0").is_some() {
-                                    gst_rtsp_server::RTSPFilterResult::Ref
-                                } else {
-                                    gst_rtsp_server::RTSPFilterResult::Keep
-                                }
-                            }))
-                            .iter()
-                            .next()
-                            .is_some()
-                    });
-                    if of_first {
-                        gst_rtsp_server::RTSPFilterResult::Remove
+                    if client.session_filter(None).iter().any(is_first) {
+                        RTSPFilterResult::Remove
                     } else {
-                        gst_rtsp_server::RTSPFilterResult::Keep
+                        RTSPFilterResult::Keep
                     }
                 }));
             }
@@ -137,7 +125,15 @@ pub fn serve(count: usize) {
     });
     std::thread::spawn(move || push(&units, &sources, &ill));
     glib::MainLoop::new(None, false).run();
-    drop(source);
+}
+
+/// Whether a client's session plays the first camera.
+fn is_first(session: &gst_rtsp_server::RTSPSession) -> bool {
+    let of_first = |media: &gst_rtsp_server::RTSPSessionMedia| media.matches("/0").is_some();
+    let found = session.filter(Some(&mut |_, media| {
+        if of_first(media) { RTSPFilterResult::Ref } else { RTSPFilterResult::Keep }
+    }));
+    !found.is_empty()
 }
 
 /// Hands each unit to all cameras, 25 a second; one of them may be ill.

@@ -101,7 +101,7 @@ fn the_first_picture_has_more_time() {
         let mut watch = Watch::new(policy(), 1);
         watch.enable(true);
         watch.started(100 * SECOND);
-        (watch.take_actions(), watch.take_change());
+        drop((watch.take_actions(), watch.take_change()));
         watch.tick(115 * SECOND - 1, seen);
         assert_eq!(watch.take_actions(), []);
         watch.tick(115 * SECOND, seen);
@@ -139,7 +139,7 @@ fn a_lost_camera_is_tried_again_after_pauses_that_grow_until_it_is_good() {
     // A short time of pictures does not make it good; a longer one does.
     for (good, most) in [(1, 60), (31, 2)] {
         watch.tick(watch.next_try().unwrap(), Seen::default());
-        (watch.take_actions(), watch.take_change());
+        drop((watch.take_actions(), watch.take_change()));
         watch.started(now);
         watch.picture(now);
         assert_eq!(watch.take_change().unwrap().state, State::Playing);
@@ -155,7 +155,7 @@ fn a_lost_camera_is_tried_again_after_pauses_that_grow_until_it_is_good() {
 fn what_cannot_be_built_is_tried_again_seldom() {
     let mut watch = Watch::new(policy(), 1);
     watch.enable(true);
-    (watch.take_actions(), watch.take_change());
+    drop((watch.take_actions(), watch.take_change()));
     watch.failed(SECOND, Reason::CannotBuild, "no such element");
     assert_eq!(watch.take_actions(), [Action::Stop]);
     let report = watch.take_change().unwrap();
@@ -167,7 +167,7 @@ fn what_cannot_be_built_is_tried_again_seldom() {
 fn a_pipeline_that_never_starts_is_given_up() {
     let mut watch = Watch::new(policy(), 1);
     watch.enable(true);
-    (watch.take_actions(), watch.take_change());
+    drop((watch.take_actions(), watch.take_change()));
     for second in 0..300 {
         watch.tick(second * SECOND, Seen::default());
     }

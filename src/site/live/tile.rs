@@ -180,7 +180,7 @@ mod tests {
                 }
             }
             assert!(seen.iter().all(|n| *n <= 1));
-            if cameras as u32 % columns == 0 {
+            if (cameras as u32).is_multiple_of(columns) {
                 assert!(seen.iter().all(|n| *n == 1), "{cameras} {columns} {size:?}");
             }
         }
