@@ -77,6 +77,8 @@ impl Camera {
 fn overload(cameras: &mut [Camera], most: u64) {
     while cameras.iter().map(|camera| camera.fresh).sum::<u64>() < most {
         cameras.iter_mut().for_each(|camera| camera.push(WHITE));
+        // As cameras do: who sends without a pause is not known by what it was refused.
+        std::thread::park_timeout(std::time::Duration::from_millis(5));
     }
     cameras.iter_mut().for_each(Camera::finish);
 }
@@ -101,8 +103,8 @@ fn weights_say_how_a_slow_engine_is_shared() {
         ["weight=1", "weight=1", "weight=4"].map(|w| Camera::start("blob_slow", &format!("threads=1 {w}")));
     overload(&mut cameras, 30);
     let [first, second, heavy] = cameras.each_ref().map(|camera| camera.fresh);
-    // 5, 5 and 20 of 30.
-    assert!((3..=8).contains(&first) && (3..=8).contains(&second) && heavy >= 15, "{first} {second} {heavy}");
+    // 5, 5 and 20 of 30; without weights it would be 10 each.
+    assert!((3..=9).contains(&first) && (3..=9).contains(&second) && heavy >= 14, "{first} {second} {heavy}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ struct Follower {
     seen: Mutex<Seen>,
     /// What plays, for whoever asked to be told again.
     again: Mutex<Option<String>>,
-    wanted: Box<dyn Fn(&Wanted) + Send + Sync>,
+    wanted: Box<dyn Fn(&Wanted) -> bool + Send + Sync>,
     gone: AtomicBool,
 }
 
@@ -89,6 +89,7 @@ impl Follower {
         if let Some(told) = again {
             *seen = Seen { stamp: None, told };
         }
+        let before = seen.told.clone();
         let told = seen.look(now, stamp, || {
             let known = self.store.known(&self.name).ok()?;
             // What a lost state is made up for by is good enough to start with, not to change what plays.
@@ -97,7 +98,10 @@ impl Follower {
         drop(seen);
         let Some(wanted) = told.filter(|_| !self.gone.load(Ordering::Acquire)) else { return };
         // The thread is everybody's: one follower's panic must not end it. It has been reported already.
-        let _ = catch_unwind(AssertUnwindSafe(|| (self.wanted)(&wanted)));
+        let taken = catch_unwind(AssertUnwindSafe(|| (self.wanted)(&wanted))).unwrap_or(true);
+        if !taken {
+            *lock(&self.seen) = Seen { stamp: None, told: before };
+        }
     }
 }
 
@@ -148,8 +152,14 @@ impl Drop for Following {
 /// `playing` is the release that plays; "" if what plays is not of that name, or not from the store
 /// ([`Bundle::stored`](crate::bundle::Bundle::stored)): a release with the same word as its release is another model.
 ///
-/// `wanted` should be quick and may drop the [`Following`]. Without a thread (the system has no more) nothing is followed.
-pub fn follow(store: Store, name: &str, playing: &str, wanted: impl Fn(&Wanted) + Send + Sync + 'static) -> Following {
+/// `wanted` says whether it has taken note; if not, since something else is under way, it is asked again with the next look. It should
+/// be quick and may drop the [`Following`]. Without a thread (the system has no more) nothing is followed.
+pub fn follow(
+    store: Store,
+    name: &str,
+    playing: &str,
+    wanted: impl Fn(&Wanted) -> bool + Send + Sync + 'static,
+) -> Following {
     let seen = Mutex::new(Seen { stamp: None, told: playing.into() });
     let follower = Arc::new(Follower {
         store,

@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::super::tests::with_releases;
@@ -72,7 +73,7 @@ fn an_unchanged_file_is_read_again_only_while_it_is_young() {
 
 fn following(store: &Store, playing: &str) -> (Following, Receiver<Wanted>) {
     let (send, receive) = channel();
-    let following = follow(store.clone(), "people", playing, move |wanted| send.send(wanted.clone()).unwrap());
+    let following = follow(store.clone(), "people", playing, move |wanted| send.send(wanted.clone()).is_ok());
     (following, receive)
 }
 
@@ -101,7 +102,7 @@ fn a_follower_that_panics_or_leaves_in_its_call_does_not_hurt_the_others() {
     let (send, left) = channel();
     let leaves = follow(store.clone(), "people", "1", move |_| {
         drop(lock(&own).take());
-        send.send(()).unwrap();
+        send.send(()).is_ok()
     });
     *lock(&slot) = Some(leaves);
     let (_third, told) = following(&store, "1");
@@ -145,4 +146,21 @@ fn who_could_not_play_what_it_was_told_is_told_again() {
     following.again("2");
     store.rollback("people").unwrap();
     assert_eq!(told.recv_timeout(GUARD).unwrap(), current("1"), "nothing in between: 2 played");
+}
+
+#[test]
+fn who_has_no_time_for_it_is_asked_again() {
+    let (_dir, store) = with_releases(&["1", "2"]);
+    let (send, asked) = channel();
+    let busy = AtomicUsize::new(2);
+    let _following = follow(store.clone(), "people", "1", move |wanted| {
+        send.send(wanted.clone()).unwrap();
+        busy.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_err()
+    });
+    store.propose("people", "2").unwrap();
+    for _ in 0..3 {
+        assert_eq!(asked.recv_timeout(GUARD).unwrap(), candidate("2"));
+    }
+    // It has been taken now: a look at the same state tells nothing.
+    assert!(asked.recv_timeout(PERIOD * 3).is_err());
 }

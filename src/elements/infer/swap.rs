@@ -121,14 +121,14 @@ impl Swaps {
         self.swapper.get().and_then(|swapper| swapper.request_with(order, false, note)).unwrap_or(0)
     }
 
-    /// The store wants a release to be tried, or to be played again, while nobody asks for anything else.
-    fn offer(&self, name: &str, release: &str, trusted: bool, followed: u64) {
-        if lock(&self.active).followed == followed
-            && let Some(swapper) = self.swapper.get()
-        {
-            let order = Order { trusted, ..Order::new(format!("{name}@{release}"), Cause::Store) };
-            swapper.request_with(order, true, |_| ());
+    /// The store wants a release to be tried, or to be played again, while nobody asks for anything else; `false` while
+    /// somebody does.
+    fn offer(&self, name: &str, release: &str, trusted: bool, followed: u64) -> bool {
+        if lock(&self.active).followed != followed {
+            return true;
         }
+        let order = Order { trusted, ..Order::new(format!("{name}@{release}"), Cause::Store) };
+        self.swapper.get().is_some_and(|swapper| swapper.request_with(order, true, |_| ()).is_some())
     }
 
     /// A property about shadow runs was set.
@@ -151,9 +151,10 @@ impl Swaps {
         let stored = Store::default_place().filter(|store| !other && store.knows(name));
         let following = stored.map(|store| {
             follow(store, name, playing.as_deref().unwrap_or_default(), move |wanted| {
-                if let Some(element) = weak.upgrade() {
-                    element.imp().swaps.offer(&of, &wanted.release, !wanted.candidate, followed);
-                }
+                let offer = |element: super::Infer| {
+                    element.imp().swaps.offer(&of, &wanted.release, !wanted.candidate, followed)
+                };
+                weak.upgrade().is_none_or(offer)
             })
         });
         let old = {

@@ -1,6 +1,6 @@
 //! `vigilsite`: the cameras of a site description, in a pipeline.
 //!
-//! Reads the description `config` ([docs/site.md](../site.md)), and runs what it says: each camera with its profile, its outputs, the tiles.
+//! Reads the description `config` (`docs/site.md`), and runs what it says: each camera with its profile, its outputs, the tiles.
 //! The same as `vigil run` does, without its HTTP interface and its service manager's manners.
 //!
 //! Each camera is a pipeline of its own inside the element: one that is lost, refused or cannot be built is a message, and the
