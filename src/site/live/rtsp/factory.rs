@@ -9,7 +9,7 @@ use gst_rtsp_server::{RTSPMedia, RTSPSuspendMode};
 
 use super::Mounted;
 use crate::site::live::feed::{Frame, Subscription};
-use crate::site::live::intake::{Intake, Notice, SOURCE, Zero, fresh};
+use crate::site::live::intake::{Intake, Notice, SOURCE, Zero, fresh, now};
 use crate::site::live::outlets::encode::{Encoding, steady};
 use crate::site::live::outlets::pipe;
 
@@ -17,6 +17,8 @@ use crate::site::live::outlets::pipe;
 const ROOM: u64 = 2;
 /// How long a client waits for a picture that the encoder can be made for.
 const WAIT: Duration = Duration::from_secs(2);
+/// A picture that is older is not one of now.
+const STALE: gst::ClockTime = gst::ClockTime::from_seconds(3);
 
 /// An intake here tells nobody: without a client there is no intake.
 struct Nothing;
@@ -29,6 +31,11 @@ impl Notice for Nothing {
     fn ended() -> Self {
         Self
     }
+}
+
+/// Whether a picture may be a client's first one: one of a camera that is away would be taken for what is there now.
+fn is_recent(frame: &Frame) -> bool {
+    now().saturating_sub(frame.at) < STALE
 }
 
 /// A pipeline that clients watch.
@@ -68,7 +75,7 @@ impl Showing {
     }
 
     fn make(&self) -> Result<gst::Element, Refused> {
-        let first = fresh(&self.mounted.feed, WAIT).ok_or(Refused::NoPicture)?;
+        let first = fresh(&self.mounted.feed, WAIT).filter(is_recent).ok_or(Refused::NoPicture)?;
         let encoding = Encoding::new(&self.mounted.encode).map_err(Refused::Broken)?;
         let payloader = encoding.payloader().map_err(Refused::Broken)?;
         let line = format!(
@@ -89,7 +96,7 @@ impl Showing {
         media.set_suspend_mode(RTSPSuspendMode::None);
         let Mounted { report, feed, .. } = &*self.mounted;
         let intake = Intake::<Nothing>::new(&report.counts, None);
-        intake.open(&source, ROOM, Zero::Pipeline, feed.latest().as_ref());
+        intake.open(&source, ROOM, Zero::Pipeline, feed.latest().filter(is_recent).as_ref());
         let watched = Watched { media: media.downgrade(), _subscription: feed.subscribe(intake) };
         self.watched().push(watched);
         report.set_active(true);
