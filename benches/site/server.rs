@@ -60,7 +60,7 @@ impl Drop for Cameras {
 /// Ten seconds of a picture with something in it, as access units.
 fn clip() -> Vec<gst::Buffer> {
     let line = "videotestsrc num-buffers=250 pattern=smpte motion=wavy ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 ! \
-         timeoverlay ! x264enc bitrate=800 key-int-max=25 bframes=0 ! video/x-h264,stream-format=byte-stream,alignment=au ! \
+         x264enc bitrate=800 key-int-max=25 bframes=0 ! video/x-h264,stream-format=byte-stream,alignment=au ! \
          appsink name=sink sync=false";
     let pipeline = gst::parse::launch(line).unwrap().downcast::<gst::Pipeline>().unwrap();
     let sink = pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
