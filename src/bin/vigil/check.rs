@@ -5,13 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gstvigil::site::check::check;
 use gstvigil::site::description::Description;
-use gstvigil::site::live::introspect::Registry;
-use gstvigil::site::live::surroundings::Machine;
+use gstvigil::site::live::load::load;
 use gstvigil::site::problem::Problems;
-use gstvigil::site::read::read;
-use gstvigil::site::resolve::resolve;
 
 /// Checks a description: unknown keys, wrong values, elements and their properties, models and their classes, files,
 /// folders, ports and secrets. Everything that is wrong is told at once, each with its place.
@@ -44,25 +40,18 @@ struct Report<'a> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     gst::init()?;
     gstvigil::plugin::plugin_register_static()?;
-    let (document, mut problems) = read(&arguments.file);
-    let registry = Registry::new();
-    if let Some(document) = &document {
-        problems.append(check(document, &registry, &Machine::new()));
-        if !problems.has_errors()
-            && let Err(more) = resolve(document, &registry)
-        {
-            problems.append(more);
-        }
-    }
-    problems.sort();
+    let loaded = load(&arguments.file);
+    let (description, problems) = match &loaded {
+        Ok((document, _, warnings)) => (Some(&document.description), warnings),
+        Err(problems) => (None, problems),
+    };
     let good = !problems.has_errors();
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&Report { good, problems: &problems })?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&Report { good, problems })?)?;
     } else {
-        let description = document.as_ref().map(|document| &document.description);
         write!(out, "{problems}")?;
-        writeln!(out, "{}: {}", arguments.file.display(), summary(description, &problems))?;
+        writeln!(out, "{}: {}", arguments.file.display(), summary(description, problems))?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -41,8 +41,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gst::prelude::*;
-
 use super::diff::{self, Change};
 use super::events::Events;
 use super::plan::Plan;
@@ -64,7 +62,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The time by which pipelines of a site understand each other: nanoseconds of the system's monotonic clock.
 pub fn now() -> u64 {
-    gst::SystemClock::obtain().time().nseconds()
+    intake::now().nseconds()
 }
 
 /// Why something that a site was asked for is not done.
