@@ -346,3 +346,28 @@ fn memory_is_as_large_after_a_hundred_replaced_models_as_after_five() {
         assert!(after_all <= after_five + after_five / 10 + 512, "{after_five} pages, then {after_all}");
     }
 }
+
+/// Pages that this thread has taken from the system so far.
+fn faults() -> u64 {
+    let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
+    stat.rsplit(')').next().unwrap().split_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_warm_engine_keeps_the_memory_that_its_runs_need() {
+    if !gstvigil::paths::bundle_dirs().iter().any(|folder| folder.join("people/bundle.toml").is_file()) {
+        eprintln!("skipped: the bundle people is not installed (make setup)");
+        return;
+    }
+    // As in a process in which models are swapped: the C library gives back at once what is freed.
+    gstvigil::engine::heap::keep_little();
+    let model = Model::load(&Request { model: "people".into(), lanes: 1, ..request("cpu") }).unwrap();
+    let mut io = model.io();
+    let mut run = || model.lanes().engine().run(&mut io, None).unwrap();
+    (0..3).for_each(|_| run());
+    let before = faults();
+    (0..10).for_each(|_| run());
+    // What the model computes in between takes 12 MB, 3000 pages.
+    let each = (faults() - before) / 10;
+    assert!(each < 300, "a run takes {each} pages from the system");
+}

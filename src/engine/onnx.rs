@@ -187,7 +187,9 @@ fn provider(name: &str) -> Result<ExecutionProviderDispatch, EngineError> {
     }
     use std::marker::PhantomData as P;
     match name {
-        "cpu" => Ok(ep::CPU::default().build().error_on_failure()),
+        // Without an arena each run takes the memory for all that it computes in between from the system and gives it back:
+        // thousands of page faults where the C library keeps little, and many times the memory where it keeps much.
+        "cpu" => Ok(ep::CPU::default().with_arena_allocator(true).build().error_on_failure()),
         "cuda" => checked(name, ep::CUDA::is_available, || ep::CUDA::default().build(), P::<ep::CUDA>),
         "tensorrt" => checked(name, ep::TensorRT::is_available, || ep::TensorRT::default().build(), P::<ep::TensorRT>),
         "openvino" => checked(name, ep::OpenVINO::is_available, || ep::OpenVINO::default().build(), P::<ep::OpenVINO>),
