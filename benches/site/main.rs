@@ -185,7 +185,7 @@ fn change(model: &str) {
     std::thread::sleep(SETTLE);
     let watch = Watch::of(&live);
     std::thread::sleep(SPAN);
-    println!("change: {} cameras left alone: gaps {}", CAMERAS - 1, watch.gaps());
+    println!("change: {} cameras left alone: gaps in periods (median, 99 %, longest): {}", CAMERAS - 1, watch.gaps());
     let watch = Watch::of(&live);
     for _ in 0..5 {
         live.apply(site(cameras.port, CAMERAS, model));
@@ -194,7 +194,10 @@ fn change(model: &str) {
         live.apply(site(cameras.port, CAMERAS - 1, model));
         std::thread::sleep(Duration::from_secs(1));
     }
-    println!("  while another one comes and goes five times: gaps {}", watch.gaps());
+    println!(
+        "  while another one comes and goes five times: gaps in periods (median, 99 %, longest): {}",
+        watch.gaps()
+    );
     live.stop(Duration::from_secs(10));
 }
 
@@ -248,7 +251,7 @@ fn faults(model: &str) {
             let watch = Watch::but_first(&live);
             std::thread::sleep(SPAN);
             println!(
-                "faults: {label}: the other {} get {} frames a second; gaps {}",
+                "faults: {label}: the other {} get {} frames a second; gaps in periods (median, 99 %, longest): {}",
                 CAMERAS - 1,
                 spread(&watch.rates()),
                 watch.gaps()

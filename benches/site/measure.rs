@@ -8,13 +8,14 @@ use gstvigil::site::live::feed::{Consumer, Frame, Subscription};
 
 const PERIOD: f64 = 0.040;
 
+/// When frames came, and the times that outputs have for them, nanoseconds.
 #[derive(Default)]
-struct Times(Mutex<Vec<Instant>>);
+struct Times(Mutex<Vec<(Instant, u64)>>);
 
 impl Consumer for Times {
     fn frame(&self, frame: &Frame) {
         if frame.live {
-            self.0.lock().unwrap().push(Instant::now());
+            self.0.lock().unwrap().push((Instant::now(), frame.at.nseconds()));
         }
     }
 
@@ -53,17 +54,24 @@ impl Watch {
         self.cameras.iter().map(|(times, _)| times.0.lock().unwrap().len() as f64 / span).collect()
     }
 
-    /// Gaps between frames of a camera, in periods: median, 99 %, longest.
+    /// Gaps between frames of a camera, in periods, median, 99 % and longest: by the times that outputs have for them, and as
+    /// they came.
     pub fn gaps(&self) -> String {
-        let mut gaps = Vec::new();
+        let (mut shown, mut came) = (Vec::new(), Vec::new());
         for (times, _) in &self.cameras {
             let times = times.0.lock().unwrap();
-            gaps.extend(times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64() / PERIOD));
+            shown.extend(times.windows(2).map(|pair| pair[1].1.saturating_sub(pair[0].1) as f64 * 1e-9 / PERIOD));
+            came.extend(times.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs_f64() / PERIOD));
         }
-        gaps.sort_by(f64::total_cmp);
-        let part = |part: f64| gaps.get(((gaps.len().max(1) - 1) as f64 * part) as usize).copied().unwrap_or(f64::NAN);
-        format!("of {:.2} periods (median), {:.2} (99 %), {:.2} (longest)", part(0.5), part(0.99), part(1.0))
+        format!("{} as they are shown; {} as they come", parts(shown), parts(came))
     }
+}
+
+/// Median, 99 % and most of some figures.
+fn parts(mut values: Vec<f64>) -> String {
+    values.sort_by(f64::total_cmp);
+    let part = |part: f64| values.get(((values.len().max(1) - 1) as f64 * part) as usize).copied().unwrap_or(f64::NAN);
+    format!("{:.2}, {:.2}, {:.2}", part(0.5), part(0.99), part(1.0))
 }
 
 /// Least, middle and most of some figures.

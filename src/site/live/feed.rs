@@ -5,12 +5,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// A picture with its caps, and when it was there.
+/// A picture with its caps, and when it is to be shown.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// Buffer and caps. The buffer carries the frame result; its times are the camera's own, and mean nothing here.
     pub sample: gst::Sample,
-    /// When it left the camera's pipeline: time of the system's monotonic clock.
+    /// When it is to be shown, not before it left the camera's pipeline: time of the system's monotonic clock. The times of
+    /// pictures that the camera took evenly are even.
     pub at: gst::ClockTime,
     /// Whether it is the camera's: otherwise it says that there is no signal.
     pub live: bool,

@@ -15,6 +15,7 @@
 pub mod build;
 pub mod bus;
 pub mod camera;
+mod even;
 pub mod feed;
 pub mod intake;
 pub mod introspect;

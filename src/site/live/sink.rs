@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gst::prelude::*;
 use gst_video::VideoInfo;
 
 use super::bus::Heard;
+use super::even::Even;
 use super::feed::Frame;
 use super::run::Link;
 
@@ -32,7 +34,7 @@ impl Pace {
 /// Hands the pictures of `sink` to the feed that `link` leads to. `paced`: the source has no clock of its own, as a file.
 pub fn connect(sink: &gst_app::AppSink, link: &Arc<Link>, paced: bool) {
     let link = Arc::downgrade(link);
-    let (mut told, mut caps, mut pace) = (false, None::<gst::Caps>, Pace::default());
+    let (mut told, mut caps, mut pace, mut even) = (false, None::<gst::Caps>, Pace::default(), Even::default());
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
         let pulled = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         // The sink takes it for its own again, and changes it with the stream's next caps, also while somebody holds it.
@@ -47,16 +49,19 @@ pub fn connect(sink: &gst_app::AppSink, link: &Arc<Link>, paced: bool) {
                 link.counts.set_size(info.width(), info.height());
             }
         }
-        if !paced && let Some(jump) = running_time(&sample).and_then(|time| pace.jump(time, now)) {
+        let time = running_time(&sample);
+        if !paced && let Some(jump) = time.and_then(|time| pace.jump(time, now)) {
             link.tell(Heard::Jumped(jump));
         }
+        let own = time.zip(sink.base_time()).map(|(time, zero)| time.saturating_add(zero.nseconds()));
+        let at = gst::ClockTime::from_nseconds(own.map_or(now, |own| even.time(own, now)));
         link.frame.store(now, Ordering::Relaxed);
         link.frames_of_run.fetch_add(1, Ordering::Relaxed);
         link.counts.frame(now);
         if !std::mem::replace(&mut told, true) {
             link.tell(Heard::Picture);
         }
-        link.feed.publish(Frame { sample, at: gst::ClockTime::from_nseconds(now), live: true });
+        link.feed.publish(Frame { sample, at, live: true });
         Ok(gst::FlowSuccess::Ok)
     });
     sink.set_callbacks(callbacks.build());
