@@ -5,7 +5,7 @@ mod source;
 mod uri;
 
 pub use paths::absolute_text;
-pub use uri::Origin;
+pub use uri::{Origin, shown, without_secrets};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
