@@ -14,15 +14,15 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Context;
-use super::answer::{Answer, Asked, beside};
+use super::answer::{Answer, Asked};
 use super::openapi::{Operation, Table};
 
 /// Which events.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
-    /// From the one after this number on, as far as they are kept; the header `Last-Event-ID` says the same. Without a word
-    /// only what happens from now on.
+    /// From the one after this number on, as far as they are kept; the header `Last-Event-ID` says the same. A number that
+    /// this process has not reached gives all. Without a word only what happens from now on.
     #[serde(default)]
     pub after: Option<u64>,
     /// Of this camera only.
@@ -57,8 +57,7 @@ pub async fn events(
     let after = seen.or(which.after);
     // First this, then what is kept: what happens between the two is in both, and told by its number.
     let heard = context.shared.heard.subscribe();
-    let shared = context.shared.clone();
-    let kept = beside(move || after.map(|after| shared.site.events().listen(after).0).unwrap_or_default()).await?;
+    let kept = after.map(|after| context.shared.site.events().since(after)).unwrap_or_default();
     let (send, receive) = mpsc::channel(AHEAD);
     tokio::spawn(stream(which, kept, heard, send, context.closing, place));
     Ok(Sse::new(ReceiverStream::new(receive)).keep_alive(KeepAlive::default()))
