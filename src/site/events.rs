@@ -58,11 +58,12 @@ impl Events {
         (state.after(after), receiver)
     }
 
-    /// Events that are kept, from after number `after` on. Where no event has this number yet, it is one of a process before this one: then
-    /// all.
-    pub fn since(&self, after: u64) -> Vec<Arc<Event>> {
+    /// Events that are kept, from after number `after` on (none without one), and the number of the last event that was told. Where no event
+    /// has the number `after` yet, it is one of a process before this one: then all.
+    pub fn since(&self, after: Option<u64>) -> (Vec<Arc<Event>>, u64) {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.after(if after > state.last { 0 } else { after })
+        let kept = after.map(|after| state.after(if after > state.last { 0 } else { after }));
+        (kept.unwrap_or_default(), state.last)
     }
 }
 
@@ -94,7 +95,8 @@ mod tests {
         for _ in 0..3 {
             events.tell(None, "site", serde_json::json!({}));
         }
-        let since = |after| events.since(after).iter().map(|event| event.number).collect::<Vec<_>>();
+        assert_eq!(events.since(None), (Vec::new(), 3));
+        let since = |after| events.since(Some(after)).0.iter().map(|event| event.number).collect::<Vec<_>>();
         assert_eq!((since(0), since(2), since(3)), (vec![1, 2, 3], vec![3], vec![]));
         assert_eq!(since(5000), [1, 2, 3], "numbers begin anew with each process");
         assert!(events.0.lock().unwrap().listeners.is_empty(), "nobody is waited for");

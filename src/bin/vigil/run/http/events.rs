@@ -57,30 +57,30 @@ pub async fn events(
     let after = seen.or(which.after);
     // First this, then what is kept: what happens between the two is in both, and told by its number.
     let heard = context.shared.heard.subscribe();
-    let kept = after.map(|after| context.shared.site.events().since(after)).unwrap_or_default();
+    let known = context.shared.site.events().since(after);
     let (send, receive) = mpsc::channel(AHEAD);
-    tokio::spawn(stream(which, kept, heard, send, context.closing, place));
+    tokio::spawn(stream(which, known, heard, send, context.closing, place));
     Ok(Sse::new(ReceiverStream::new(receive)).keep_alive(KeepAlive::default()))
 }
 
 /// Sends events until the client or the gateway has gone.
 async fn stream(
     which: Which,
-    kept: Vec<Arc<Event>>,
+    (kept, last): (Vec<Arc<Event>>, u64),
     mut heard: broadcast::Receiver<Arc<Event>>,
     send: mpsc::Sender<Message>,
     mut closing: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    let mut last = 0;
     for event in kept {
-        last = event.number;
         if which.wants(&event) && send.send(message(&event)).await.is_err() {
             return;
         }
     }
     loop {
         let event = tokio::select! {
+            // What has been told is sent before the end.
+            biased;
             event = heard.recv() => event,
             _ = send.closed() => return,
             _ = closing.wait_for(|closing| *closing) => return,
