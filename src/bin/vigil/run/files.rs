@@ -102,7 +102,7 @@ fn gather(writes: &Receiver<()>, shared: &Shared) {
                 _ => break,
             }
         }
-        if !shared.wish(Wish::Reload(Cause::File)) {
+        if !shared.reload(Cause::File) {
             return;
         }
     }

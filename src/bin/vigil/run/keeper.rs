@@ -20,7 +20,7 @@ use super::compose::{Composer, read};
 use super::files::Files;
 use super::http::Http;
 use super::scrub;
-use super::service::Service;
+use super::service::{self, Service};
 use super::shared::{Cause, Reading, Shared, details};
 use super::swaps::Swaps;
 
@@ -239,7 +239,7 @@ impl Keeper {
     /// Ends the site: files and exports are made whole within `limit`. `false` if something was not.
     pub fn stop(self, limit: Duration) -> bool {
         self.shared.stopping.store(true, Ordering::Relaxed);
-        self.service.stopping(limit);
+        service::stopping(limit);
         self.shared.site.events().tell(None, "site", json!({ "action": "stopping", "text": "the cameras are ended" }));
         let whole = self.shared.site.stop(limit);
         self.http.end();

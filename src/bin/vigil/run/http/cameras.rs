@@ -200,9 +200,14 @@ pub async fn snapshot(
     Path(ById { id }): Path<ById>,
 ) -> Result<impl IntoResponse, Answer> {
     let busy = |_| Answer::new(StatusCode::SERVICE_UNAVAILABLE, "too many pictures are asked for at once");
-    let _place = context.snapshots.clone().try_acquire_owned().map_err(busy)?;
+    let place = context.snapshots.clone().try_acquire_owned().map_err(busy)?;
     let site: Site = context.shared.site.clone();
-    let picture = beside(move || site.snapshot(&id, SNAPSHOT)).await?.map_err(site_error)?;
+    let picture = beside(move || {
+        // Until the picture is made, whether the client waits for it or not.
+        let _place = place;
+        site.snapshot(&id, SNAPSHOT)
+    });
+    let picture = picture.await?.map_err(site_error)?;
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, picture))
 }

@@ -12,6 +12,7 @@ use gstvigil::site::status::TileStatus;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::Context;
 use super::answer::{Answer, ask, beside};
@@ -43,12 +44,23 @@ const ALIVE: Duration = Duration::from_secs(5);
 
 /// Whether the process is at work: the site answers, changes come to an end.
 pub async fn livez(State(context): State<Context>) -> (StatusCode, Json<Health>) {
-    let shared = context.shared.clone();
-    let answered = tokio::time::timeout(ALIVE, beside(move || shared.playing())).await;
-    match answered {
-        Ok(Ok(_)) => Health::answer(context.shared.stuck(Instant::now())),
+    match tokio::time::timeout(ALIVE, answers(&context)).await {
+        Ok(true) => Health::answer(context.shared.stuck(Instant::now())),
         _ => Health::answer(Some("the site does not answer")),
     }
+}
+
+/// Whether the site answers, found out on a thread of its own: what other requests wait for says nothing of that.
+async fn answers(context: &Context) -> bool {
+    let Ok(place) = context.probes.clone().acquire_owned().await else { return false };
+    let (shared, (tell, told)) = (context.shared.clone(), oneshot::channel());
+    let thread = std::thread::Builder::new().name("vigil-probe".into()).spawn(move || {
+        shared.playing();
+        drop(place);
+        // Who asked may have gone.
+        let _ = tell.send(());
+    });
+    thread.is_ok() && told.await.is_ok()
 }
 
 /// Whether all cameras were started, and the end has not begun.
