@@ -113,9 +113,12 @@ impl Keeper {
             }
         };
         let taken = self.shared.report().reading.as_ref().is_some_and(|reading| reading.taken);
-        let known = if taken { Some(&self.document) } else { self.refused.as_ref() };
+        let refused = || self.refused.as_ref().filter(|refused| refused.whole).map(|refused| &refused.document);
+        let known = if taken { Some(&self.document) } else { refused() };
         if cause == Cause::File && known.is_some_and(|known| known.description == document.description) {
             tracing::debug!("the description says what it said before");
+            // One of its folders may be another one.
+            self.watch();
             return Ok(());
         }
         self.service.reloading();
