@@ -20,6 +20,7 @@ mod scrub;
 mod service;
 mod shared;
 mod swaps;
+mod trust;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

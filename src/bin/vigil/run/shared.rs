@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::access::Access;
-use super::changes::ByCamera;
+use super::changes::Changes;
 use super::keeper::Keeper;
 
 /// Something for the keeper, the one thread that changes the site.
@@ -108,7 +108,7 @@ pub struct Report {
     /// The last reading; `None` before the first.
     pub reading: Option<Reading>,
     /// What was changed through the API.
-    pub changes: ByCamera,
+    pub changes: Changes,
     /// Descriptions that were taken, and that were not.
     pub reloads: [u64; 2],
     /// What the keeper is at, and since when.
@@ -157,7 +157,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             report: Mutex::new(Report {
                 reading: None,
-                changes: ByCamera::new(),
+                changes: Changes::default(),
                 reloads: [0; 2],
                 busy: None,
                 beat: Instant::now(),
