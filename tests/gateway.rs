@@ -5,6 +5,7 @@
 #[path = "common/gateway_rig.rs"]
 mod rig;
 
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -200,14 +201,54 @@ fn without_a_token_only_the_machine_itself_is_heard() {
     gateway.ask_with("POST /api/v1/cameras/a/disable", &foreign, "").expect(403);
     let own = format!("http://{}", gateway.address.unwrap());
     gateway.ask_with("GET /api/v1/cameras", &[("Origin", &own)], "").expect(200);
-    let fragment = json!({ "id": "x", "camera": { "launch": "videotestsrc ! tee" } }).to_string();
-    gateway.ask("POST /api/v1/cameras", &fragment).expect(403);
+    // A picture in a page of another site has no Origin.
+    gateway.ask_with("GET /api/v1/events", &[("Sec-Fetch-Site", "cross-site")], "").expect(403);
+    gateway.ask_with("GET /api/v1/cameras", &[("Sec-Fetch-Site", "same-origin")], "").expect(200);
     gateway.stop();
 
     let place = Place::new(&site(&["a"]).replace("127.0.0.1:0", "0.0.0.0:0"));
     let mut gateway = Gateway::spawn(&place.file, &[], &[]);
     assert_eq!(gateway.ended().code(), Some(1));
     gateway.logged(|line| line.to_string().contains("token"));
+}
+
+#[test]
+fn without_a_token_nobody_has_code_run_files_written_or_secrets_sent() {
+    let lost =
+        "[camera.lost]\nuri = \"rtsp://127.0.0.1:9/x\"\nuser = \"joe\"\npassword = { env = \"CAMERA_PASSWORD\" }\n";
+    let place = Place::new(&(analysed("") + lost));
+    let secrets = [("CAMERA_PASSWORD", "s3cret-word"), ("GATEWAY_TOKEN", "correct horse")];
+    let gateway = Gateway::start(&place.file, &[], &secrets);
+    let password = json!({ "env": "CAMERA_PASSWORD" });
+    let refused = [
+        json!({ "launch": "videotestsrc ! tee" }),
+        json!({ "uri": "test:ball", "profile": "p", "stage": { "infer": { "ort-library": "/tmp/evil.so" } } }),
+        json!({ "uri": "test:ball", "output": [{ "kind": "file", "path": place.folder.path().join("x.mp4") }] }),
+        json!({ "uri": "rtsp://127.0.0.1:10/x", "user": "joe", "password": &password }),
+        json!({ "uri": "rtsp://127.0.0.1:9/x", "user": "joe", "password": { "env": "GATEWAY_TOKEN" } }),
+    ];
+    let before = gateway.get("/api/v1/changes");
+    for camera in &refused {
+        let answer = gateway.ask("POST /api/v1/cameras", &json!({ "id": "x", "camera": camera }).to_string());
+        assert!(text(&answer.expect(403).json(), "error").contains("api.token"), "{camera}");
+        gateway.ask("PUT /api/v1/cameras/a?persist=true", &camera.to_string()).expect(403);
+    }
+    assert_eq!((ids(&gateway), gateway.get("/api/v1/changes")), (vec!["a".to_owned(), "lost".to_owned()], before));
+    // Where the site logs in already, a caller may change how.
+    let known = json!({ "uri": "rtsp://127.0.0.1:9/x", "user": "joe", "password": &password, "transport": "udp" });
+    gateway.ask("PUT /api/v1/cameras/lost", &known.to_string()).expect(200);
+    let harmless = json!({ "uri": "test:ball", "profile": "p", "stage": { "infer": { "interval": 3 } } });
+    gateway.ask("PUT /api/v1/cameras/a", &harmless.to_string()).expect(200);
+    gateway.stop();
+
+    place.replace(&(analysed("") + lost).replace("[api]", "[api]\ntoken = { env = \"GATEWAY_TOKEN\" }"));
+    let mut gateway = Gateway::start(&place.file, &[], &secrets);
+    gateway.token = Some("correct horse".into());
+    for camera in [&refused[0], &refused[3]] {
+        gateway.ask("PUT /api/v1/cameras/x", &camera.to_string()).expect(201);
+        gateway.ask("DELETE /api/v1/cameras/x", "").expect(204);
+    }
+    gateway.stop();
 }
 
 #[test]
@@ -227,8 +268,16 @@ fn cameras_are_added_switched_and_removed_and_what_persists_is_there_after_a_res
     let wrong = json!({ "id": "x", "camera": { "uri": "test:ball", "profile": "none" } }).to_string();
     let refused = gateway.ask("POST /api/v1/cameras", &wrong).expect(422).json();
     assert_eq!(text(&refused["details"][0], "key"), "camera.x.profile", "{refused}");
+    assert_eq!(refused["details"][0]["place"], Value::Null, "it stands in no file: {refused}");
     let misspelt = json!({ "id": "x", "camera": { "urri": "test:ball" } }).to_string();
-    assert!(text(&gateway.ask("POST /api/v1/cameras", &misspelt).expect(422).json(), "error").contains("urri"));
+    let refused = gateway.ask("POST /api/v1/cameras", &misspelt).expect(422).json();
+    assert_eq!(text(&refused["details"][0], "key"), "camera.x.urri", "{refused}");
+    assert!(text(&refused["details"][0], "text").contains("did you mean `uri`?"), "{refused}");
+    assert_eq!(refused["details"][0]["place"], Value::Null, "{refused}");
+    // What a file may not say, a caller may not either.
+    let out_of_range = json!({ "uri": "test:ball", "decode": { "threads": 4_000_000_000_u64 }, "max-fps": 0 });
+    let refused = gateway.ask("PUT /api/v1/cameras/x", &out_of_range.to_string()).expect(422).json();
+    assert_eq!(refused["details"].as_array().unwrap().len(), 2, "{refused}");
     gateway.ask("POST /api/v1/cameras", "{").expect(400).json();
     gateway.ask("POST /api/v1/cameras?persits=true", &new("x")).expect(400).json();
 
@@ -273,6 +322,154 @@ fn changes_that_do_not_check_any_more_do_not_stop_the_site() {
     let line = gateway.logged(|line| text(line, "message").contains("left out"));
     assert!(text(&line, "message").contains("gone"), "{line}");
     assert_eq!(std::fs::read_to_string(&changes).unwrap(), kept);
+    gateway.stop();
+}
+
+#[test]
+fn changes_that_are_left_out_are_kept_beside_new_ones_until_they_check_or_are_forgotten() {
+    let place = Place::new(&site(&["a"]));
+    let changes = place.folder.path().join("site.changes");
+    let kept = "format = 1\n[camera.x.camera]\nuri = \"test:ball\"\nprofile = \"gone\"\n\
+        [camera.y.camera]\nuri = \"test:snow\"\n";
+    std::fs::write(&changes, kept).unwrap();
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    assert_eq!(ids(&gateway), ["a", "y"], "one that does not check takes no other one with it");
+    let told = gateway.get("/api/v1/changes");
+    assert_eq!((&told["x"]["left-out"], &told["y"]["left-out"]), (&json!(true), &Value::Null), "{told}");
+    gateway.ask("POST /api/v1/cameras/a/disable?persist=true", "").expect(200);
+    let written = std::fs::read_to_string(&changes).unwrap();
+    assert!(written.contains("gone") && written.contains("test:snow") && written.contains("camera.a"), "{written}");
+
+    place.replace(&(site(&["a"]) + "[profile.gone]\n"));
+    gateway.camera("x", playing);
+    assert_eq!(gateway.get("/api/v1/changes")["x"]["left-out"], Value::Null);
+    gateway.stop();
+
+    place.replace(&site(&["a"]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    assert_eq!(ids(&gateway), ["a", "y"]);
+    gateway.ask("DELETE /api/v1/changes", "").expect(204);
+    assert!(!changes.exists(), "what was left out is forgotten as well");
+    gateway.stop();
+}
+
+#[test]
+fn a_port_is_opened_to_the_network_without_a_restart() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let token = "[api]\ntoken = { env = \"GATEWAY_TOKEN\" }";
+    let described = |address: &str| {
+        let listen = format!("listen = \"{address}:{port}\"");
+        site(&["a"]).replace("listen = \"127.0.0.1:0\"", &listen).replace("[api]", token)
+    };
+    let place = Place::new(&described("127.0.0.1"));
+    let mut gateway = Gateway::start(&place.file, &["--no-watch"], &[("GATEWAY_TOKEN", "correct horse")]);
+    gateway.token = Some("correct horse".into());
+    place.replace(&described("0.0.0.0"));
+    gateway.ask("POST /api/v1/site/reload", "").expect(204);
+    gateway.logged(|line| text(line, "message") == format!("the API listens on http://0.0.0.0:{port}"));
+    assert_eq!(ids(&gateway), ["a"]);
+
+    // A port of somebody else's: the one before listens again.
+    place.replace(&described("127.0.0.1"));
+    gateway.ask("POST /api/v1/site/reload", "").expect(204);
+    let _other = std::net::TcpListener::bind(("127.0.0.2", port)).unwrap();
+    place.replace(&described("127.0.0.2"));
+    gateway.ask("POST /api/v1/site/reload", "").expect(422);
+    assert_eq!(ids(&gateway), ["a"]);
+    gateway.stop();
+}
+
+#[test]
+fn a_folder_of_includes_may_be_replaced() {
+    let description = site(&["a"]).replace("[api]", "include = [\"more/*.toml\"]\n[api]");
+    let place = Place::new(&description);
+    let more = place.folder.path().join("more");
+    std::fs::create_dir(&more).unwrap();
+    std::fs::write(more.join("b.toml"), camera("b")).unwrap();
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    assert_eq!(ids(&gateway), ["a", "b"]);
+    let new = place.folder.path().join("new");
+    std::fs::create_dir(&new).unwrap();
+    std::fs::write(new.join("c.toml"), camera("c")).unwrap();
+    std::fs::rename(&more, place.folder.path().join("old")).unwrap();
+    std::fs::rename(&new, &more).unwrap();
+    until("what is in the new folder counts", || (ids(&gateway) == ["a", "c"]).then_some(()));
+    std::fs::write(more.join("d.toml"), camera("d")).unwrap();
+    until("the new folder is watched", || (ids(&gateway) == ["a", "c", "d"]).then_some(()));
+    gateway.stop();
+}
+
+#[test]
+fn what_mends_a_refused_description_is_seen() {
+    let place = Place::new(&site(&["a"]));
+    let more = place.folder.path().join("more");
+    std::fs::create_dir(&more).unwrap();
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    let mut events = gateway.events("?kind=site", &[]);
+    let mut told = |action: &str| events.find(|event| text(&event["data"], "action") == action);
+    let included = site(&["a"]).replace("[api]", "include = [\"more/*.toml\"]\n[api]");
+    // A file that is not even read well, and one that does not check; with an API change in between.
+    for (bad, id) in [("camera.z.urri = 1\n", "z"), ("[camera.y]\nuri = \"test:ball\"\nprofile = \"none\"\n", "y")] {
+        let file = more.join(format!("{id}.toml"));
+        std::fs::write(&file, bad).unwrap();
+        place.replace(&included);
+        told("refused");
+        if id == "y" {
+            gateway.ask("POST /api/v1/cameras/a/enable", "").expect(200);
+        }
+        std::fs::write(&file, camera(id)).unwrap();
+        gateway.camera(id, playing);
+        place.replace(&site(&["a"]));
+        until("it is gone again", || (ids(&gateway) == ["a"]).then_some(()));
+        std::fs::remove_file(&file).unwrap();
+    }
+    gateway.stop();
+}
+
+#[test]
+fn requests_during_the_end_hear_of_it() {
+    // It lets nobody stop it for longer than the end may take.
+    let slow = "[camera.slow]\nlaunch = \"videotestsrc ! identity sleep-time=60000000\"\n";
+    let place = Place::new(&(site(&["a"]) + slow));
+    let gateway = Gateway::start(&place.file, &["--drain", "30s"], &[]);
+    gateway.camera("a", playing);
+    gateway.signal(Signal::TERM);
+    let answer = until("the gateway takes nothing any more", || {
+        let answer = gateway.ask("POST /api/v1/cameras/a/disable", "");
+        (answer.status == 503).then_some(answer)
+    });
+    assert!(text(&answer.json(), "error").contains("end"), "{answer:?}");
+    assert_eq!(gateway.get("/livez")["ok"], true);
+    gateway.ask("GET /readyz", "").expect(503);
+}
+
+#[test]
+fn connections_are_counted() {
+    let place = Place::new(&site(&[]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    // Half a request each, of somebody who has not shown who he is.
+    let idle: Vec<_> = (0..256).map(|_| gateway.send_raw("GET /livez HTTP/1.1\r\nHost: ")).collect();
+    let mut one_more = gateway.send_raw("GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    one_more.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    let waits = one_more.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock, "there is no place for it");
+    drop(idle);
+    one_more.set_read_timeout(Some(rig::LONG)).unwrap();
+    let mut answer = String::new();
+    one_more.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    gateway.stop();
+}
+
+#[test]
+fn what_is_changed_is_shown_without_the_secrets_of_addresses() {
+    let place = Place::new(&site(&["a"]));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    let camera = json!({ "uri": "http://127.0.0.1:9/v.cgi?user=admin&pwd=geheim99" }).to_string();
+    gateway.ask("PUT /api/v1/cameras/http", &camera).expect(201);
+    gateway.logged(|line| text(line, "camera") == "http" && text(line, "level") == "WARN");
+    let all = format!("{:?}{}", gateway.log(), gateway.get("/api/v1/changes"));
+    assert!(all.contains("pwd=…") && !all.contains("geheim99"), "{all}");
     gateway.stop();
 }
 
@@ -373,7 +570,10 @@ fn a_model_is_swapped_and_stays_swapped_after_a_restart_if_it_is_to() {
     let fresh = |camera: &Value| camera["stages"]["infer"]["fresh"].as_u64().is_some_and(|fresh| fresh > 0);
     gateway.camera("a", fresh);
     let mut events = gateway.events("?kind=vigil-model", &[]);
-    let other = place.folder.path().join("other.onnx");
+    // A path is relative to the description, as in the description itself.
+    let relative = "models/other.onnx";
+    let other = place.folder.path().join(relative);
+    std::fs::create_dir(place.folder.path().join("models")).unwrap();
     let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/red.onnx");
     std::fs::copy(&original, &other).unwrap();
     let missing = json!({ "model": "/no/such/model.onnx" }).to_string();
@@ -381,7 +581,7 @@ fn a_model_is_swapped_and_stays_swapped_after_a_restart_if_it_is_to() {
     events.find(|event| event["data"]["phase"] == "rejected");
     assert_eq!(gateway.get("/api/v1/changes"), json!({}), "what was rejected leaves no trace");
 
-    let swap = json!({ "model": other, "stage": "infer" }).to_string();
+    let swap = json!({ "model": relative, "stage": "infer" }).to_string();
     let begun = gateway.ask("POST /api/v1/cameras/a/swap-model?persist=true", &swap).expect(202).json();
     assert_eq!(text(&begun[0], "stage"), "infer");
     events.find(|event| event["data"]["phase"] == "confirmed");

@@ -64,7 +64,9 @@ impl ModelInfo {
         appended.push(".modelinfo");
         for path in [PathBuf::from(appended), model.with_extension("modelinfo")] {
             let length = match fs::metadata(&path) {
-                Ok(meta) => meta.len(),
+                Ok(meta) if meta.is_file() => meta.len(),
+                // A pipe would be waited for, and a device may have no end.
+                Ok(_) => return Err(BundleError::unusable(path, "is not a file")),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(BundleError::io(path)(e)),
             };
@@ -227,6 +229,14 @@ mod tests {
 
     fn error(text: &str) -> String {
         ModelInfo::parse(text, "m.modelinfo").unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/null", folder.path().join("m.onnx.modelinfo")).unwrap();
+        let error = ModelInfo::beside(&folder.path().join("m.onnx")).unwrap_err().to_string();
+        assert!(error.contains("m.onnx.modelinfo") && error.contains("is not a file"), "{error}");
     }
 
     #[test]

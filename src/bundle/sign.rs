@@ -162,7 +162,12 @@ impl fmt::Display for SecretKey {
 }
 
 fn read_pem(path: &Path) -> Result<String, BundleError> {
-    let size = fs::metadata(path).map_err(BundleError::io(path))?.len();
+    let found = fs::metadata(path).map_err(BundleError::io(path))?;
+    // A pipe would be waited for, and a device may have no end.
+    if !found.is_file() {
+        return Err(BundleError::Key { path: path.into(), why: "is not a file".into() });
+    }
+    let size = found.len();
     if size > MAX_BYTES as u64 {
         return Err(BundleError::Key { path: path.into(), why: format!("is no key: {size} bytes are too many") });
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::catalog::{PropertyInfo, PropertyKind, Unit};
 use super::description::Scalar;
+use super::resolve::WATCHDOG;
 use super::units::Span;
 use crate::export::units::parse_size;
 use crate::suggest::nearest;
@@ -42,6 +43,19 @@ pub fn value_text(value: &Scalar, property: &PropertyInfo) -> Result<String, Str
             Scalar::Text(text) => text.clone(),
         }),
     }
+}
+
+/// A property's value as the camera `id` has it: `{camera}` in a text stands for the id.
+pub fn for_camera(value: &Scalar, id: &str) -> Scalar {
+    match value {
+        Scalar::Text(text) => Scalar::Text(text.replace("{camera}", id)),
+        other => other.clone(),
+    }
+}
+
+/// Whether the site itself sets a property of an element, and no description may.
+pub fn is_own(factory: &str, property: &str) -> bool {
+    ["name", "parent"].contains(&property) || (factory == WATCHDOG && property == "chain")
 }
 
 /// A model as a description names it, with a path made absolute: a text with a slash, and one that ends in `.onnx` or

@@ -164,7 +164,7 @@ pub struct Camera {
     /// a pattern of `videotestsrc`. Not with a password: see `user` and `password`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-    /// Instead of `uri`: a GStreamer launch fragment with one raw or encoded video output.
+    /// Instead of `uri`: a GStreamer launch fragment with one raw or encoded video output. `{camera}` in it stands for the camera's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch: Option<String>,
     /// Caps of the source, such as `"video/x-raw,width=640,height=480,framerate=15/1"` (`v4l2:` and `test:`).

@@ -19,6 +19,12 @@ struct State {
     listeners: Vec<SyncSender<Arc<Event>>>,
 }
 
+impl State {
+    fn after(&self, after: u64) -> Vec<Arc<Event>> {
+        self.kept.iter().filter(|event| event.number > after).cloned().collect()
+    }
+}
+
 /// A site's events. Telling one waits for nobody.
 #[derive(Default)]
 pub struct Events(Mutex<State>);
@@ -49,7 +55,15 @@ impl Events {
         let (sender, receiver) = sync_channel(BEHIND);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.listeners.push(sender);
-        (state.kept.iter().filter(|event| event.number > after).cloned().collect(), receiver)
+        (state.after(after), receiver)
+    }
+
+    /// Events that are kept, from after number `after` on (none without one), and the number of the last event that was told. Where no event
+    /// has the number `after` yet, it is one of a process before this one: then all.
+    pub fn since(&self, after: Option<u64>) -> (Vec<Arc<Event>>, u64) {
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = after.map(|after| state.after(if after > state.last { 0 } else { after }));
+        (kept.unwrap_or_default(), state.last)
     }
 }
 
@@ -73,5 +87,18 @@ mod tests {
         events.tell(None, "site", serde_json::json!({}));
         assert_eq!(late.recv().unwrap().number, 1006);
         assert_eq!(events.0.lock().unwrap().listeners.len(), 1, "who has gone is forgotten");
+    }
+
+    #[test]
+    fn who_listened_to_the_process_before_misses_nothing_of_this_one() {
+        let events = Events::default();
+        for _ in 0..3 {
+            events.tell(None, "site", serde_json::json!({}));
+        }
+        assert_eq!(events.since(None), (Vec::new(), 3));
+        let since = |after| events.since(Some(after)).0.iter().map(|event| event.number).collect::<Vec<_>>();
+        assert_eq!((since(0), since(2), since(3)), (vec![1, 2, 3], vec![3], vec![]));
+        assert_eq!(since(5000), [1, 2, 3], "numbers begin anew with each process");
+        assert!(events.0.lock().unwrap().listeners.is_empty(), "nobody is waited for");
     }
 }

@@ -79,6 +79,29 @@ pub fn read_text(text: &str, file: &str, folder: &Path) -> (Option<Document>, Pr
     Reading::new(&folder, None).run(text, file)
 }
 
+/// Reads a camera that stands in no file, against what a description may say under `camera.ID`. It has not been checked.
+///
+/// # Errors
+/// All that is wrong with how it is written; without places.
+pub fn camera(id: &str, camera: &Value) -> Result<Camera, Problems> {
+    let (text, path) = (camera.to_string(), join("camera", id));
+    let wrong = |text: String| {
+        let mut problems = Problems::default();
+        problems.error(&Places::default(), &path, text);
+        problems
+    };
+    let root = tree::from_json(&text).map_err(|error| wrong(error.message))?;
+    let (lines, schema) = (Lines::new("", &text), &*DESCRIPTION);
+    let mut walk = Walk { schema, lines: &lines, json: true, places: Places::default(), problems: Problems::default() };
+    let good = walk.definition("Camera", &root, &path);
+    let Walk { mut problems, .. } = walk;
+    problems.0.iter_mut().for_each(|problem| problem.place = None);
+    match good {
+        Some(good) if problems.0.is_empty() => serde_json::from_value(good).map_err(|error| wrong(error.to_string())),
+        _ => Err(problems),
+    }
+}
+
 /// Something is wrong with a file as a whole.
 fn whole(file: &str, text: String) -> Problems {
     Problems(vec![Problem {

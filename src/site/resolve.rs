@@ -5,13 +5,13 @@ mod source;
 mod uri;
 
 pub use paths::absolute_text;
-pub use uri::Origin;
+pub use uri::{Origin, shown, without_secrets};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::catalog::{Catalog, PropertyInfo, PropertyKind};
-use super::convert::value_text;
+use super::convert::{for_camera, is_own, value_text};
 use super::description::{Camera, Profile, Properties, Scalar, Stage, Tile};
 use super::merge::{camera_options, profile_of};
 use super::output::Output;
@@ -259,11 +259,6 @@ impl Resolving<'_> {
     }
 }
 
-/// Properties that a plan sets by other means than a description's word.
-fn is_own(factory: &str, property: &str) -> bool {
-    ["name", "parent"].contains(&property) || (factory == WATCHDOG && property == "chain")
-}
-
 /// A property's text, if GStreamer's parser gives it back as it is.
 fn written(text: String, info: &PropertyInfo) -> Result<String, String> {
     if text.ends_with('\\') {
@@ -275,13 +270,6 @@ fn written(text: String, info: &PropertyInfo) -> Result<String, String> {
         ));
     }
     Ok(text)
-}
-
-fn for_camera(value: &Scalar, id: &str) -> Scalar {
-    match value {
-        Scalar::Text(text) => Scalar::Text(text.replace("{camera}", id)),
-        other => other.clone(),
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::catalog::{Catalog, ElementInfo, PropertyInfo, PropertyKind, Unit};
+use super::convert::is_own;
 use super::description::Description;
 use super::resolve::WATCHDOG;
 
@@ -51,10 +52,12 @@ fn stages(definitions: &mut Map<String, Value>, catalog: &dyn Catalog) {
 
 /// The properties of an element that a description may set.
 fn properties(info: &ElementInfo) -> Map<String, Value> {
-    let own = |name: &str| ["name", "parent"].contains(&name) || (info.factory == WATCHDOG && name == "chain");
     // What GStreamer's base classes have is of no use here, and differs from version to version.
     let base = ["qos", "async-handling", "message-forward"];
-    let of_use = info.properties.iter().filter(|p| p.writable && !own(&p.name) && !base.contains(&p.name.as_str()));
+    let of_use = info
+        .properties
+        .iter()
+        .filter(|p| p.writable && !is_own(&info.factory, &p.name) && !base.contains(&p.name.as_str()));
     of_use.map(|property| (property.name.clone(), schema_of(property))).collect()
 }
 

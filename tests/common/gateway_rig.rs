@@ -194,6 +194,13 @@ impl Gateway {
         stream
     }
 
+    /// Opens a connection and writes to it.
+    pub fn send_raw(&self, text: &str) -> TcpStream {
+        let mut stream = self.connect();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    }
+
     /// Asks, such as `GET /livez`, with these headers and this body.
     #[track_caller]
     pub fn ask_with(&self, request: &str, headers: &[(&str, &str)], body: &str) -> Answer {

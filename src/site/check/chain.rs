@@ -7,7 +7,7 @@ use super::Checking;
 use crate::bundle::contract::Task;
 use crate::export::uri::SinkUri;
 use crate::site::catalog::ElementInfo;
-use crate::site::convert::{model_text, value_text};
+use crate::site::convert::{for_camera, is_own, model_text, value_text};
 use crate::site::description::{Profile, Properties, Scalar, Stage};
 use crate::site::merge::{camera_options, profile_of};
 use crate::site::plan::RESERVED;
@@ -193,7 +193,7 @@ impl Checking<'_> {
     ) {
         let Some(info) = info else { return };
         for (name, (value, path)) in properties {
-            if ["name", "parent"].contains(&name.as_str()) || (factory == WATCHDOG && name == "chain") {
+            if is_own(factory, name) {
                 self.error(path, format!("the site itself sets `{name}` of `{factory}`"));
                 continue;
             }
@@ -206,7 +206,7 @@ impl Checking<'_> {
                 self.error(path, format!("`{factory}` has no property `{name}`; {help}"));
                 continue;
             };
-            if let Err(why) = value_text(&for_camera(value, id), property) {
+            if let Err(why) = value_text(&for_camera(value, id.unwrap_or("{camera}")), property) {
                 self.error(path, why);
             }
         }
@@ -339,11 +339,4 @@ fn layered<const N: usize>(layers: [Option<(String, &Properties)>; N]) -> BTreeM
         }
     }
     merged
-}
-
-fn for_camera(value: &Scalar, id: Option<&str>) -> Scalar {
-    match value {
-        Scalar::Text(text) => Scalar::Text(text.replace("{camera}", id.unwrap_or("{camera}"))),
-        other => other.clone(),
-    }
 }

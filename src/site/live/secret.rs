@@ -1,6 +1,11 @@
 //! Secrets are read when a camera is built, and never kept.
 
+use std::io::Read;
+
 use crate::site::units::Secret;
+
+/// Longest file of a secret, bytes.
+const LONGEST: u64 = 64 * 1024;
 
 /// What the secret is.
 ///
@@ -13,8 +18,17 @@ pub fn read(secret: &Secret) -> Result<String, String> {
             std::env::VarError::NotUnicode(_) => format!("the variable {name} of the environment is no UTF-8 text"),
         }),
         Secret::File(path) => {
-            let text = std::fs::read_to_string(path);
-            let mut text = text.map_err(|error| format!("the secret in {} cannot be read: {error}", path.display()))?;
+            let wrong = |error: std::io::Error| format!("the secret in {} cannot be read: {error}", path.display());
+            // A pipe would be waited for, and a device may have no end.
+            if !path.metadata().map_err(wrong)?.is_file() {
+                return Err(format!("{}, where a secret is to be, is not a file", path.display()));
+            }
+            let mut text = String::new();
+            let file = std::fs::File::open(path).map_err(wrong)?;
+            file.take(LONGEST + 1).read_to_string(&mut text).map_err(wrong)?;
+            if text.len() as u64 > LONGEST {
+                return Err(format!("{}, where a secret is to be, is longer than {LONGEST} bytes", path.display()));
+            }
             if text.ends_with('\n') {
                 text.pop();
                 if text.ends_with('\r') {
@@ -42,6 +56,25 @@ mod tests {
         }
         // Cargo sets it for tests.
         assert_eq!(read(&Secret::Env("CARGO_PKG_NAME".into())).as_deref(), Ok("gst-plugin-vigil"));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let writer = {
+            let pipe = pipe.clone();
+            // It waits for a reader, which must not come.
+            std::thread::spawn(move || std::fs::write(pipe, "geheim"))
+        };
+        let wrong = read(&Secret::File(pipe.clone())).unwrap_err();
+        assert!(wrong.contains("is not a file"), "{wrong}");
+        drop(std::fs::OpenOptions::new().read(true).open(&pipe).unwrap());
+        let _ = writer.join().unwrap();
+        let long = folder.path().join("long");
+        std::fs::write(&long, vec![b'x'; 70_000]).unwrap();
+        assert!(read(&Secret::File(long)).unwrap_err().contains("longer"));
     }
 
     #[test]

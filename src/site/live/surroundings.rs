@@ -48,8 +48,10 @@ impl Surroundings for Machine {
             io::ErrorKind::NotFound => format!("there is no file {}", path.display()),
             _ => format!("{} cannot be read: {e}", path.display()),
         };
-        if path.metadata().map_err(fail)?.is_dir() {
-            return Err(format!("{} is a folder, not a file", path.display()));
+        let found = path.metadata().map_err(fail)?;
+        if !found.is_file() {
+            let what = if found.is_dir() { "a folder" } else { "a pipe or a device" };
+            return Err(format!("{} is {what}, not a file", path.display()));
         }
         access(path, Access::READ_OK).map_err(|e| fail(e.into()))
     }
@@ -194,6 +196,7 @@ mod tests {
         assert_eq!(machine.folder(&file.join("a")), Err(format!("{} is not a folder", file.display())));
         assert_eq!(machine.file(&file), Ok(()));
         assert!(machine.file(folder.path()).unwrap_err().contains("is a folder"));
+        assert!(machine.file(Path::new("/dev/zero")).unwrap_err().contains("is a pipe or a device"));
         let gone = folder.path().join("gone");
         assert_eq!(machine.file(&gone), Err(format!("there is no file {}", gone.display())));
     }

@@ -37,6 +37,11 @@ impl Walk<'_> {
         }
     }
 
+    /// Walks a value of the type `name`; what is good of it.
+    pub fn definition(&mut self, name: &str, at: &At, path: &str) -> Option<Value> {
+        self.value(&serde_json::json!({ "$ref": format!("#/$defs/{name}") }), at, path)
+    }
+
     /// A problem at the bytes `at`.
     pub fn error(&mut self, at: &Range<usize>, path: &str, text: impl Into<String>) {
         let (place, key) = (Some(self.lines.place(at.start)), path.to_owned());

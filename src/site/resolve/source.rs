@@ -217,13 +217,13 @@ impl Making<'_, '_> {
     }
 
     fn launch(&mut self, fragment: &str) -> (String, bool, bool) {
-        let fragment = fragment.trim();
+        let fragment = fragment.trim().replace("{camera}", self.id);
         if fragment.is_empty() {
             self.error("launch", "it is empty");
         } else if fragment.ends_with('\\') {
             self.error("launch", "it cannot end in \\");
         }
-        self.steps.push(Step::Launch(fragment.into()));
+        self.steps.push(Step::Launch(fragment.clone()));
         self.decoder();
         self.element("clocksync", "pace", []);
         self.newest();

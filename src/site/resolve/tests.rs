@@ -196,6 +196,8 @@ fn the_other_sources_have_their_elements() {
     );
     let launch = line("camera.gate.launch = \"  videotestsrc   pattern=ball ! x264enc \"");
     assert!(launch.starts_with("videotestsrc pattern=ball ! x264enc ! decodebin name=decode"), "{launch}");
+    let named = line("defaults.launch = \"rtspsrc location=rtsp://10.0.0.7/{camera}\"\n[camera.gate]");
+    assert!(named.starts_with("rtspsrc location=rtsp://10.0.0.7/gate ! "), "{named}");
     let http = line("camera.gate.uri = \"https://cam/mjpeg?a=1\"");
     assert!(
         http.starts_with(

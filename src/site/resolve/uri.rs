@@ -84,6 +84,34 @@ pub fn shown(uri: &str) -> String {
     format!("{scheme}://{host}{path}{mark}{}", query.join("&"))
 }
 
+/// A text of somebody else's (an element's error, say) in which each URI is as it may be shown, and each query of a path too: what stands up
+/// to the next white space or double quote belongs to it.
+pub fn without_secrets(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || c == '"';
+    text.split_inclusive(ends)
+        .map(|word| {
+            let (word, end) = word.split_at(word.trim_end_matches(ends).len());
+            shown_word(word) + end
+        })
+        .collect()
+}
+
+fn shown_word(word: &str) -> String {
+    let of_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let start = word.find("://").map(|at| {
+        let before = word.get(..at).unwrap_or_default();
+        let start = before.trim_end_matches(of_scheme).len();
+        start + before.get(start..).and_then(|scheme| scheme.find(|c: char| c.is_ascii_alphabetic())).unwrap_or(0)
+    });
+    match (start.and_then(|start| word.split_at_checked(start)), word.split_once('?')) {
+        (Some((before, uri)), _) if uri.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            format!("{before}{}", shown(uri))
+        }
+        (_, Some((path, query))) => format!("{path}?{}", query.split('&').map(hidden).collect::<Vec<_>>().join("&")),
+        _ => word.to_owned(),
+    }
+}
+
 fn hidden(pair: &str) -> String {
     const SECRET: [&str; 8] = ["pass", "pwd", "psw", "token", "key", "auth", "secret", "user"];
     match pair.split_once('=') {
@@ -133,6 +161,20 @@ mod tests {
         assert_eq!(Origin::of("test:ball"), Ok(Origin::Test("ball".into())));
         for wrong in ["rtsp:", "rtsp:///x", "http://:80/", "ftp://host/x", "", "file:", "v4l2:"] {
             assert!(Origin::of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn texts_of_others_have_no_secret_in_them() {
+        let url = "File not found (404), URL: http://joe:pw@cam:80/cgi?user=adm&pwd=geheim,99, Redirect to: (NULL)";
+        assert_eq!(
+            without_secrets(url),
+            "File not found (404), URL: http://cam:80/cgi?user=…&pwd=… Redirect to: (NULL)"
+        );
+        assert_eq!(without_secrets("GET \"/v.cgi?size=2&PASS=x\"\nfailed"), "GET \"/v.cgi?size=2&PASS=…\"\nfailed");
+        assert_eq!(without_secrets("at (rtsp://a:b@cam/1?key=c)"), "at (rtsp://cam/1?key=…");
+        for plain in ["", "why? it is so", "a://", "://x?", " two  spaces ", "rtsp://cam/1?channel=1"] {
+            assert_eq!(without_secrets(plain), plain);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Who may ask the API what.
 //!
 //! With a token everybody must show it, but for the two health checks from the machine itself. Without one only callers
-//! on the machine are heard, and no page that a browser shows there: neither from another site (`Origin`), nor under a name
-//! that was made to lead here (`Host`).
+//! on the machine are heard, and no page that a browser shows there: neither from another site (`Origin`, and `Sec-Fetch-Site` for
+//! requests that have no `Origin`, such as those for pictures), nor under a name that was made to lead here (`Host`).
 
 use std::net::IpAddr;
 
@@ -39,6 +39,8 @@ pub struct Caller<'a> {
     pub host: Option<&'a str>,
     /// `Origin`.
     pub origin: Option<&'a str>,
+    /// `Sec-Fetch-Site`: whose page a browser asks for.
+    pub fetch_site: Option<&'a str>,
     /// `Authorization`.
     pub authorization: Option<&'a str>,
 }
@@ -71,10 +73,9 @@ impl Access {
             if !is_own(host) {
                 return Err(Refused::Host);
             }
-            return match caller.origin {
-                Some(origin) if origin.strip_prefix("http://") != Some(host) => Err(Refused::Origin),
-                _ => Ok(()),
-            };
+            let other = caller.origin.is_some_and(|origin| origin.strip_prefix("http://") != Some(host));
+            let of_other = caller.fetch_site.is_some_and(|site| !["same-origin", "none"].contains(&site));
+            return if other || of_other { Err(Refused::Origin) } else { Ok(()) };
         };
         let shown = caller.authorization.and_then(|value| value.split_once(' '));
         let shown = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).ok_or(Refused::Token)?;
@@ -113,6 +114,7 @@ mod tests {
         path: "/api/v1/cameras",
         host: Some("127.0.0.1:8686"),
         origin: None,
+        fetch_site: None,
         authorization: None,
     };
 
@@ -136,6 +138,11 @@ mod tests {
         assert_eq!(from("http://127.0.0.1:8686"), Ok(()));
         for origin in ["http://evil.example", "http://127.0.0.1:3000", "null", "https://127.0.0.1:8686"] {
             assert_eq!(from(origin), Err(Refused::Origin), "{origin}");
+        }
+        let asked_by = |site| access.check(&Caller { fetch_site: Some(site), ..NEAR });
+        assert_eq!((asked_by("same-origin"), asked_by("none")), (Ok(()), Ok(())));
+        for site in ["cross-site", "same-site", "what comes later"] {
+            assert_eq!(asked_by(site), Err(Refused::Origin), "a picture or a script of a page: {site}");
         }
     }
 

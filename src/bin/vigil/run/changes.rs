@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstvigil::site::description::{Camera, Description, FORMAT, Properties, Scalar};
+use gstvigil::site::problem::{Problems, Severity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,9 @@ pub struct Changes {
     pub kept: ByCamera,
     /// Those that do not. What is here of a camera is all that is changed of it.
     pub passing: ByCamera,
+    /// Those that outlive the process and with which the site did not check when it was started: they count for nothing, and stay in
+    /// their file until they check or are forgotten.
+    pub left_out: ByCamera,
 }
 
 impl Changes {
@@ -86,38 +90,74 @@ impl Changes {
         all
     }
 
-    /// The same with another change of camera `id`, that outlives the process if `persist`.
-    pub fn with(&self, id: &str, change: Change, persist: bool) -> Self {
+    /// What is written for the next start.
+    pub fn written(&self) -> ByCamera {
+        let mut written = self.left_out.clone();
+        written.extend(self.kept.iter().map(|(id, change)| (id.clone(), change.clone())));
+        written
+    }
+
+    /// The same with an edit of what is changed of camera `id`, that outlives the process if `persist`: what was passing before stays so.
+    pub fn with(&self, id: &str, persist: bool, edit: impl Fn(&mut Change)) -> Self {
         let mut changes = self.clone();
-        changes.passing.remove(id);
         if persist {
-            changes.kept.remove(id);
+            changes.left_out.remove(id);
+            edit(changes.kept.entry(id.to_owned()).or_default());
+            changes.passing.get_mut(id).into_iter().for_each(edit);
+        } else {
+            let mut change = changes.of(id);
+            edit(&mut change);
+            changes.passing.insert(id.to_owned(), change);
         }
+        changes.kept.retain(|_, change| !change.is_empty());
         // What says nothing has a meaning where it hides what is kept.
-        if !change.is_empty() || changes.kept.contains_key(id) {
-            let place = if persist { &mut changes.kept } else { &mut changes.passing };
-            place.insert(id.to_owned(), change);
-        }
+        let Self { kept, passing, .. } = &mut changes;
+        passing.retain(|id, change| *change != kept.get(id).cloned().unwrap_or_default());
         changes
     }
 
     /// The same without the changes of camera `id`, or of all cameras.
     pub fn without(&self, id: Option<&str>) -> Self {
+        let Some(id) = id else { return Self::default() };
         let mut changes = self.clone();
-        match id {
-            Some(id) => {
-                changes.kept.remove(id);
-                changes.passing.remove(id);
-            }
-            None => changes = Self::default(),
+        for changes in [&mut changes.kept, &mut changes.passing, &mut changes.left_out] {
+            changes.remove(id);
         }
         changes
+    }
+
+    /// The same with all that was left out.
+    pub fn complete(&self) -> Self {
+        Self { kept: self.written(), passing: self.passing.clone(), left_out: ByCamera::new() }
+    }
+
+    /// Leaves out the kept changes of the cameras that errors are about; if that is none of them, all.
+    pub fn leave_out(&mut self, problems: &Problems) {
+        let is_bad =
+            |id: &str| problems.0.iter().any(|problem| problem.severity == Severity::Error && is_of(&problem.key, id));
+        let any = self.kept.keys().any(|id| is_bad(id));
+        let bad = self.kept.extract_if(.., |id, _| !any || is_bad(id));
+        self.left_out.extend(bad);
     }
 
     /// Puts all changes over a description.
     pub fn lay(&self, description: &mut Description) {
         self.all().iter().for_each(|(id, change)| change.lay(description, id));
     }
+
+    /// Tells of a key of the description with the changes over it whether it stands in no file: it is of a camera that was added or
+    /// replaced.
+    pub fn unwritten(&self) -> impl Fn(&str) -> bool + use<> {
+        let whole = self.all().into_iter().filter(|(_, change)| change.camera.is_some());
+        let ids: Vec<String> = whole.map(|(id, _)| id).collect();
+        move |key| ids.iter().any(|id| is_of(key, id))
+    }
+}
+
+/// Whether a key of a description is the camera `id`, or of it.
+fn is_of(key: &str, id: &str) -> bool {
+    let rest = key.strip_prefix("camera.").and_then(|key| key.strip_prefix(id));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Where changes are kept that outlive the process.
@@ -214,14 +254,13 @@ mod tests {
 
     #[test]
     fn a_change_lies_over_what_the_description_says_of_its_camera_alone() {
-        let gone = Change { removed: true, ..Change::default() };
-        let off = Change {
-            enabled: Some(false),
-            model: [("infer".to_owned(), "other".to_owned())].into(),
-            ..Change::default()
-        };
-        let new = Change { camera: Some(camera("test:smpte")), enabled: Some(false), ..Change::default() };
-        let changes = Changes::default().with("a", gone, true).with("b", off, false).with("c", new, false);
+        let changes = Changes::default()
+            .with("a", true, |change| change.removed = true)
+            .with("b", false, |change| {
+                change.enabled = Some(false);
+                change.model = [("infer".to_owned(), "other".to_owned())].into();
+            })
+            .with("c", false, |change| (change.camera, change.enabled) = (Some(camera("test:smpte")), Some(false)));
         let mut description = described();
         changes.lay(&mut description);
         assert_eq!(description.camera.keys().collect::<Vec<_>>(), ["b", "c"]);
@@ -230,19 +269,70 @@ mod tests {
         assert_eq!(b.stage["infer"]["model"], Scalar::Text("other".into()));
         assert_eq!(description.camera["c"].enabled, Some(false));
 
+        let unwritten = changes.unwritten();
+        assert!(unwritten("camera.c") && unwritten("camera.c.stage.infer"));
+        assert!(!unwritten("camera.cc.uri") && !unwritten("camera.b.enabled"), "another one; a part only");
+
         let mut again = described();
         changes.without(Some("a")).without(Some("b")).without(Some("c")).lay(&mut again);
         assert_eq!(again, described());
         assert_eq!(changes.without(None), Changes::default());
     }
 
+    fn off(change: &mut Change) {
+        change.enabled = Some(false);
+    }
+
+    fn nothing(change: &mut Change) {
+        *change = Change::default();
+    }
+
     #[test]
     fn a_passing_change_hides_a_kept_one_until_it_is_forgotten() {
-        let off = Change { enabled: Some(false), ..Change::default() };
-        let changes = Changes::default().with("a", off.clone(), true).with("a", Change::default(), false);
-        assert_eq!((changes.of("a"), changes.kept["a"].clone()), (Change::default(), off.clone()));
-        assert_eq!(changes.with("a", off.clone(), true).of("a"), off);
-        assert!(changes.with("a", Change::default(), true).all().is_empty(), "nothing is left to say");
+        let changes = Changes::default().with("a", true, off).with("a", false, nothing);
+        assert_eq!((changes.of("a"), changes.kept["a"].enabled), (Change::default(), Some(false)));
+        assert_eq!(changes.with("a", true, off).of("a").enabled, Some(false));
+        let nothing = changes.with("a", true, nothing);
+        assert!(nothing.all().is_empty() && nothing == Changes::default(), "nothing is left to say: {nothing:?}");
+    }
+
+    #[test]
+    fn what_is_passing_stays_so_beside_what_is_kept() {
+        let replaced = |change: &mut Change| change.camera = Some(camera("test:smpte"));
+        let changes = Changes::default().with("a", false, replaced).with("a", true, off);
+        assert_eq!(changes.kept["a"], Change { enabled: Some(false), ..Change::default() });
+        assert_eq!((changes.of("a").camera, changes.of("a").enabled), (Some(camera("test:smpte")), Some(false)));
+        // A model that is confirmed over a camera that was switched off for now.
+        let swap = |change: &mut Change| _ = change.model.insert("infer".into(), "m".into());
+        let changes = Changes::default().with("a", false, off).with("a", true, swap);
+        assert_eq!((changes.kept["a"].enabled, changes.of("a").enabled), (None, Some(false)));
+        assert_eq!(changes.of("a").model["infer"], "m");
+    }
+
+    #[test]
+    fn what_does_not_check_is_left_out_and_written_all_the_same() {
+        let added = |change: &mut Change| change.camera = Some(camera("test:smpte"));
+        let mut changes = Changes::default();
+        for id in ["a", "a.b", "c"] {
+            changes = changes.with(id, true, added);
+        }
+        let all = changes.written();
+        let mut problems = Problems::default();
+        problems.error(&Default::default(), "camera.a.profile", "gone");
+        problems.warn(&Default::default(), "camera.c", "odd");
+        changes.leave_out(&problems);
+        assert_eq!(changes.left_out.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!((changes.all().len(), changes.written(), changes.complete().kept), (2, all.clone(), all));
+        assert!(!changes.with("a", false, off).left_out.is_empty(), "a passing change replaces nothing");
+        let replaced = changes.with("a", true, off);
+        assert!(replaced.left_out.is_empty() && replaced.written()["a"].camera.is_none());
+        assert_eq!(changes.without(Some("a")).written().len(), 2);
+        assert_eq!(changes.without(None), Changes::default());
+
+        let mut elsewhere = Problems::default();
+        elsewhere.error(&Default::default(), "tile.all", "wrong");
+        changes.leave_out(&elsewhere);
+        assert_eq!((changes.kept.len(), changes.left_out.len()), (0, 3), "whose it is, nobody knows");
     }
 
     #[test]
@@ -253,8 +343,8 @@ mod tests {
         assert_eq!(shelf.read().unwrap(), ByCamera::new());
         let mut new = camera("test:smpte");
         new.stage.entry("infer".into()).or_default().insert("interval".into(), Scalar::Integer(3));
-        let change = Change { camera: Some(new), enabled: Some(true), ..Change::default() };
-        let changes = Changes::default().with("c.d", change, true);
+        let changes = Changes::default()
+            .with("c.d", true, |change| (change.camera, change.enabled) = (Some(new.clone()), Some(true)));
         shelf.write(&changes.kept).unwrap();
         assert_eq!(shelf.read().unwrap(), changes.kept);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
@@ -272,7 +362,7 @@ mod tests {
     fn a_change_that_cannot_be_kept_says_where() {
         let folder = tempfile::tempdir().unwrap();
         let shelf = Shelf::new(Some(folder.path().join("no/such/file")), Path::new("site.toml"));
-        let kept = Changes::default().with("a", Change { removed: true, ..Change::default() }, true).kept;
+        let kept = Changes::default().with("a", true, |change| change.removed = true).kept;
         assert!(shelf.write(&kept).unwrap_err().contains("no/such/file"));
     }
 }

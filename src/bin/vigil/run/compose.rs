@@ -15,11 +15,11 @@ use super::changes::Changes;
 /// Reads the description; with what there is to warn of in how it is written.
 ///
 /// # Errors
-/// All that is wrong with how it is written.
-pub fn read(file: &Path) -> Result<(Document, Problems), Problems> {
+/// All that is wrong with how it is written, and the files that it is written in as far as they are known.
+pub fn read(file: &Path) -> Result<(Document, Problems), (Option<Document>, Problems)> {
     match gstvigil::site::read::read(file) {
         (Some(document), problems) if !problems.has_errors() => Ok((document, problems)),
-        (_, problems) => Err(problems),
+        unusable => Err(unusable),
     }
 }
 
@@ -48,7 +48,22 @@ impl Composer {
     ) -> Result<(Plan, Problems), Problems> {
         let mut document = document.clone();
         changes.lay(&mut document.description);
-        let mut problems = check(&document, &self.registry, &Machine::new());
+        // What stands in a file for a camera that was replaced is nowhere any more.
+        let unwritten = changes.unwritten();
+        document.places.0.retain(|key, _| !unwritten(key));
+        // Nor is it where the nearest table around it is.
+        let unplaced = |mut problems: Problems| {
+            problems.0.iter_mut().filter(|problem| unwritten(&problem.key)).for_each(|problem| problem.place = None);
+            problems
+        };
+        match self.planned(&document, running) {
+            Ok((plan, problems)) => Ok((plan, unplaced(problems))),
+            Err(problems) => Err(unplaced(problems)),
+        }
+    }
+
+    fn planned(&self, document: &Document, running: Option<&Plan>) -> Result<(Plan, Problems), Problems> {
+        let mut problems = check(document, &self.registry, &Machine::new());
         if let Some(running) = running {
             // Ports that are taken by this very process.
             let description = &document.description;
@@ -63,7 +78,7 @@ impl Composer {
         if problems.has_errors() {
             return Err(problems);
         }
-        let mut plan = resolve(&document, &self.registry)?;
+        let mut plan = resolve(document, &self.registry)?;
         if let Some(library) = &self.library {
             let library = Value::Text(library.display().to_string());
             let nodes = plan.cameras.values_mut().flat_map(|camera| camera.guarded.iter_mut().chain(&mut camera.open));

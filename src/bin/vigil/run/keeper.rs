@@ -8,26 +8,33 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use gstvigil::site::plan::Plan;
+use gstvigil::site::plan::{CameraPlan, Plan};
 use gstvigil::site::problem::Problems;
 use gstvigil::site::read::Document;
 use gstvigil::site::status::Event;
 use gstvigil::telemetry::utc_now_ns;
 use serde_json::{Value, json};
 
-use super::changes::{Changes, Shelf};
+use super::changes::{Change, Changes, Shelf};
 use super::compose::{Composer, read};
 use super::files::Files;
 use super::http::Http;
 use super::scrub;
-use super::service::Service;
+use super::service::{self, Service};
 use super::shared::{Cause, Reading, Shared, details};
 use super::swaps::Swaps;
 
 pub use self::requests::Refusal;
 
 /// Kinds of events that the keeper is told.
-pub const HEARD: &[&str] = &["vigil-model", "vigil-watchdog"];
+pub const HEARD: &[&str] = &["camera", "vigil-model", "vigil-watchdog"];
+
+/// A description that was read and is not the one that runs.
+struct Refused {
+    document: Document,
+    /// Whether it is all that its files say, so that another reading can be compared with it.
+    whole: bool,
+}
 
 /// The site's keeper.
 pub struct Keeper {
@@ -40,8 +47,8 @@ pub struct Keeper {
     service: Service,
     /// The description that runs, without changes of the API.
     document: Document,
-    /// Whether the last one that was read is another one, which does not check.
-    refused: Option<Document>,
+    /// The last one that was read, if it is another one, which does not check.
+    refused: Option<Refused>,
     changes: Changes,
     swaps: Swaps,
     /// Cameras whose watchdog has given up, and since when.
@@ -62,21 +69,8 @@ impl Keeper {
         library: Option<PathBuf>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let composer = Composer::new(library);
-        let (document, written) = read(&file).map_err(unusable)?;
-        let kept = shelf.read()?;
-        let mut changes = Changes { kept, ..Changes::default() };
-        let composed = composer.compose(&document, &changes, None);
-        let (plan, found) = match composed {
-            Err(problems) if !changes.kept.is_empty() => {
-                // Better the site as it is described than none; the changes stay in their file.
-                let (plan, mut all) = composer.compose(&document, &Changes::default(), None).map_err(unusable)?;
-                tracing::error!("changes in {} are left out: {}", shelf.path().display(), one_line(&problems));
-                all.0.extend(problems.0);
-                changes = Changes::default();
-                (plan, all)
-            }
-            composed => composed.map_err(unusable)?,
-        };
+        let (document, written) = read(&file).map_err(|(_, problems)| unusable(problems))?;
+        let (changes, plan, found) = begin(&composer, &document, &shelf)?;
         let mut keeper = Self {
             shared,
             composer,
@@ -107,15 +101,20 @@ impl Keeper {
     pub fn reload(&mut self, cause: Cause) -> Result<(), Problems> {
         let (document, written) = match read(&self.file) {
             Ok(read) => read,
-            Err(problems) => {
-                self.refused = None;
+            Err((document, problems)) => {
+                self.refused = document.map(|document| Refused { document, whole: false });
+                // What may put it right is to be seen.
+                self.watch();
                 return Err(self.refuse(cause, problems));
             }
         };
         let taken = self.shared.report().reading.as_ref().is_some_and(|reading| reading.taken);
-        let known = if taken { Some(&self.document) } else { self.refused.as_ref() };
+        let refused = || self.refused.as_ref().filter(|refused| refused.whole).map(|refused| &refused.document);
+        let known = if taken { Some(&self.document) } else { refused() };
         if cause == Cause::File && known.is_some_and(|known| known.description == document.description) {
             tracing::debug!("the description says what it said before");
+            // One of its folders may be another one.
+            self.watch();
             return Ok(());
         }
         self.service.reloading();
@@ -126,9 +125,9 @@ impl Keeper {
 
     fn take(&mut self, cause: Cause, document: Document, written: Problems) -> Result<(), Problems> {
         let before = self.shared.site.plan();
-        let composed = self.composer.compose(&document, &self.changes, before.as_deref());
-        let configured = composed.and_then(|(plan, problems)| match self.http.configure(&plan.api) {
-            Ok(()) => Ok((plan, problems)),
+        let composed = self.compose(&document, before.as_deref());
+        let configured = composed.and_then(|(changes, plan, problems)| match self.http.configure(&plan.api) {
+            Ok(()) => Ok((changes, plan, problems)),
             Err(text) => {
                 let mut problems = Problems::default();
                 problems.error(&document.places, "api.listen", text);
@@ -136,7 +135,11 @@ impl Keeper {
             }
         });
         match configured {
-            Ok((plan, problems)) => {
+            Ok((changes, plan, problems)) => {
+                for camera in self.changes.left_out.keys().filter(|id| !changes.left_out.contains_key(*id)) {
+                    tracing::info!(camera, "the site checks with what was changed through the API again");
+                }
+                self.changes = changes;
                 let hidden = self.changes.all().into_keys().filter(|id| changed(&self.document, &document, id));
                 for id in hidden {
                     let camera = id.as_str();
@@ -149,9 +152,9 @@ impl Keeper {
                 Ok(())
             }
             Err(problems) => {
+                self.refused = Some(Refused { document, whole: true });
                 // What may put it right is to be seen.
-                self.watch(Some(&document));
-                self.refused = Some(document);
+                self.watch();
                 Err(self.refuse(cause, joined(written, problems)))
             }
         }
@@ -160,13 +163,26 @@ impl Keeper {
     fn apply(&mut self, plan: Plan) {
         scrub::learn(&plan);
         self.shared.site.apply(plan);
-        self.watch(None);
-        self.shared.report().changes = self.changes.all();
+        self.watch();
+        self.shared.report().changes = self.changes.clone();
     }
 
-    fn watch(&mut self, also: Option<&Document>) {
+    /// The plan of a description, with the changes that were left out if it checks with them now.
+    fn compose(&self, document: &Document, running: Option<&Plan>) -> Result<(Changes, Plan, Problems), Problems> {
+        if !self.changes.left_out.is_empty() {
+            let complete = self.changes.complete();
+            if let Ok((plan, problems)) = self.composer.compose(document, &complete, running) {
+                return Ok((complete, plan, problems));
+            }
+        }
+        let (plan, problems) = self.composer.compose(document, &self.changes, running)?;
+        Ok((self.changes.clone(), plan, problems))
+    }
+
+    /// Watches the files of what runs, and of what was refused.
+    fn watch(&mut self) {
         let Some(files) = &mut self.files else { return };
-        let documents = [Some(&self.document), also];
+        let documents = [Some(&self.document), self.refused.as_ref().map(|refused| &refused.document)];
         let documents = || documents.iter().flatten();
         let all: Vec<PathBuf> = documents().flat_map(|document| document.files.iter().cloned()).collect();
         let patterns: Vec<PathBuf> = documents()
@@ -205,11 +221,12 @@ impl Keeper {
     pub fn heard(&mut self, event: &Event) {
         let Some(camera) = event.camera.as_deref() else { return };
         match event.kind.as_str() {
+            // Its elements are others when it plays again.
+            "camera" if event.data.get("state").and_then(Value::as_str) != Some("playing") => self.swaps.forget(camera),
             "vigil-model" => {
                 let Some(swap) = self.swaps.heard(camera, &event.data) else { return };
-                let mut change = self.changes.of(camera);
-                change.model.insert(swap.stage, swap.model);
-                if let Err(refusal) = self.change(camera, swap.persist, change) {
+                let edit = |change: &mut Change| _ = change.model.insert(swap.stage.clone(), swap.model.clone());
+                if let Err(refusal) = self.change(camera, swap.persist, edit) {
                     tracing::error!(camera, "the new model is not kept for the next start: {refusal:?}");
                 }
             }
@@ -232,18 +249,47 @@ impl Keeper {
     pub fn tick(&mut self) {
         let (playing, all) = self.shared.playing();
         self.service.status(format!("{playing} of {all} cameras playing"));
-        let site = &self.shared.site;
-        self.exhausted.retain(|camera, _| site.camera(camera).is_ok());
+        let (site, plan) = (&self.shared.site, self.shared.site.plan());
+        self.exhausted.retain(|id, _| {
+            let planned = plan.as_ref().and_then(|plan| plan.cameras.get(id));
+            planned.is_some_and(|planned| site.camera(id).is_ok_and(|camera| is_exhausted(planned, &camera.stages)))
+        });
     }
 
     /// Ends the site: files and exports are made whole within `limit`. `false` if something was not.
     pub fn stop(self, limit: Duration) -> bool {
         self.shared.stopping.store(true, Ordering::Relaxed);
-        self.service.stopping(limit);
+        service::stopping(limit);
         self.shared.site.events().tell(None, "site", json!({ "action": "stopping", "text": "the cameras are ended" }));
         let whole = self.shared.site.stop(limit);
         self.http.end();
         whole
+    }
+}
+
+/// Whether a camera whose watchdog has given up still has that one, by what its stages said last. One that was switched off, or has
+/// another watchdog or none, is past that, and tells nobody.
+fn is_exhausted(camera: &CameraPlan, stages: &BTreeMap<String, Value>) -> bool {
+    let Some(watchdog) = camera.watchdog.as_ref().filter(|_| camera.enabled) else { return false };
+    stages.get(&watchdog.name).is_none_or(|stats| stats.get("exhausted") != Some(&Value::Bool(false)))
+}
+
+/// The first plan: with the changes that are kept, but for those with which the site does not check. They stay in their file.
+fn begin(composer: &Composer, document: &Document, shelf: &Shelf) -> Result<(Changes, Plan, Problems), String> {
+    let mut changes = Changes { kept: shelf.read()?, ..Changes::default() };
+    let mut found = Problems::default();
+    loop {
+        match composer.compose(document, &changes, None) {
+            Ok((plan, problems)) => return Ok((changes, plan, joined(found, problems))),
+            Err(problems) if changes.kept.is_empty() => return Err(unusable(problems)),
+            Err(problems) => {
+                changes.leave_out(&problems);
+                let cameras = changes.left_out.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let (file, why) = (shelf.path().display(), one_line(&problems));
+                tracing::error!("changes of {cameras} in {file} are left out, and stay there: {why}");
+                found = joined(found, problems);
+            }
+        }
     }
 }
 
@@ -271,4 +317,33 @@ fn unusable(problems: Problems) -> String {
 
 fn one_line(problems: &Problems) -> String {
     problems.to_string().trim_end().replace('\n', "; ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may")]
+mod tests {
+    use gstvigil::site::live::introspect::Registry;
+    use gstvigil::site::read::read_text;
+    use gstvigil::site::resolve::resolve;
+
+    use super::*;
+
+    #[test]
+    fn a_watchdog_that_has_given_up_counts_while_it_is_there() {
+        gst::init().unwrap();
+        gstvigil::plugin::plugin_register_static().unwrap();
+        let camera = |more: &str| {
+            let text = format!(
+                "format = 1\nname = \"s\"\n[profile.p]\nstage = [{{ element = \"identity\" }}]\n[camera.a]\nuri = \"test:\"\n{more}"
+            );
+            let (document, _) = read_text(&text, "site.toml", std::path::Path::new("/"));
+            resolve(&document.unwrap(), &Registry::new()).unwrap().cameras["a"].clone()
+        };
+        let said = |exhausted: bool| BTreeMap::from([("watchdog".to_owned(), json!({ "exhausted": exhausted }))]);
+        let guarded = camera("profile = \"p\"");
+        assert!(is_exhausted(&guarded, &said(true)) && is_exhausted(&guarded, &BTreeMap::new()), "it may hang");
+        assert!(!is_exhausted(&guarded, &said(false)), "another one, or it was reset");
+        assert!(!is_exhausted(&camera("profile = \"p\"\nenabled = false"), &said(true)));
+        assert!(!is_exhausted(&camera(""), &said(true)), "it has none any more");
+    }
 }

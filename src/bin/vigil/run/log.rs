@@ -82,9 +82,7 @@ pub fn bridge(threshold: Threshold) {
         let text = scrub(message.get().as_deref().map(|text| text.as_str()).unwrap_or_default());
         let category = category.name();
         let camera = camera.as_deref();
-        if left_out > 0 {
-            tracing::warn!(camera, category, "{left_out} more lines were left out");
-        }
+        tell_left_out(camera, category, left_out);
         match level {
             gst::DebugLevel::Error => tracing::error!(camera, category, object, "{text}"),
             gst::DebugLevel::Warning | gst::DebugLevel::Fixme => tracing::warn!(camera, category, object, "{text}"),
@@ -92,6 +90,13 @@ pub fn bridge(threshold: Threshold) {
             _ => tracing::debug!(camera, category, object, "{text}"),
         }
     });
+}
+
+/// Logs that lines before this one are missing.
+pub fn tell_left_out(camera: Option<&str>, category: &str, left_out: u64) {
+    if left_out > 0 {
+        tracing::warn!(camera, category, "{left_out} more lines were left out");
+    }
 }
 
 /// Lines of one source in a period; a stream that is broken for weeks must not fill the disk.
@@ -159,7 +164,7 @@ fn level(kind: &str, data: &serde_json::Value) -> Level {
     };
     let bad = match kind {
         "camera" => is("state", &["lost", "failed"]),
-        "output" => data.get("error").and_then(serde_json::Value::as_str).is_some_and(|error| !error.is_empty()),
+        "output" => is("state", &["failed"]),
         "site" => is("action", &["refused"]),
         "vigil-model" => is("phase", &["rejected", "rolled-back"]),
         "vigil-watchdog" => is("to", &["bypassing"]),
@@ -201,6 +206,7 @@ mod tests {
         assert_eq!(level("camera", serde_json::json!({ "state": "lost" })), Level::WARN);
         assert_eq!(level("camera", serde_json::json!({ "state": "playing" })), Level::INFO);
         assert_eq!(level("vigil-model", serde_json::json!({ "phase": "rejected" })), Level::WARN);
-        assert_eq!(level("output", serde_json::json!({ "error": "" })), Level::INFO);
+        assert_eq!(level("output", serde_json::json!({ "state": "failed", "text": "no room" })), Level::WARN);
+        assert_eq!(level("output", serde_json::json!({ "state": "working" })), Level::INFO);
     }
 }

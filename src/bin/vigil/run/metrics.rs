@@ -51,7 +51,7 @@ impl Process {
 
 /// Fields of `stats` that count since the element was made. Everything else in `stats` is no counter.
 const COUNTED: &[&str] = &[
-    "abandoned-total",
+    ALL_ABANDONED,
     "analysed",
     "absent",
     "bypassed",
@@ -78,6 +78,7 @@ const COUNTED: &[&str] = &[
     "predicted",
     "restarts",
     "swallowed",
+    "swaps",
     "swaps-confirmed",
     "swaps-rejected",
     "swaps-rolled-back",
@@ -86,6 +87,8 @@ const COUNTED: &[&str] = &[
     "without-result",
     "written",
 ];
+/// Chains that a watchdog has abandoned in all. The name of a counter ends in `_total` by itself, and without it it is another field's.
+const ALL_ABANDONED: &str = "abandoned-total";
 /// Fields of `stats` that say how things are.
 const STANDING: &[&str] = &["abandoned", "confirmed", "exhausted", "in-flight", "live", "lost"];
 /// Fields of `stats` that are times end with one of these, nanoseconds.
@@ -101,6 +104,7 @@ pub fn text(shared: &Arc<Shared>) -> Result<String, Error> {
         cameras: shared.site.cameras(),
         tiles: shared.site.tiles(),
         process: Process::now(),
+        abandoned: gstvigil::engine::lanes::abandoned_runs(),
         started: shared.started_ns as f64 / 1e9,
         ready: shared.is_ready(),
         reloads: report.reloads,
@@ -118,6 +122,7 @@ struct Figures {
     cameras: Vec<CameraStatus>,
     tiles: Vec<TileStatus>,
     process: Process,
+    abandoned: usize,
     started: f64,
     ready: bool,
     reloads: [u64; 2],
@@ -180,6 +185,8 @@ impl Figures {
         family(encoder, "vigil_description_readings", "How often the description was read", readings)?;
         let help = "Whether what the description says is what runs (0 or 1)";
         single(encoder, "vigil_description_taken", help, flag(self.taken))?;
+        let help = "Runs of engines in this process that were abandoned and have not come back";
+        single(encoder, "vigil_abandoned_runs", help, gauge(self.abandoned as f64))?;
         single(encoder, "process_start_time_seconds", "Start of the process, Unix time", gauge(self.started))?;
         let memory = gauge(self.process.resident_memory_bytes as f64);
         single(encoder, "process_resident_memory_bytes", "Memory in use", memory)?;
@@ -241,8 +248,10 @@ impl Figures {
         let mut values: BTreeMap<&str, Vec<(Labels<'static>, f64)>> = BTreeMap::new();
         for camera in &self.cameras {
             for (stage, stats) in &camera.stages {
+                // What `vigilinfer` has under this name is the process's: it is told once.
+                let of_process = |field: &str| field == "abandoned" && stats.get(ALL_ABANDONED).is_none();
                 for (field, value) in stats.as_object().into_iter().flatten() {
-                    let Some(value) = number(value) else { continue };
+                    let Some(value) = number(value).filter(|_| !of_process(field)) else { continue };
                     let labels = vec![("camera", camera.id.clone()), ("stage", stage.clone())];
                     values.entry(field.as_str()).or_default().push((labels, value));
                 }
@@ -250,7 +259,8 @@ impl Figures {
         }
         let (counted, standing) = (BTreeSet::from_iter(COUNTED), BTreeSet::from_iter(STANDING));
         for (field, samples) in values {
-            let name = format!("vigil_stage_{}", field.replace('-', "_"));
+            let name = if field == ALL_ABANDONED { "chains-abandoned" } else { field };
+            let name = format!("vigil_stage_{}", name.replace('-', "_"));
             let help = format!("`{field}` of the stage's `stats`");
             if counted.contains(&field) {
                 let samples = samples.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value as u64)));
@@ -300,7 +310,9 @@ mod tests {
             dropped: 1,
             error: "no".into(),
         };
-        let stats = json!({ "frames": 7, "run-p99": 2_500_000, "exhausted": true, "mode": "analysing", "since": 9 });
+        let stats =
+            json!({ "frames": 7, "run-p99": 2_500_000, "mode": "analysing", "since": 9, "abandoned": 4, "swaps": 3 });
+        let watchdog = json!({ "exhausted": true, "abandoned": 1, "abandoned-total": 2 });
         let camera = CameraStatus {
             id: "gate".into(),
             state: State::Playing,
@@ -315,7 +327,7 @@ mod tests {
             last_frame_age_ns: Some(40_000_000),
             reconnects: 2,
             next_try_in_ns: None,
-            stages: [("infer".to_owned(), stats)].into(),
+            stages: [("infer".to_owned(), stats), ("watchdog".to_owned(), watchdog)].into(),
             outputs: vec![output.clone()],
         };
         let tile = TileStatus { name: "all".into(), cameras: Vec::new(), size: [1, 1], outputs: vec![output] };
@@ -323,6 +335,7 @@ mod tests {
             cameras: vec![camera],
             tiles: vec![tile],
             process: Process::now(),
+            abandoned: 4,
             started: 5.5,
             ready: true,
             reloads: [1, 2],
@@ -345,11 +358,16 @@ mod tests {
             "vigil_output_dropped_frames_total{tile=\"all\",output=\"0\",kind=\"rtsp\"} 1",
             "vigil_stage_frames_total{camera=\"gate\",stage=\"infer\"} 7",
             "vigil_stage_run_p99_seconds{camera=\"gate\",stage=\"infer\"} 0.0025",
-            "vigil_stage_exhausted{camera=\"gate\",stage=\"infer\"} 1.0",
+            "vigil_stage_swaps_total{camera=\"gate\",stage=\"infer\"} 3",
+            "vigil_stage_exhausted{camera=\"gate\",stage=\"watchdog\"} 1.0",
+            "vigil_stage_chains_abandoned_total{camera=\"gate\",stage=\"watchdog\"} 2",
+            "vigil_stage_abandoned{camera=\"gate\",stage=\"watchdog\"} 1.0",
+            "vigil_abandoned_runs 4.0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("since") && !text.contains("mode"), "{text}");
+        assert_eq!(text.lines().filter(|line| line.starts_with("vigil_stage_abandoned{")).count(), 1, "{text}");
+        assert!(!text.contains("_total_total") && !text.contains("since") && !text.contains("mode"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -20,6 +20,7 @@ mod scrub;
 mod service;
 mod shared;
 mod swaps;
+mod trust;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -83,14 +84,14 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Bo
     let (wish, wishes) = channel();
     let shared = Arc::new(Shared::new(arguments.site.display().to_string(), wish));
     listen(&shared)?;
-    let http = Http::start(&shared)?;
+    let http = Http::start(&shared, arguments.drain.0)?;
     let files = if arguments.no_watch { None } else { watch(&shared) };
     let shelf = Shelf::new(arguments.changes.clone(), &arguments.site);
     let library = library.map(Path::to_path_buf);
     let keeper = Keeper::start(Arc::clone(&shared), arguments.site.clone(), shelf, http, files, library)?;
     let _pulse = Pulse::start(&shared)?;
     tracing::info!(site = shared.description, "{} cameras were started", shared.site.cameras().len());
-    let (keeper, code) = serve(keeper, &shared, &wishes, arguments.exit_when_exhausted);
+    let (keeper, code) = serve(keeper, &shared, wishes, arguments.exit_when_exhausted);
     if !keeper.stop(arguments.drain.0) {
         tracing::warn!("not everything was made whole within {}", arguments.drain);
     }
@@ -103,30 +104,31 @@ fn watch(shared: &Arc<Shared>) -> Option<Files> {
     files.inspect_err(|error| tracing::warn!("files are not watched, SIGHUP has them read again: {error}")).ok()
 }
 
-/// Does what is wished until the end.
+/// Does what is wished until the end. What is wished and not done by then is dropped, and whoever waits for it hears so.
 fn serve(
     mut keeper: Keeper,
     shared: &Shared,
-    wishes: &Receiver<Wish>,
+    wishes: Receiver<Wish>,
     exit_when_exhausted: Option<Span>,
 ) -> (Keeper, ExitCode) {
     let mut last = Instant::now();
     loop {
         let wish = wishes.recv_timeout(TICK.saturating_sub(last.elapsed()));
+        if let Some(why) = shared.ending() {
+            tracing::info!("{why}");
+            return (keeper, ExitCode::SUCCESS);
+        }
         shared.report().busy = Some(Instant::now());
         match wish {
             Ok(Wish::Reload(cause)) => {
+                shared.reading(cause);
                 // It has logged what is wrong.
                 let _ = keeper.reload(cause);
             }
             Ok(Wish::Do(what)) => what(&mut keeper),
             Ok(Wish::Heard(event)) => keeper.heard(&event),
-            Ok(Wish::Stop(why)) => {
-                tracing::info!("{why}");
-                return (keeper, ExitCode::SUCCESS);
-            }
+            Ok(Wish::End) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return (keeper, ExitCode::FAILURE),
-            Err(RecvTimeoutError::Timeout) => {}
         }
         if last.elapsed() >= TICK {
             keeper.tick();
@@ -148,14 +150,15 @@ fn listen(shared: &Arc<Shared>) -> std::io::Result<()> {
         let limiter = log::Limiter::default();
         for event in events {
             let source = format!("{}/{}", event.camera.as_deref().unwrap_or_default(), event.kind);
-            if limiter.admit(&source, Instant::now()).is_some() {
+            if let Some(left_out) = limiter.admit(&source, Instant::now()) {
+                log::tell_left_out(event.camera.as_deref(), &event.kind, left_out);
                 log::event(&event);
             }
             // Without listeners there is nobody to tell.
             let _ = shared.heard.send(Arc::clone(&event));
-            let concerns_keeper = keeper::HEARD.contains(&event.kind.as_str());
-            if concerns_keeper && !shared.wish(Wish::Heard(event)) {
-                return;
+            if keeper::HEARD.contains(&event.kind.as_str()) {
+                // At the end there is no keeper any more, and events there are.
+                shared.wish(Wish::Heard(event));
             }
         }
     })?;

@@ -1,11 +1,13 @@
-//! Takes secrets out of texts before they are logged.
+//! Takes out of texts what no line of the log may have: secrets, and the end of the line.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstvigil::site::description::Api;
 use gstvigil::site::live::secret;
 use gstvigil::site::plan::{Node, Plan, Step, Value};
+use gstvigil::site::resolve::without_secrets;
 use gstvigil::site::units::{Secret, TextOrSecret};
 
 /// What stands in a secret's place.
@@ -13,17 +15,23 @@ const HIDDEN: &str = "<secret>";
 /// Shorter ones would take half of each text with them.
 const SHORTEST: usize = 4;
 
-static KNOWN: Mutex<Option<Arc<BTreeSet<String>>>> = Mutex::new(None);
+static KNOWN: Mutex<Option<Arc<Vec<String>>>> = Mutex::new(None);
 
 /// Has the secrets of `plan` be taken out of texts from now on, beside those that were known before: what is on its way may
 /// still hold one of them.
 pub fn learn(plan: &Plan) {
     let values = secrets(plan).into_iter().filter_map(|secret| secret::read(&secret).ok());
-    let values: Vec<String> = values.filter(|value| value.len() >= SHORTEST).collect();
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut all = known.as_deref().cloned().unwrap_or_default();
-    all.extend(values);
-    *known = Some(Arc::new(all));
+    let before = known.as_deref().cloned().unwrap_or_default();
+    *known = Some(Arc::new(in_order(before.into_iter().chain(values))));
+}
+
+/// Secrets in the order in which they are taken out: of one that begins with another nothing is to be left.
+fn in_order(values: impl Iterator<Item = String>) -> Vec<String> {
+    let all: BTreeSet<String> = values.filter(|value| value.len() >= SHORTEST).collect();
+    let mut all = Vec::from_iter(all);
+    all.sort_by_key(|value| Reverse(value.len()));
+    all
 }
 
 /// All secrets that a plan names.
@@ -50,54 +58,51 @@ fn secrets(plan: &Plan) -> BTreeSet<Secret> {
     found
 }
 
-/// `text` without secrets that are known, and without what stands before an `@` in an address.
+/// `text` as one line, without secrets that are known and those that stand in addresses.
 pub fn scrub(text: &str) -> String {
     let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    without(text, known.as_deref().into_iter().flatten().map(String::as_str))
+    without(text, known.as_deref().into_iter().flatten())
 }
 
-fn without<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+fn without<'a>(text: &str, secrets: impl Iterator<Item = &'a String>) -> String {
     let mut text = text.to_owned();
     for secret in secrets {
         if text.contains(secret) {
             text = text.replace(secret, HIDDEN);
         }
     }
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text.as_str();
-    while let Some((before, after)) = rest.split_once("://") {
-        clean.push_str(before);
-        clean.push_str("://");
-        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(after.len());
-        let (authority, tail) = after.split_at(end);
-        match authority.rsplit_once('@') {
-            Some((_, host)) => {
-                clean.push_str(HIDDEN);
-                clean.push('@');
-                clean.push_str(host);
-            }
-            None => clean.push_str(authority),
-        }
-        rest = tail;
-    }
-    clean.push_str(rest);
-    clean
+    // What others say would begin a line of its own, or colour the terminal.
+    without_secrets(&text).replace(char::is_control, " ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn clean(text: &str) -> String {
+        let known = ["p/w4", "hunter2!", "hunter2!-again", "no"].map(str::to_owned);
+        without(text, in_order(known.into_iter()).iter())
+    }
+
     #[test]
     fn secrets_and_logins_are_taken_out() {
-        let known = ["hunter2!", "p/w"];
-        let clean = |text: &str| without(text, known.into_iter());
-        assert_eq!(clean("login with hunter2! and p/w failed"), "login with <secret> and <secret> failed");
+        assert_eq!(clean("login with hunter2! and p/w4 failed"), "login with <secret> and <secret> failed");
+        assert_eq!(clean("hunter2!-again is another one"), "<secret> is another one");
+        assert_eq!(clean("no short ones"), "no short ones");
         assert_eq!(
             clean("open rtsp://joe:s3c@ret@10.0.0.1:554/a?b=c@d, then http://host/x@y"),
-            "open rtsp://<secret>@10.0.0.1:554/a?b=c@d, then http://host/x@y"
+            "open rtsp://10.0.0.1:554/a?b=c@d, then http://host/x@y"
+        );
+        assert_eq!(
+            clean("Not Found (404), URL: http://cam/v.cgi?user=admin&pwd=geheim"),
+            "Not Found (404), URL: http://cam/v.cgi?user=…&pwd=…"
         );
         assert_eq!(clean("nothing :// here"), "nothing :// here");
         assert_eq!(clean(""), "");
+    }
+
+    #[test]
+    fn a_text_is_one_line() {
+        assert_eq!(clean("camera \"a\nERROR all is lost\r\n\u{1b}[31m"), "camera \"a ERROR all is lost   [31m");
     }
 }

@@ -15,6 +15,12 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
+/// The end has begun, and takes `limit` at most.
+pub fn stopping(limit: Duration) {
+    let limit = u32::try_from((limit + Duration::from_secs(5)).as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit), NotifyState::Status("stopping")]);
+}
+
 /// What was told last.
 #[derive(Default)]
 pub struct Service {
@@ -33,12 +39,6 @@ impl Service {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
             Err(_) => tell(&[NotifyState::Reloading]),
         }
-    }
-
-    /// The end has begun, and takes `limit` at most.
-    pub fn stopping(&self, limit: Duration) {
-        let limit = u32::try_from((limit + Duration::from_secs(5)).as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(limit), NotifyState::Status("stopping")]);
     }
 
     /// How it is doing, in words.

@@ -1,8 +1,9 @@
 //! What the gateway's threads share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstvigil::site::live::Site;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::access::Access;
-use super::changes::ByCamera;
+use super::changes::Changes;
 use super::keeper::Keeper;
 
 /// Something for the keeper, the one thread that changes the site.
@@ -25,12 +26,12 @@ pub enum Wish {
     Do(Box<dyn FnOnce(&mut Keeper) + Send>),
     /// Something happened.
     Heard(Arc<Event>),
-    /// Come to an end.
-    Stop(&'static str),
+    /// Look whether it is time to come to an end.
+    End,
 }
 
 /// Why the description is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The process starts.
@@ -107,7 +108,7 @@ pub struct Report {
     /// The last reading; `None` before the first.
     pub reading: Option<Reading>,
     /// What was changed through the API.
-    pub changes: ByCamera,
+    pub changes: Changes,
     /// Descriptions that were taken, and that were not.
     pub reloads: [u64; 2],
     /// What the keeper is at, and since when.
@@ -134,6 +135,10 @@ pub struct Shared {
     pub stopping: AtomicBool,
     report: Mutex<Report>,
     wishes: Sender<Wish>,
+    /// Why it comes to its end.
+    end: OnceLock<&'static str>,
+    /// Causes of readings that are wished and have not begun.
+    wanted: Mutex<BTreeSet<Cause>>,
 }
 
 /// Events that a listener of the API may be behind.
@@ -152,12 +157,14 @@ impl Shared {
             stopping: AtomicBool::new(false),
             report: Mutex::new(Report {
                 reading: None,
-                changes: ByCamera::new(),
+                changes: Changes::default(),
                 reloads: [0; 2],
                 busy: None,
                 beat: Instant::now(),
             }),
             wishes,
+            end: OnceLock::new(),
+            wanted: Mutex::default(),
         }
     }
 
@@ -174,6 +181,29 @@ impl Shared {
     /// Hands the keeper a wish; `false` if it has ended.
     pub fn wish(&self, wish: Wish) -> bool {
         self.wishes.send(wish).is_ok()
+    }
+
+    /// Wishes for the description to be read; `false` if the keeper has ended. One reading answers all wishes from before it.
+    pub fn reload(&self, cause: Cause) -> bool {
+        let new = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(cause);
+        !new || self.wish(Wish::Reload(cause))
+    }
+
+    /// A reading that was wished begins.
+    pub fn reading(&self, cause: Cause) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).remove(&cause);
+    }
+
+    /// Has the gateway come to its end, before anything else that is wished.
+    pub fn end(&self, why: &'static str) {
+        self.stopping.store(true, Ordering::SeqCst);
+        let _ = self.end.set(why);
+        self.wish(Wish::End);
+    }
+
+    /// Why the gateway is to come to its end; `None`: it is not.
+    pub fn ending(&self) -> Option<&'static str> {
+        self.end.get().copied()
     }
 
     /// Whether requests can be served: all cameras were started, and the end has not begun.
@@ -207,6 +237,22 @@ const BEAT: Duration = Duration::from_secs(15);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_reading_answers_all_wishes_from_before_it() {
+        let (wish, wishes) = std::sync::mpsc::channel();
+        let shared = Shared::new("site.toml".into(), wish);
+        for _ in 0..100 {
+            assert!(shared.reload(Cause::Signal) && shared.reload(Cause::File));
+        }
+        assert_eq!(wishes.try_iter().count(), 2);
+        shared.reading(Cause::Signal);
+        assert!(shared.reload(Cause::Signal));
+        assert_eq!(wishes.try_iter().count(), 1, "what is written after it has begun is read too");
+        drop(wishes);
+        shared.reading(Cause::File);
+        assert!(!shared.reload(Cause::File), "nobody is there to do it");
+    }
 
     #[test]
     fn a_part_that_does_not_go_on_is_named() {

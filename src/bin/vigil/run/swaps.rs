@@ -29,18 +29,24 @@ impl Swaps {
         self.0.insert((swap.camera.clone(), request.to_owned()), swap);
     }
 
-    /// A message `vigil-model` of a camera; the swap, if it was one of these and is confirmed now.
+    /// A message `vigil-model` of a camera; the swap, if it was one of these and is confirmed now. Each element counts its requests from
+    /// 1, so that one of this name may be another element's: then it asks for another model.
     pub fn heard(&mut self, camera: &str, data: &Value) -> Option<Swap> {
         let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
         let key = (camera.to_owned(), text("request").to_owned());
         match text("phase") {
-            "confirmed" => self.0.remove(&key),
+            "confirmed" => self.0.remove(&key).filter(|swap| swap.model == text("new-model")),
             "rejected" | "rolled-back" => {
                 self.0.remove(&key);
                 None
             }
             _ => None,
         }
+    }
+
+    /// The camera's elements are gone, and what they were asked for with them.
+    pub fn forget(&mut self, camera: &str) {
+        self.0.retain(|(of, _), _| of != camera);
     }
 }
 
@@ -58,7 +64,9 @@ mod tests {
         let mut swaps = Swaps::default();
         swaps.asked("infer/7", swap("infer", "a"));
         swaps.asked("second/7", swap("second", "b"));
-        let message = |request: &str, phase: &str| json!({ "request": request, "phase": phase });
+        let of =
+            |request: &str, phase: &str, model: &str| json!({ "request": request, "phase": phase, "new-model": model });
+        let message = |request: &str, phase: &str| of(request, phase, "a");
         assert_eq!(swaps.heard("gate", &message("infer/7", "activated")), None);
         assert_eq!(swaps.heard("gate", &message("infer/8", "confirmed")), None);
         assert_eq!(swaps.heard("door", &message("infer/7", "confirmed")), None);
@@ -69,6 +77,20 @@ mod tests {
         swaps.asked("infer/9", swap("infer", "c"));
         swaps.asked("infer/10", swap("infer", "d"));
         assert_eq!(swaps.heard("gate", &message("infer/9", "confirmed")), None, "another one was asked for since");
-        assert_eq!(swaps.heard("gate", &message("infer/10", "confirmed")), Some(swap("infer", "d")));
+        assert_eq!(swaps.heard("gate", &of("infer/10", "confirmed", "d")), Some(swap("infer", "d")));
+    }
+
+    #[test]
+    fn a_request_of_elements_that_are_gone_stands_for_nothing() {
+        let mut swaps = Swaps::default();
+        let confirmed = |model: &str| json!({ "request": "infer/1", "phase": "confirmed", "new-model": model });
+        swaps.asked("infer/1", swap("infer", "people@7"));
+        assert_eq!(swaps.heard("gate", &confirmed("people@9")), None, "the first request of another element");
+        assert_eq!(swaps.heard("gate", &confirmed("people@7")), None, "it is over");
+        swaps.asked("infer/1", swap("infer", "people@7"));
+        swaps.forget("door");
+        assert_eq!(swaps.0.len(), 1);
+        swaps.forget("gate");
+        assert_eq!(swaps.heard("gate", &confirmed("people@7")), None);
     }
 }

@@ -1,5 +1,7 @@
 //! Answers that say no, and how requests are read and handed on.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -94,12 +96,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Answer;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Answer> {
-        let Json(body) = Json::from_request(request, state)
+        let late = |_| Answer::new(StatusCode::REQUEST_TIMEOUT, "the body of the request did not come in time");
+        let Json(body) = tokio::time::timeout(BODY, Json::from_request(request, state))
             .await
+            .map_err(late)?
             .map_err(|rejection| Answer::new(rejection.status(), rejection.body_text()))?;
         Ok(Self(body))
     }
 }
+
+/// Longest time for a body to come.
+const BODY: Duration = Duration::from_secs(30);
 
 /// What stands behind the `?`.
 pub struct Asked<T>(pub T);

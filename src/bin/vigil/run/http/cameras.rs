@@ -8,6 +8,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
 use gstvigil::site::description::Camera;
 use gstvigil::site::live::{Site, SiteError};
+use gstvigil::site::read;
 use gstvigil::site::status::CameraStatus;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,8 @@ pub struct NewCamera {
     /// Its id: letters, digits, `-`, `_` and `.`.
     pub id: String,
     /// What the description would say of it under `camera.ID`.
-    pub camera: Camera,
+    #[schemars(with = "Camera")]
+    pub camera: Value,
 }
 
 /// A model to swap to.
@@ -110,7 +112,7 @@ pub async fn put(
     State(context): State<Context>,
     Path(ById { id }): Path<ById>,
     Asked(Lasting { persist }): Asked<Lasting>,
-    Body(camera): Body<Camera>,
+    Body(camera): Body<Value>,
 ) -> Result<(StatusCode, Json<CameraStatus>), Answer> {
     put_camera(&context, NewCamera { id, camera }, true, persist).await
 }
@@ -121,9 +123,10 @@ async fn put_camera(
     replace: bool,
     persist: bool,
 ) -> Result<(StatusCode, Json<CameraStatus>), Answer> {
+    let camera = read::camera(&id, &camera).map_err(Refusal::Problems)?;
     let added = {
         let id = id.clone();
-        ask(context, move |keeper| keeper.put(&id, camera, replace, persist)).await?
+        ask(context, move |keeper| keeper.put(&id, &camera, replace, persist)).await?
     };
     let code = if added { StatusCode::CREATED } else { StatusCode::OK };
     Ok((code, status(context, id).await?))
@@ -200,9 +203,14 @@ pub async fn snapshot(
     Path(ById { id }): Path<ById>,
 ) -> Result<impl IntoResponse, Answer> {
     let busy = |_| Answer::new(StatusCode::SERVICE_UNAVAILABLE, "too many pictures are asked for at once");
-    let _place = context.snapshots.clone().try_acquire_owned().map_err(busy)?;
+    let place = context.snapshots.clone().try_acquire_owned().map_err(busy)?;
     let site: Site = context.shared.site.clone();
-    let picture = beside(move || site.snapshot(&id, SNAPSHOT)).await?.map_err(site_error)?;
+    let picture = beside(move || {
+        // Until the picture is made, whether the client waits for it or not.
+        let _place = place;
+        site.snapshot(&id, SNAPSHOT)
+    });
+    let picture = picture.await?.map_err(site_error)?;
     let headers = [(header::CONTENT_TYPE, "image/jpeg"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, picture))
 }

@@ -14,15 +14,15 @@ use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Context;
-use super::answer::{Answer, Asked, beside};
+use super::answer::{Answer, Asked};
 use super::openapi::{Operation, Table};
 
 /// Which events.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Which {
-    /// From the one after this number on, as far as they are kept; the header `Last-Event-ID` says the same. Without a word
-    /// only what happens from now on.
+    /// From the one after this number on, as far as they are kept; the header `Last-Event-ID` says the same. A number that
+    /// this process has not reached gives all. Without a word only what happens from now on.
     #[serde(default)]
     pub after: Option<u64>,
     /// Of this camera only.
@@ -57,31 +57,30 @@ pub async fn events(
     let after = seen.or(which.after);
     // First this, then what is kept: what happens between the two is in both, and told by its number.
     let heard = context.shared.heard.subscribe();
-    let shared = context.shared.clone();
-    let kept = beside(move || after.map(|after| shared.site.events().listen(after).0).unwrap_or_default()).await?;
+    let known = context.shared.site.events().since(after);
     let (send, receive) = mpsc::channel(AHEAD);
-    tokio::spawn(stream(which, kept, heard, send, context.closing, place));
+    tokio::spawn(stream(which, known, heard, send, context.closing, place));
     Ok(Sse::new(ReceiverStream::new(receive)).keep_alive(KeepAlive::default()))
 }
 
 /// Sends events until the client or the gateway has gone.
 async fn stream(
     which: Which,
-    kept: Vec<Arc<Event>>,
+    (kept, last): (Vec<Arc<Event>>, u64),
     mut heard: broadcast::Receiver<Arc<Event>>,
     send: mpsc::Sender<Message>,
     mut closing: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 ) {
-    let mut last = 0;
     for event in kept {
-        last = event.number;
         if which.wants(&event) && send.send(message(&event)).await.is_err() {
             return;
         }
     }
     loop {
         let event = tokio::select! {
+            // What has been told is sent before the end.
+            biased;
             event = heard.recv() => event,
             _ = send.closed() => return,
             _ = closing.wait_for(|closing| *closing) => return,

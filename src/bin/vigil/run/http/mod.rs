@@ -1,5 +1,6 @@
 //! The gateway's HTTP interface, on a thread of its own; it has the signals too.
 
+mod accept;
 mod answer;
 mod cameras;
 mod events;
@@ -7,9 +8,11 @@ pub mod openapi;
 mod site;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -21,8 +24,9 @@ use tokio::sync::{Semaphore, watch};
 
 use self::answer::{Answer, refused};
 use super::access::{Access, Caller};
-use super::log::Limiter;
-use super::shared::{Cause, Shared, Wish};
+use super::log::{Limiter, tell_left_out};
+use super::service;
+use super::shared::{Cause, Shared};
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ pub struct Context {
     pub streams: Arc<Semaphore>,
     /// Pictures that may be in the making.
     pub snapshots: Arc<Semaphore>,
+    /// Health checks that may be waiting for the site.
+    pub probes: Arc<Semaphore>,
     /// Keeps down what is logged of requests that are refused.
     limiter: Arc<Limiter>,
 }
@@ -43,14 +49,31 @@ pub struct Context {
 const STREAMS: usize = 64;
 /// Pictures that may be in the making at once.
 const SNAPSHOTS: usize = 4;
+/// Health checks that may be waiting for the site at once.
+const PROBES: usize = 4;
 /// Longest body of a request, bytes.
 const BODY: usize = 256 * 1024;
 
 /// What listens just now.
 struct Listening {
+    /// As the description says it.
     address: String,
+    local: SocketAddr,
     close: watch::Sender<bool>,
+    /// Ends when its port is free again.
+    closed: Receiver<()>,
 }
+
+impl Listening {
+    /// Closes it; its port is free then.
+    fn close(self) {
+        self.close.send_replace(true);
+        let _ = self.closed.recv_timeout(CLOSE);
+    }
+}
+
+/// Longest time for a port to be closed.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// The interface.
 pub struct Http {
@@ -60,11 +83,11 @@ pub struct Http {
 }
 
 impl Http {
-    /// Starts the thread; it listens nowhere yet.
+    /// Starts the thread; it listens nowhere yet. `drain` is how long the site's end may take.
     ///
     /// # Errors
     /// If the system has no thread or no signals for it.
-    pub fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
+    pub fn start(shared: &Arc<Shared>, drain: Duration) -> std::io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(16).build()?;
         let handle = runtime.handle().clone();
         let signals = {
@@ -72,7 +95,7 @@ impl Http {
             [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal)
         };
         let [terminate, interrupt, hangup] = signals;
-        let signals = heed(Arc::clone(shared), [terminate?, interrupt?], hangup?);
+        let signals = heed(Arc::clone(shared), drain, [terminate?, interrupt?], hangup?);
         let beat = beat(Arc::clone(shared));
         let thread = std::thread::Builder::new().name("vigil-http".into());
         thread.spawn(move || runtime.block_on(async { tokio::join!(signals, beat) }))?;
@@ -91,64 +114,77 @@ impl Http {
         let access = Arc::new(Access::new(token.as_deref().map(str::trim)));
         let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
         if listening.as_ref().map_or("off", |listening| &listening.address) != api.listen {
-            let new = if api.listen == "off" { None } else { Some(self.listen(&api.listen, access.needs_token())?) };
-            if let Some(old) = std::mem::replace(&mut *listening, new) {
-                old.close.send_replace(true);
+            match api.listen.as_str() {
+                "off" => listening.take().into_iter().for_each(Listening::close),
+                address => self.listen_at(&mut listening, address, access.needs_token())?,
             }
         }
         *self.shared.access.lock().unwrap_or_else(PoisonError::into_inner) = access;
         Ok(())
     }
 
-    fn listen(&self, address: &str, token: bool) -> Result<Listening, String> {
+    /// Listens at another address, and then no more at the one before. Of one port both cannot be had at the same time: then the one before
+    /// is closed first, and opened again if the other one cannot be.
+    fn listen_at(&self, listening: &mut Option<Listening>, address: &str, token: bool) -> Result<(), String> {
         let wrong = |error: std::io::Error| format!("the API cannot listen on {address}: {error}");
         let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(wrong)?.collect();
         if !token && !addresses.iter().all(|address| address.ip().is_loopback()) {
             return Err(format!("{address} is beyond this machine: the API listens there only with `api.token`"));
         }
-        let listener = TcpListener::bind(&*addresses).map_err(wrong)?;
-        listener.set_nonblocking(true).map_err(wrong)?;
-        let local = listener.local_addr().map_err(wrong)?;
+        let of_old = |old: &mut Listening| addresses.iter().any(|address| address.port() == old.local.port());
+        let Some(old) = listening.take_if(of_old) else {
+            let new = self.open(address, &addresses).map_err(wrong)?;
+            listening.replace(new).into_iter().for_each(Listening::close);
+            return Ok(());
+        };
+        let (before, local) = (old.address.clone(), old.local);
+        old.close();
+        let new = self.open(address, &addresses).map_err(wrong);
+        if new.is_err() {
+            let again = self.open(&before, &[local]);
+            *listening =
+                again.inspect_err(|error| tracing::error!("the API listens no more on {before}: {error}")).ok();
+        }
+        new.map(|new| *listening = Some(new))
+    }
+
+    fn open(&self, address: &str, addresses: &[SocketAddr]) -> std::io::Result<Listening> {
+        let listener = TcpListener::bind(addresses)?;
+        listener.set_nonblocking(true)?;
+        let local = listener.local_addr()?;
+        let listener = {
+            let _inside = self.handle.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
         let (close, closing) = watch::channel(false);
+        let (closed_with, closed) = channel();
         let context = Context {
             shared: Arc::clone(&self.shared),
             closing: closing.clone(),
             streams: Arc::new(Semaphore::new(STREAMS)),
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS)),
+            probes: Arc::new(Semaphore::new(PROBES)),
             limiter: Arc::default(),
         };
-        self.handle.spawn(serve(listener, context, closing));
+        self.handle.spawn(accept::serve(listener, router(context), closing, closed_with));
         tracing::info!("the API listens on http://{local}");
-        Ok(Listening { address: address.to_owned(), close })
+        Ok(Listening { address: address.to_owned(), local, close, closed })
     }
 
     /// Listens no more.
     pub fn end(&self) {
-        if let Some(old) = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            old.close.send_replace(true);
-        }
+        let old = self.listening.lock().unwrap_or_else(PoisonError::into_inner).take();
+        old.into_iter().for_each(Listening::close);
     }
 }
 
-async fn serve(listener: TcpListener, context: Context, mut closing: watch::Receiver<bool>) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!("the API cannot listen: {error}"),
-    };
-    let router = openapi::routes()
+fn router(context: Context) -> Router {
+    openapi::routes()
         .fallback(answer::nothing_here)
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(axum::extract::DefaultBodyLimit::max(BODY))
         .layer(axum::middleware::from_fn_with_state(context.clone(), guard))
-        .with_state(context);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(async move {
-        // Its sender is gone where the process ends.
-        let _ = closing.wait_for(|closing| *closing).await;
-    });
-    if let Err(error) = served.await {
-        tracing::error!("the API listens no more: {error}");
-    }
+        .with_state(context)
 }
 
 /// Lets those pass who may ask.
@@ -169,19 +205,25 @@ fn admit(context: &Context, peer: SocketAddr, request: &Request) -> Result<(), A
         path: request.uri().path(),
         host: header("host"),
         origin: header("origin"),
+        fetch_site: header("sec-fetch-site"),
         authorization: header("authorization"),
     };
     context.shared.access().check(&caller).map_err(|why| {
-        if context.limiter.admit(&peer.ip().to_string(), Instant::now()).is_some() {
+        if let Some(left_out) = context.limiter.admit(&peer.ip().to_string(), Instant::now()) {
+            tell_left_out(None, "api", left_out);
             tracing::warn!("a request of {} to {} was refused: {why:?}", peer.ip(), caller.path);
         }
         refused(why)
     })
 }
 
+/// Longest time for the keeper to be done with what it is at when the end is told.
+const LAST: Duration = Duration::from_secs(30);
+
 /// Signals: the first one ends the site, the second one ends the process at once.
 async fn heed(
     shared: Arc<Shared>,
+    drain: Duration,
     [mut terminate, mut interrupt]: [tokio::signal::unix::Signal; 2],
     mut hangup: tokio::signal::unix::Signal,
 ) {
@@ -191,7 +233,7 @@ async fn heed(
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => {
-                shared.wish(Wish::Reload(Cause::Signal));
+                shared.reload(Cause::Signal);
                 continue;
             }
         };
@@ -201,7 +243,9 @@ async fn heed(
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
         ending = true;
-        shared.wish(Wish::Stop(why));
+        shared.end(why);
+        // The keeper may be at something that takes a while.
+        service::stopping(drain + LAST);
     }
 }
 

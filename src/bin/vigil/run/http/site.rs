@@ -8,16 +8,18 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
+use gstvigil::site::resolve::{shown, without_secrets};
 use gstvigil::site::status::TileStatus;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::Context;
 use super::answer::{Answer, ask, beside};
 use super::cameras::ById;
 use super::openapi::{Operation, Table};
-use crate::run::changes::ByCamera;
+use crate::run::changes::Change;
 use crate::run::keeper::Refusal;
 use crate::run::metrics::{self, Process};
 use crate::run::shared::{Cause, Reading};
@@ -43,12 +45,23 @@ const ALIVE: Duration = Duration::from_secs(5);
 
 /// Whether the process is at work: the site answers, changes come to an end.
 pub async fn livez(State(context): State<Context>) -> (StatusCode, Json<Health>) {
-    let shared = context.shared.clone();
-    let answered = tokio::time::timeout(ALIVE, beside(move || shared.playing())).await;
-    match answered {
-        Ok(Ok(_)) => Health::answer(context.shared.stuck(Instant::now())),
+    match tokio::time::timeout(ALIVE, answers(&context)).await {
+        Ok(true) => Health::answer(context.shared.stuck(Instant::now())),
         _ => Health::answer(Some("the site does not answer")),
     }
+}
+
+/// Whether the site answers, found out on a thread of its own: what other requests wait for says nothing of that.
+async fn answers(context: &Context) -> bool {
+    let Ok(place) = context.probes.clone().acquire_owned().await else { return false };
+    let (shared, (tell, told)) = (context.shared.clone(), oneshot::channel());
+    let thread = std::thread::Builder::new().name("vigil-probe".into()).spawn(move || {
+        shared.playing();
+        drop(place);
+        // Who asked may have gone.
+        let _ = tell.send(());
+    });
+    thread.is_ok() && told.await.is_ok()
 }
 
 /// Whether all cameras were started, and the end has not begun.
@@ -108,7 +121,7 @@ pub async fn site(State(context): State<Context>) -> Result<Json<SiteStatus>, An
             playing,
             description: shared.description.clone(),
             reading: report.reading.clone(),
-            changed: report.changes.keys().cloned().collect(),
+            changed: report.changes.all().into_keys().collect(),
         }
     });
     status.await.map(Json)
@@ -126,9 +139,34 @@ pub async fn tiles(State(context): State<Context>) -> Result<Json<Vec<TileStatus
     beside(move || site.tiles()).await.map(Json)
 }
 
-/// What was changed through the API.
-pub async fn changes(State(context): State<Context>) -> Json<ByCamera> {
-    Json(context.shared.report().changes.clone())
+/// What was changed of a camera.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Changed {
+    /// What was changed.
+    #[serde(flatten)]
+    pub change: Change,
+    /// The site did not check with it when it was started: it counts for nothing until it does, and is not lost.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
+}
+
+impl Changed {
+    fn new((id, mut change): (String, Change), left_out: bool) -> (String, Self) {
+        if let Some(camera) = &mut change.camera {
+            camera.uri = camera.uri.as_deref().map(shown);
+            camera.launch = camera.launch.as_deref().map(without_secrets);
+        }
+        (id, Self { change, left_out })
+    }
+}
+
+/// What was changed through the API. Addresses are as they may be shown.
+pub async fn changes(State(context): State<Context>) -> Json<BTreeMap<String, Changed>> {
+    let changes = context.shared.report().changes.clone();
+    let mut all: BTreeMap<_, _> = changes.left_out.clone().into_iter().map(|of| Changed::new(of, true)).collect();
+    all.extend(changes.all().into_iter().map(|of| Changed::new(of, false)));
+    Json(all)
 }
 
 /// Forgets all that was changed through the API.
@@ -188,7 +226,7 @@ pub fn add_to(table: &mut Table) {
     table.add(Method::GET, "/api/v1/tiles", tiles, listing);
 
     let looking = Operation::new("getChanges", "changes", "What was changed through the API");
-    table.add(Method::GET, "/api/v1/changes", changes, looking.json::<ByCamera>(200, "By camera."));
+    table.add(Method::GET, "/api/v1/changes", changes, looking.json::<BTreeMap<String, Changed>>(200, "By camera."));
     let forgetting = Operation::new("forgetChanges", "changes", "Go back to the description");
     table.add(Method::DELETE, "/api/v1/changes", forget_all, forgetting.nothing(204, "It runs as described."));
     let forgetting = Operation::new("forgetChange", "changes", "Go back to what the description says of a camera");

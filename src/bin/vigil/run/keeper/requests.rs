@@ -1,14 +1,16 @@
 //! What the API asks the keeper for.
 
+use gstvigil::site::convert::model_text;
 use gstvigil::site::description::Camera;
 use gstvigil::site::live::SiteError;
-use gstvigil::site::output::Output;
+use gstvigil::site::plan::Plan;
 use gstvigil::site::problem::Problems;
 use serde_json::{Map, Value, json};
 
 use super::{Keeper, one_line};
 use crate::run::changes::{Change, Changes};
 use crate::run::swaps::Swap;
+use crate::run::trust;
 
 /// Why something that the API asked for is not done.
 #[derive(Debug)]
@@ -41,20 +43,28 @@ impl Keeper {
         change.camera.is_some() || (!change.removed && self.document.description.camera.contains_key(id))
     }
 
-    /// Changes what is changed of camera `id`, if the site checks with it.
+    /// Edits what is changed of camera `id`, if the site checks with it.
     ///
     /// # Errors
     /// [`Refusal`]; nothing is changed then.
-    pub fn change(&mut self, id: &str, persist: bool, change: Change) -> Result<(), Refusal> {
-        self.lay(self.changes.with(id, change, persist))?;
-        let data = json!({ "action": "changed", "persist": persist, "text": "it was changed through the API" });
-        self.shared.site.events().tell(Some(id), "site", data);
+    pub fn change(&mut self, id: &str, persist: bool, edit: impl Fn(&mut Change)) -> Result<(), Refusal> {
+        let changes = self.changes.with(id, persist, edit);
+        let plan = self.planned(&changes)?;
+        self.lay(changes, plan)?;
+        self.tell_changed(id, persist);
         Ok(())
     }
 
-    fn lay(&mut self, changes: Changes) -> Result<(), Refusal> {
+    fn tell_changed(&self, id: &str, persist: bool) {
+        let data = json!({ "action": "changed", "persist": persist, "text": "it was changed through the API" });
+        self.shared.site.events().tell(Some(id), "site", data);
+    }
+
+    /// The plan with other changes.
+    fn planned(&self, changes: &Changes) -> Result<Plan, Refusal> {
         let before = self.shared.site.plan();
-        let (plan, _) = self.composer.compose(&self.document, &changes, before.as_deref()).map_err(|problems| {
+        let composed = self.composer.compose(&self.document, changes, before.as_deref());
+        composed.map(|(plan, _)| plan).map_err(|problems| {
             // What is wrong without the change as well is none of its doing.
             let known =
                 self.composer.compose(&self.document, &self.changes, before.as_deref()).err().unwrap_or_default();
@@ -63,9 +73,14 @@ impl Keeper {
                 return Refusal::Conflict(format!("the description does not check: {}", one_line(&known)));
             }
             Refusal::Problems(Problems(new))
-        })?;
-        if changes.kept != self.changes.kept {
-            self.shelf.write(&changes.kept).map_err(Refusal::Failed)?;
+        })
+    }
+
+    /// Writes other changes down, and has their plan run.
+    fn lay(&mut self, changes: Changes, plan: Plan) -> Result<(), Refusal> {
+        let written = changes.written();
+        if written != self.changes.written() {
+            self.shelf.write(&written).map_err(Refusal::Failed)?;
         }
         self.changes = changes;
         self.apply(plan);
@@ -76,17 +91,27 @@ impl Keeper {
     ///
     /// # Errors
     /// [`Refusal`]; nothing is changed then.
-    pub fn put(&mut self, id: &str, camera: Camera, replace: bool, persist: bool) -> Result<bool, Refusal> {
+    pub fn put(&mut self, id: &str, camera: &Camera, replace: bool, persist: bool) -> Result<bool, Refusal> {
         let has = self.has(id);
         if has && !replace {
             return Err(Refusal::Conflict(format!("there is a camera \"{id}\" already; PUT replaces it")));
         }
-        if !self.shared.access().needs_token() && runs_fragments(&camera) {
-            let text =
-                "launch fragments (`launch`, `encode.element`) are taken from callers only where the API has a token";
-            return Err(Refusal::Forbidden(text.into()));
-        }
-        self.change(id, persist, Change { camera: Some(camera), ..Change::default() })?;
+        let whole = Change { camera: Some(camera.clone()), ..Change::default() };
+        let changes = self.changes.with(id, persist, |change| *change = whole.clone());
+        let trusted = self.shared.access().needs_token();
+        let forbid = |objection: Option<String>| match objection.filter(|_| !trusted) {
+            Some(text) => Err(Refusal::Forbidden(text)),
+            None => Ok(()),
+        };
+        // Before it is checked: that makes elements of launch fragments.
+        let mut description = self.document.description.clone();
+        changes.lay(&mut description);
+        forbid(trust::objection(id, camera, &description))?;
+        let plan = self.planned(&changes)?;
+        let planned = plan.cameras.get(id);
+        forbid(planned.and_then(|camera| trust::objection_to_login(camera, self.shared.site.plan().as_deref())))?;
+        self.lay(changes, plan)?;
+        self.tell_changed(id, persist);
         Ok(!has)
     }
 
@@ -99,7 +124,7 @@ impl Keeper {
             return Err(Refusal::NoCamera(id.into()));
         }
         let removed = self.document.description.camera.contains_key(id);
-        self.change(id, persist, Change { removed, ..Change::default() })
+        self.change(id, persist, |change| *change = Change { removed, ..Change::default() })
     }
 
     /// Switches a camera on or off.
@@ -110,7 +135,7 @@ impl Keeper {
         if !self.has(id) {
             return Err(Refusal::NoCamera(id.into()));
         }
-        self.change(id, persist, Change { enabled: Some(enabled), ..self.changes.of(id) })
+        self.change(id, persist, |change| change.enabled = Some(enabled))
     }
 
     /// Forgets what was changed through the API, of one camera or of all.
@@ -118,7 +143,9 @@ impl Keeper {
     /// # Errors
     /// [`Refusal`]; nothing is changed then.
     pub fn forget(&mut self, id: Option<&str>) -> Result<(), Refusal> {
-        self.lay(self.changes.without(id))?;
+        let changes = self.changes.without(id);
+        let plan = self.planned(&changes)?;
+        self.lay(changes, plan)?;
         self.shared.site.events().tell(
             id,
             "site",
@@ -139,37 +166,15 @@ impl Keeper {
         options: &Map<String, Value>,
         persist: bool,
     ) -> Result<Vec<(String, String)>, Refusal> {
-        let plan = self.shared.site.plan();
-        let camera = plan.as_ref().and_then(|plan| plan.cameras.get(id));
-        let camera = camera.ok_or_else(|| Refusal::NoCamera(id.into()))?;
-        let nodes = camera.guarded.iter().chain(&camera.open);
-        let stages: Vec<&str> = nodes
-            .filter(|node| node.factory == "vigilinfer" && (stage.is_empty() || node.name == stage))
-            .map(|node| node.name.as_str())
-            .collect();
-        if stages.is_empty() {
-            let which = if stage.is_empty() { "no stage".into() } else { format!("no stage \"{stage}\"") };
-            return Err(Refusal::Conflict(format!("camera \"{id}\" has {which} with a model")));
-        }
-        let mut requests = Vec::new();
-        for stage in stages {
-            for request in self.shared.site.swap_model(id, stage, model, options)? {
-                let swap = Swap { camera: id.into(), stage: stage.into(), model: model.into(), persist };
-                self.swaps.asked(&request, swap);
-                requests.push((stage.to_owned(), request));
-            }
-        }
-        Ok(requests)
+        // By the same rule as in the description, and then the same in all places.
+        let model = model_text(&self.document.folder, model);
+        let requests = self.shared.site.swap_model(id, stage, &model, options)?;
+        let of_stage = |request: String| {
+            let stage = request.rsplit_once('/').map_or(stage, |(stage, _)| stage).to_owned();
+            let swap = Swap { camera: id.into(), stage: stage.clone(), model: model.clone(), persist };
+            self.swaps.asked(&request, swap);
+            (stage, request)
+        };
+        Ok(requests.into_iter().map(of_stage).collect())
     }
-}
-
-/// Whether a camera of the API would have fragments of launch lines run.
-fn runs_fragments(camera: &Camera) -> bool {
-    camera.launch.is_some()
-        || camera.output.iter().flatten().any(|output| match output {
-            Output::File { encode, .. } | Output::Rtsp { encode, .. } | Output::Hls { encode, .. } => {
-                encode.element.is_some()
-            }
-            Output::Snapshot { .. } | Output::Display {} => false,
-        })
 }
