@@ -128,6 +128,7 @@ fn an_end_that_meets_a_hang_leaves_a_new_engine_to_the_next_user() {
         threads: 1,
         lanes: 1,
         spin: false,
+        max_batch: 1,
         isolation: crate::engine::options::Isolation::None,
     };
     let key = Key { digest: "an-end-that-meets-a-hang".into(), options, niceness: 0 };

@@ -95,7 +95,7 @@ impl Gate {
 }
 
 /// An engine with one input `image` [1,3,4,4] and one output `output0` [1,5,1] in the YOLOv8 layout for one class: a
-/// box over the middle half of the input, with the mean of the input as its score.
+/// box over the middle half of the input, with the mean of the input as its score. [`Fake::free`] takes any number of pictures.
 pub struct Fake {
     spec: Spec,
     side: usize,
@@ -127,6 +127,15 @@ impl Fake {
         };
         let (runs, behaviour) = (AtomicUsize::new(0), Mutex::new(None));
         Self { spec, side, lanes, runs, behaviour, gate: Arc::default(), heeds: false, ends: None }
+    }
+
+    /// As [`new`](Self::new), for any number of pictures in a run.
+    pub fn free(lanes: usize) -> Self {
+        let mut fake = Self::new(lanes);
+        for tensor in fake.spec.inputs.iter_mut().chain(&mut fake.spec.outputs) {
+            tensor.shape[0] = None;
+        }
+        fake
     }
 
     /// Calls `ends` on the thread that ends the engine.
@@ -176,18 +185,25 @@ impl Engine for Fake {
 
     fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {
         self.runs.fetch_add(1, Ordering::SeqCst);
-        let mean = match io.inputs.first().map(|t| &t.data) {
-            Some(TensorData::F32(v)) if v.len() == 3 * self.side * self.side => v.iter().sum::<f32>() / v.len() as f32,
+        let len = 3 * self.side * self.side;
+        let most = self.spec.inputs[0].shape[0].unwrap_or(usize::MAX);
+        let pictures = match io.inputs.first().map(|t| &t.data) {
+            Some(TensorData::F32(v)) if !v.is_empty() && v.len() % len == 0 && v.len() / len <= most => v.chunks(len),
             _ => {
                 return Err(EngineError::Run(
                     "the fake engine wants 32-bit floats, and as many as its input has".into(),
                 ));
             }
         };
-        if let Some(TensorData::F32(out)) = io.outputs.first_mut().map(|t| &mut t.data) {
+        if let Some(output) = io.outputs.first_mut()
+            && let TensorData::F32(out) = &mut output.data
+        {
+            output.shape[0] = pictures.len();
+            output.shape[2] = 1;
             out.clear();
             let half = self.side as f32 / 2.0;
-            out.extend([half, half, half, half, mean]);
+            let mean = |picture: &[f32]| picture.iter().sum::<f32>() / picture.len() as f32;
+            out.extend(pictures.flat_map(|picture| [half, half, half, half, mean(picture)]));
         }
         self.gate.pass(until, self.heeds)?;
         let mut behaviour = self.behaviour.lock().unwrap_or_else(PoisonError::into_inner);

@@ -24,6 +24,7 @@ use super::{Engine, EngineError, Io};
 use crate::priority::lower;
 use turn::SharedTurns;
 pub use turn::Turn;
+pub(super) use watch::SETTLE;
 use watch::Watched;
 
 /// Lanes are not replaced while as many runs of the process as this are abandoned: each holds a thread and its engine's
@@ -108,6 +109,8 @@ struct Shared {
     engine: Arc<dyn Engine>,
     /// How many there should be.
     lanes: usize,
+    /// With as many runs under way the engine has all that it takes at once.
+    full: usize,
     /// Of their threads.
     niceness: u8,
     state: Mutex<State>,
@@ -160,7 +163,10 @@ impl Shared {
                 }
                 return Some(user);
             }
-            self.turns.lock().idle();
+            // The other lanes of an engine that gathers pictures are for those that come meanwhile.
+            if state.runs.len() < self.full {
+                self.turns.lock().idle();
+            }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -226,6 +232,14 @@ impl Lanes {
         Self::start_some(engine, (lanes, niceness), &ABANDONED)
     }
 
+    /// One lane for `engine`, whatever else runs it.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start_one(engine: Arc<dyn Engine>) -> std::io::Result<Self> {
+        Self::start_some(engine, (1, 0), &ABANDONED)
+    }
+
     /// One lane more for the same engine, apart from those that its users take turns on.
     ///
     /// # Errors
@@ -246,17 +260,20 @@ impl Lanes {
         (lanes, niceness): (usize, u8),
         abandoned: &'static AtomicUsize,
     ) -> std::io::Result<Self> {
+        let at_once = engine.at_once().clamp(1, lanes);
+        let most = engine.gathering().map_or(1, |gathering| gathering.most);
         let all = Self {
             shared: Arc::new(Shared {
                 engine,
                 lanes,
+                full: at_once * most,
                 niceness,
                 state: Mutex::default(),
                 changed: Condvar::new(),
                 look: Condvar::new(),
                 suspect: AtomicBool::new(false),
                 abandoned,
-                turns: SharedTurns::new(lanes),
+                turns: SharedTurns::new(lanes, at_once),
             }),
         };
         // So that the first frame of a model that takes over allocates nothing.

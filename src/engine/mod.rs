@@ -6,6 +6,7 @@
 mod binding;
 #[cfg(test)]
 pub mod fake;
+pub mod gather;
 pub mod heap;
 pub mod lanes;
 pub mod memory;
@@ -133,6 +134,16 @@ pub trait Engine: Send + Sync {
 
     /// How many runs may be under way at once.
     fn lanes(&self) -> usize;
+
+    /// How many runs are computed at once. An engine has more lanes than that if callers gather for the next run meanwhile.
+    fn at_once(&self) -> usize {
+        self.lanes()
+    }
+
+    /// How pictures of several callers share runs; `None` for an engine that was not measured for it.
+    fn gathering(&self) -> Option<gather::Gathering> {
+        None
+    }
 
     /// Most processors that one run keeps busy.
     fn threads_per_run(&self) -> usize {

@@ -19,6 +19,8 @@ pub struct Options {
     /// Whether threads without work wait for it in a loop, as is the runtime's default. A run on several threads is
     /// quicker then, but between runs, which is most of the time beside a camera, a processor is kept busy for nothing.
     pub spin: bool,
+    /// Most pictures of several users that go into one run; 0: as many as pay, which is measured at load.
+    pub max_batch: usize,
     /// Where it runs.
     pub isolation: Isolation,
 }

@@ -105,7 +105,14 @@ mod tests {
     fn key(digest: &str) -> Key {
         Key {
             digest: digest.into(),
-            options: Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None },
+            options: Options {
+                provider: "cpu".into(),
+                threads: 1,
+                lanes: 1,
+                spin: false,
+                max_batch: 1,
+                isolation: Isolation::None,
+            },
             niceness: 0,
         }
     }

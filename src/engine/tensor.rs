@@ -186,6 +186,23 @@ impl TensorData {
         }
     }
 
+    /// Overwrites the elements from `at` on with those of `from`; `false` if they are of another type or reach past the end.
+    pub fn put(&mut self, at: usize, from: &Self) -> bool {
+        fn put<T: Element>(to: &mut [T], at: usize, from: &[T]) -> bool {
+            let to = at.checked_add(from.len()).and_then(|end| to.get_mut(at..end));
+            to.map(|to| to.copy_from_slice(from)).is_some()
+        }
+        match (self, from) {
+            (Self::F32(to), Self::F32(from)) => put(to, at, from),
+            (Self::F16(to), Self::F16(from)) => put(to, at, from),
+            (Self::U8(to), Self::U8(from)) => put(to, at, from),
+            (Self::I8(to), Self::I8(from)) => put(to, at, from),
+            (Self::I32(to), Self::I32(from)) => put(to, at, from),
+            (Self::I64(to), Self::I64(from)) => put(to, at, from),
+            _ => false,
+        }
+    }
+
     /// The element at `i` as a number; `None` past the end. For short tensors; hot loops match on the type once.
     pub fn get(&self, i: usize) -> Option<f32> {
         match self {

@@ -19,9 +19,10 @@
 //!
 //! Frames that were let in are looked at in the order in which they were: the rule is about who goes in.
 //!
-//! The depth is as small as it can be, so that frames wait briefly: one frame for each lane, and more as long as lanes run
-//! out of work between frames that were refused (cameras in step). It never lets a frame wait longer than until the next one
-//! of its camera, by the time that runs take.
+//! The depth is as small as it can be, so that frames wait briefly: one frame for each run that the engine computes at once,
+//! and more as long as it runs out of work between frames that were refused (cameras in step). It never lets a frame wait
+//! longer than until the next one of its camera, by the time that runs take. Where several pictures share a run there are
+//! more lanes than that: on them the next run's pictures gather, which is waiting enough.
 //!
 //! Nothing here locks or looks at a clock.
 
@@ -127,6 +128,8 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Turns {
     lanes: usize,
+    /// Least depth.
+    least: usize,
     users: Vec<User>,
     waiting: Vec<Waiting>,
     let_in: u64,
@@ -143,17 +146,19 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// For an engine of `lanes` lanes.
-    pub fn new(lanes: usize) -> Self {
+    /// For an engine of `lanes` lanes, where `least` frames may always wait for one, 1 to `lanes`.
+    pub fn new(lanes: usize, least: usize) -> Self {
         let lanes = lanes.max(1);
+        let least = least.clamp(1, lanes);
         Self {
             lanes,
+            least,
             users: Vec::with_capacity(ROOM),
             waiting: Vec::with_capacity(ROOM),
             let_in: 0,
             floor: 0.0,
             run: Duration::ZERO,
-            depth: lanes,
+            depth: least,
             turned_away: false,
             taken: 0,
             least_left: usize::MAX,
@@ -211,7 +216,7 @@ impl Turns {
         self.least_left = self.least_left.min(self.waiting.len());
         if self.taken >= CALM * self.lanes {
             if self.least_left > 0 {
-                self.depth = self.lanes.max(self.depth - 1);
+                self.depth = self.least.max(self.depth - 1);
             }
             (self.taken, self.least_left) = (0, usize::MAX);
         }
@@ -222,7 +227,7 @@ impl Turns {
         self.remove(number);
     }
 
-    /// A lane has no work.
+    /// A lane has no work, and the engine less than it takes.
     pub fn idle(&mut self) {
         if std::mem::take(&mut self.turned_away) && self.depth < self.fits(LONGEST_WAIT) {
             self.depth += 1;
@@ -257,12 +262,12 @@ impl Turns {
         self.users.len() - 1
     }
 
-    /// How many waiting runs are over in `time`; at least one for each lane.
+    /// How many waiting runs are over in `time`; at least the least depth.
     fn fits(&self, time: Duration) -> usize {
         // Before the first run is over, nobody knows.
         let run = if self.run.is_zero() { LONGEST_WAIT } else { self.run };
         let runs = time.as_nanos().saturating_mul(self.lanes as u128).div_ceil(run.as_nanos());
-        usize::try_from(runs).unwrap_or(usize::MAX).max(self.lanes)
+        usize::try_from(runs).unwrap_or(usize::MAX).max(self.least)
     }
 
     /// Whether a frame that makes its user's virtual time `end` may wait, where `depth` may that are not needier.

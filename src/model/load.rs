@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::warm::WarmUp;
-use super::{Attempt, MAX_BATCH, MAX_BATCH_VALUES, Model, ModelError, Request, fixed_batch, labels};
+use super::{Attempt, MAX_BATCH, MAX_BATCH_VALUES, Model, ModelError, Request, batching, fixed_batch, labels};
 use crate::bundle::contract::Task;
 use crate::bundle::{Bundle, BundleError, ModelSource, Variant};
 use crate::engine::lanes::Lanes;
@@ -15,6 +15,7 @@ use crate::engine::shared::{self, Key};
 use crate::engine::worker::Remote;
 use crate::engine::{Engine, EngineError, Io, heap};
 use crate::post::{self, Hints, Origin, PostError, PostProcessor, Scratch};
+use crate::pre::Preprocessor;
 use crate::pre::geometry::Geometry;
 use crate::result::{AbsentReason, FrameResult, ModelId};
 
@@ -53,7 +54,7 @@ impl Model {
         request: &Request,
     ) -> Result<Self, ModelError> {
         let model = path.display().to_string();
-        let lanes = engine((bytes, digest), provider, request).map_err(|e| ModelError::engine(&model, e))?;
+        let lanes = engine((bytes, digest), provider, None, request).map_err(|e| ModelError::engine(&model, e))?;
         let known = post::recognise_with(lanes.engine().spec(), info, hints)
             .map_err(|e| ModelError::Contract { model: model.clone(), source: e.into() })?;
         if known.facts.iter().any(|f| f.key == "output.decoder" && f.origin == Origin::Assumed) {
@@ -93,7 +94,8 @@ impl Model {
 
     fn attempt(bundle: &Bundle, variant: &Variant, provider: &str, request: &Request) -> Result<Self, ModelError> {
         let model = bundle.origin.display().to_string();
-        let lanes = engine((&bundle.weights(variant)?, &variant.sha256), provider, request)
+        let picture = Preprocessor::new(bundle.input.clone()).shape();
+        let lanes = engine((&bundle.weights(variant)?, &variant.sha256), provider, Some(picture), request)
             .map_err(|e| ModelError::engine(&model, e))?;
         Self::finish(bundle.clone(), &variant.sha256, lanes, request)
     }
@@ -215,15 +217,22 @@ fn isolation(request: &Request) -> Result<(Isolation, usize), EngineError> {
     Ok((Isolation::Process(worker), processors))
 }
 
-/// The engine for these weights and their digest.
-fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> Result<Arc<Lanes>, EngineError> {
+/// The engine for these weights and their digest; `picture` is the shape of its picture input, where that is known before.
+fn engine(
+    (bytes, digest): (&[u8], &str),
+    provider: &str,
+    picture: Option<[usize; 4]>,
+    request: &Request,
+) -> Result<Arc<Lanes>, EngineError> {
     if request.without.iter().any(|(variant, on)| variant == digest && on == provider) {
         return Err(EngineError::Run("it failed while it ran, and is left out now".into()));
     }
     let (isolation, processors) = isolation(request)?;
     let threads = if request.threads == 0 { processors } else { request.threads };
     let lanes = if request.lanes == 0 { threads } else { request.lanes.min(threads) };
-    let options = Options { provider: provider.to_owned(), threads, lanes, spin: false, isolation };
+    // An engine of one user alone, which measures single runs, has nobody to share a run with.
+    let max_batch = if request.private { 1 } else { request.max_batch };
+    let options = Options { provider: provider.to_owned(), threads, lanes, spin: false, max_batch, isolation };
     // An engine's own process has its own; the threads here only wait for it.
     let niceness = if request.isolation.is_none() { request.niceness } else { 0 };
     let key = Key { digest: digest.to_owned(), options: options.clone(), niceness };
@@ -234,13 +243,12 @@ fn engine((bytes, digest): (&[u8], &str), provider: &str, request: &Request) -> 
     }
     let load_here = if background.is_some() { OnnxEngine::load_beside_video } else { OnnxEngine::load };
     // Lanes are started from here, at normal priority, whatever priority the model is loaded at.
-    let load = || match &options.isolation {
-        Isolation::Process(_) => {
-            Remote::load((bytes, digest), &options, background).map(|e| Arc::new(e) as Arc<dyn Engine>)
-        }
-        Isolation::None => {
-            load_here(bytes, &options, request.ort_library.as_deref()).map(|e| Arc::new(e) as Arc<dyn Engine>)
-        }
+    let load = || {
+        let engine: Arc<dyn Engine> = match &options.isolation {
+            Isolation::Process(_) => Arc::new(Remote::load((bytes, digest), &options, background)?),
+            Isolation::None => Arc::new(load_here(bytes, &options, request.ort_library.as_deref())?),
+        };
+        batching::gather(engine, max_batch, picture, background)
     };
     if request.private { shared::unshared(niceness, load) } else { shared::get_within(&key, background, load) }
 }

@@ -14,6 +14,7 @@ use crate::post::{PostProcessor, Recognised};
 use crate::pre::Preprocessor;
 use crate::result::ModelId;
 
+mod batching;
 mod error;
 pub mod ladder;
 mod load;
@@ -38,6 +39,9 @@ pub struct Request {
     pub ort_library: Option<PathBuf>,
     /// Whether several pictures are to go into one run where the model allows it.
     pub batch: bool,
+    /// Most pictures of several users of the engine that go into one run, 1: none; 0: as many as pay, which is measured when it is
+    /// loaded.
+    pub max_batch: usize,
     /// The engine's own process; `None`: it runs in this one.
     pub isolation: Option<Isolated>,
     /// How far the threads that run the engine in this process stand back behind others, 0..19.
@@ -66,7 +70,7 @@ pub struct Isolated {
 }
 
 /// Most pictures of one run of a model whose batch is free.
-const MAX_BATCH: usize = 16;
+pub const MAX_BATCH: usize = 16;
 /// Most values of the picture input of such a run: 64 MiB of f32.
 const MAX_BATCH_VALUES: usize = 16 << 20;
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Background, Model, ModelError, Request};
+use super::{Background, Model, ModelError, Request, batching};
 use crate::cancel::Cancel;
-use crate::engine::EngineError;
 use crate::engine::fake::{Fake, Gate};
+use crate::engine::gather::Gathering;
 use crate::engine::lanes::Lanes;
+use crate::engine::{EngineError, TensorData};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -91,4 +92,73 @@ fn what_ends_a_first_run_is_told_apart() {
     assert!(matches!(memory, ModelError::Engine { source: EngineError::Memory(_), .. }), "{memory:?}");
     let other = error(EngineError::of_run("Gather: index out of range".into()));
     assert!(matches!(other, ModelError::Engine { source: EngineError::Run(_), .. }), "{other:?}");
+}
+
+/// What sharing the runs of an engine comes to.
+fn shared(engine: Fake, most: usize, background: Option<&Background>) -> Result<Option<Gathering>, EngineError> {
+    batching::gather(Arc::new(engine), most, None, background).map(|engine| engine.gathering())
+}
+
+#[test]
+fn runs_are_shared_where_a_measurement_says_that_it_pays() {
+    // Each run takes as long, whatever is in it.
+    let slow = || {
+        Fake::free(1).behave(|_| {
+            std::thread::sleep(Duration::from_millis(3));
+            Ok(())
+        })
+    };
+    let found = shared(slow(), 0, None).unwrap().unwrap();
+    assert_eq!((found.most, found.mean), (16, 0.0), "{found:?}");
+    assert!(found.measured.starts_with("1: ") && found.measured.ends_with("16 are the most"), "{found:?}");
+    assert_eq!(shared(slow(), 5, None).unwrap().unwrap().most, 4);
+    // Neither is measured.
+    assert_eq!(shared(slow(), 1, None).unwrap(), None);
+    assert_eq!(shared(Fake::new(1), 0, None).unwrap(), None);
+}
+
+#[test]
+fn answers_that_differ_are_not_shared() {
+    let wrong = |change: fn(&mut [f32])| {
+        let engine = Fake::free(1).behave(move |io| {
+            let count = io.inputs[0].shape[0];
+            let TensorData::F32(data) = &mut io.outputs[0].data else { unreachable!() };
+            if count > 1 {
+                change(data);
+            }
+            Ok(())
+        });
+        shared(engine, 0, None).unwrap().unwrap()
+    };
+    for change in
+        [|data: &mut [f32]| data[9] += 0.01, |data: &mut [f32]| data.swap(4, 9), |data: &mut [f32]| data[0] = f32::NAN]
+    {
+        let found = wrong(change);
+        assert_eq!(
+            (found.most, found.measured.as_str()),
+            (1, "a run of 2 answers otherwise than one picture: output \"output0\"")
+        );
+    }
+}
+
+#[test]
+fn a_measurement_that_fails_or_hangs_has_the_limits_of_a_first_run() {
+    let fails = Fake::free(1).behave(|io| match io.inputs[0].shape[0] {
+        1 => Ok(()),
+        _ => Err(EngineError::Memory("not enough memory".into())),
+    });
+    let found = shared(fails, 0, None).unwrap().unwrap();
+    assert_eq!((found.most, found.measured.as_str()), (1, "a run of 2 fails: not enough memory"));
+    // What a model does with one picture is said by those who know its contract.
+    let broken = Fake::free(1).behave(|_| Err(EngineError::Run("no".into())));
+    assert_eq!(shared(broken, 0, None).unwrap(), None);
+    let gate = Arc::<Gate>::default();
+    gate.shut();
+    let (request, cancel) = beside_video(Duration::from_millis(20));
+    let hangs = || Fake::free(1).hang_at(&gate, true);
+    assert!(matches!(shared(hangs(), 0, request.background.as_ref()), Err(EngineError::Late(_))));
+    cancel.cancel();
+    let (request, cancel) = beside_video(LONG);
+    cancel.cancel();
+    assert!(matches!(shared(hangs(), 0, request.background.as_ref()), Err(EngineError::Cancelled)));
 }

@@ -27,9 +27,25 @@ impl WarmUp {
     /// # Errors
     /// If the system gives no thread.
     pub(super) fn of(lanes: &Lanes, background: Option<&Background>) -> Result<Self, EngineError> {
+        Self::start(lanes.engine(), background, || lanes.spare())
+    }
+
+    /// As [`of`](Self::of), for an engine that has no lanes yet.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub(super) fn on(engine: &Arc<dyn Engine>, background: Option<&Background>) -> Result<Self, EngineError> {
+        Self::start(engine.as_ref(), background, || Lanes::start_one(Arc::clone(engine)))
+    }
+
+    fn start(
+        engine: &dyn Engine,
+        background: Option<&Background>,
+        lane: impl FnOnce() -> std::io::Result<Lanes> + Send,
+    ) -> Result<Self, EngineError> {
         // Other providers may start their threads with the first run, and those would inherit the niceness.
-        let low = background.is_some() && lanes.engine().provider() == "cpu";
-        let lane = if low { at_low_priority(|| lanes.spare()) } else { lanes.spare() };
+        let low = background.is_some() && engine.provider() == "cpu";
+        let lane = if low { at_low_priority(lane) } else { lane() };
         let lane = lane.map_err(|e| EngineError::Runtime(format!("no thread for the first run: {e}")))?;
         let limit = background.map_or(LIMIT, |background| background.limit);
         Ok(Self { lane, limit, background: background.cloned() })

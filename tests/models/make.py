@@ -30,6 +30,7 @@ overlapping.onnx  Rows as DeepStream-Yolo exports them, [batch,3,6] of corners, 
 batch.onnx    colors.onnx with a free batch.
 batch4.onnx   colors.onnx with a batch of 4.
 batch_bad.onnx  The same, but it says that its batch is free and fails on more than one picture.
+batch_pays.onnx  batch.onnx, but a run takes ten products of matrices 200x200, however many pictures are in it.
 """
 import json
 import sys
@@ -188,6 +189,28 @@ save("batch", colors, eight, ("probabilities", ["batch", 3]), batch="batch")
 save("batch4", colors, eight, ("probabilities", [4, 3]), batch=4)
 one_only = [h.make_node("Reshape", ["images", "one"], ["first"]), h.make_node("GlobalAveragePool", ["first"], ["pooled"])]
 save("batch_bad", one_only + colors[1:], eight + [const("one", [1, 3, SIDE, SIDE], np.int64)],
+     ("probabilities", ["batch", 3]), batch="batch")
+
+# The optimiser does not see that nothing of the products changes the answer.
+body = h.make_graph(
+    [h.make_node("Identity", ["goes_on"], ["goes_on_out"]), h.make_node("MatMul", ["m", "m"], ["product"]),
+     h.make_node("Sin", ["product"], ["m_out"])], "body",
+    [h.make_tensor_value_info("round", T.INT64, []), h.make_tensor_value_info("goes_on", T.BOOL, []),
+     h.make_tensor_value_info("m", T.FLOAT, [200, 200])],
+    [h.make_tensor_value_info("goes_on_out", T.BOOL, []), h.make_tensor_value_info("m_out", T.FLOAT, [200, 200])],
+)
+save("batch_pays", [
+    h.make_node("ReduceMax", ["images"], ["brightest"], keepdims=0),
+    h.make_node("Expand", ["brightest", "square"], ["matrix"]),
+    h.make_node("Loop", ["ten", "", "matrix"], ["matrix_last"], body=body),
+    h.make_node("ReduceMax", ["matrix_last"], ["most"], keepdims=0),
+    h.make_node("Clip", ["most", "zero", "zero"], ["nothing"]),
+    h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+    h.make_node("Flatten", ["pooled"], ["means"]),
+    h.make_node("Mul", ["means", "eight"], ["raw"]),
+    h.make_node("Add", ["raw", "nothing"], ["logits"]),
+    h.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+], eight + [const("square", [200, 200], np.int64), const("ten", 10, np.int64), const("zero", 0.0)],
      ("probabilities", ["batch", 3]), batch="batch")
 
 save("overlapping", [

@@ -142,7 +142,7 @@ fn bare_engine(model: &Model, threads: usize) -> Result<OnnxEngine, Failure> {
     let bytes = bundle.weights(variant)?;
     Ok(OnnxEngine::load(
         &bytes,
-        &Options { provider: "cpu".into(), threads, lanes: 1, spin: true, isolation: Isolation::None },
+        &Options { provider: "cpu".into(), threads, lanes: 1, spin: true, max_batch: 1, isolation: Isolation::None },
         None,
     )?)
 }
@@ -307,7 +307,7 @@ fn report(
         "input": arguments.input.as_deref().map_or("test picture".into(), |p: &Path| p.display().to_string()),
         "caps": material.caps.to_string(),
         "threads": threads,
-        "lanes": model.lanes().engine().lanes(),
+        "lanes": model.lanes().engine().at_once(),
         "frames": arguments.frames,
         "rounds": arguments.rounds,
         "bare": { "fps": of(bare, |t| t.fps), "cpu_ms_per_frame": of(bare, |t| t.cpu_ms) },

@@ -124,6 +124,7 @@ fn compare_all(arguments: &Arguments, library: Option<&Path>) -> Result<bool, Fa
         provider: "cpu".into(),
         threads: arguments.threads,
         lanes: 1,
+        max_batch: 1,
         ort_library: library.map(Path::to_path_buf),
         ..Request::default()
     };

@@ -32,7 +32,14 @@ pub fn draft(
     let hints = Hints { operators, ..hints(given, labels.is_some())? };
     let engine = OnnxEngine::load(
         &bytes,
-        &Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None },
+        &Options {
+            provider: "cpu".into(),
+            threads: 1,
+            lanes: 1,
+            spin: false,
+            max_batch: 1,
+            isolation: Isolation::None,
+        },
         library,
     )?;
     let known = post::recognise_with(engine.spec(), info.as_ref(), hints).map_err(|e| advice(&e.to_string(), name))?;

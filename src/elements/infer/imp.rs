@@ -19,7 +19,8 @@ use gst_base::subclass::prelude::*;
 use gst_video::prelude::*;
 use gst_video::{VideoInfo, VideoOrientationMethod};
 
-use super::properties::{Region, SPECS, Settings};
+use super::properties::{Region, Settings};
+use super::specs::SPECS;
 use super::stats::stats;
 use super::swap::Swaps;
 use super::telling::{latency_of, swap_model};
@@ -116,12 +117,13 @@ impl Infer {
         gst::info!(
             CAT,
             imp = self,
-            "model {} release {:?} on {} with {} lanes, {:?} a run",
+            "model {} release {:?} on {} with {} lanes, {:?} a run; pictures in a run: {}",
             model.id().name,
             model.id().release,
             model.provider(),
-            model.lanes().engine().lanes(),
-            model.run_time()
+            model.lanes().engine().at_once(),
+            model.run_time(),
+            model.lanes().engine().gathering().map_or_else(|| "1".into(), |gathering| gathering.measured)
         );
         for warning in &model.bundle().warnings {
             gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{warning}"));

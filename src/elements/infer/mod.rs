@@ -54,6 +54,15 @@
 //! (`held-interval`, `held-budget` for `max-fps`, `held-busy` for `max-in-flight`, `held-turn` for others' turns), which part of the engine's
 //! runs were this element's in the last seconds (`share`, 0..1), and how many elements had any (`engine-users`).
 //!
+//! Where the model takes any number of pictures (the first dimension of all its inputs and outputs is free), frames of all elements
+//! that share its engine go into one run, if that pays: when the engine is loaded it is measured with one picture and with 2, 4, 8 and
+//! 16, as long as each size does at least a tenth more pictures a second than the one before, and its answers are those that the
+//! pictures get alone. No frame waits for others: those that come while the engine works share the next run. A frame on which a shared
+//! run fails is looked at again alone. `max-batch` is the most frames of a run, 1 for none beside each other and for no measurement. `stats` has
+//! what was chosen (`engine-batch`), what was measured (`engine-batch-measured`, a text with the times per size) and how many pictures a
+//! run of the engine had in the mean (`pictures-per-run`); `batch` is about the objects of one frame. On
+//! processors a shared run seldom gains anything, and then there is none.
+//!
 //! # Engines
 //!
 //! A run that takes longer than `engine-timeout` is cut. Its frame goes on as `absent` (`deadline`), the next ones are analysed
@@ -139,6 +148,7 @@ mod imp;
 mod isolation;
 mod properties;
 mod settled;
+mod specs;
 mod stats;
 mod swap;
 mod telling;

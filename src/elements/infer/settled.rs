@@ -27,7 +27,7 @@ impl Infer {
 
     /// How frames are to be analysed by `model`, by the properties as they are now.
     pub(super) fn frame_settings(&self, model: Option<&Arc<Model>>) -> crate::analysis::Settings {
-        let lanes = model.map_or(1, |model| model.lanes().engine().lanes());
+        let lanes = model.map_or(1, |model| model.lanes().engine().at_once());
         lock(&self.settings).analysis(lanes)
     }
 

@@ -33,10 +33,16 @@ pub fn stats(counts: &Snapshot, share: &Share, model: Option<&Model>) -> gst::St
         s.set("release", &model.id().release);
         s.set("digest", &model.id().digest);
         s.set("provider", model.provider());
-        s.set("lanes", model.lanes().engine().lanes() as u64);
+        s.set("lanes", model.lanes().engine().at_once() as u64);
         s.set("engine-users", share.users as u64);
         s.set("share", share.part);
         s.set("batch", model.batch() as u64);
+        let gathering = model.lanes().engine().gathering();
+        s.set("engine-batch", gathering.as_ref().map_or(1, |gathering| gathering.most) as u64);
+        if let Some(gathering) = gathering {
+            s.set("pictures-per-run", gathering.mean);
+            s.set("engine-batch-measured", gathering.measured);
+        }
         isolation::add_stats(&mut s, model.lanes().engine());
     }
     s

@@ -11,8 +11,8 @@ use crate::engine::turns::{Ask, Key, Number, Share, Turns};
 pub(super) struct SharedTurns(Arc<Mutex<Turns>>);
 
 impl SharedTurns {
-    pub(super) fn new(lanes: usize) -> Self {
-        Self(Arc::new(Mutex::new(Turns::new(lanes))))
+    pub(super) fn new(lanes: usize, least: usize) -> Self {
+        Self(Arc::new(Mutex::new(Turns::new(lanes, least))))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Turns> {

@@ -13,7 +13,7 @@ use super::{Lane, MOST_ABANDONED, Shared, State, TOO_MANY_HANG, User};
 use crate::engine::EngineError;
 
 /// How long a run that is cut may take to end.
-const SETTLE: Duration = Duration::from_millis(50);
+pub(in crate::engine) const SETTLE: Duration = Duration::from_millis(50);
 
 /// A run under way.
 pub(super) struct Watched {

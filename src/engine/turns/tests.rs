@@ -88,7 +88,7 @@ impl Random {
 
 fn simulate(bench: &Bench, cameras: &[Camera]) -> Seen {
     let start = Instant::now();
-    let mut turns = Turns::new(bench.lanes);
+    let mut turns = Turns::new(bench.lanes, bench.lanes);
     let mut random = Random(7);
     let mut seen = Seen { let_in: vec![Vec::new(); cameras.len()], ..Seen::default() };
     seen.refused = seen.let_in.clone();
@@ -390,7 +390,7 @@ fn nobody_is_refused_while_there_is_enough_for_all() {
 #[test]
 fn what_is_given_up_makes_room_and_users_are_forgotten() {
     let now = Instant::now();
-    let mut turns = Turns::new(1);
+    let mut turns = Turns::new(1, 1);
     let ask = |user| Ask { user, weight: 1, cost: 1 };
     let first = turns.ask(ask(1), now).unwrap();
     assert!(turns.ask(ask(2), now).is_none(), "the room is taken");
@@ -405,3 +405,5 @@ fn what_is_given_up_makes_room_and_users_are_forgotten() {
     assert!(turns.ask(ask(3), now + 2 * MEMORY).is_some());
     assert_eq!(turns.users.len(), 1);
 }
+
+mod gathering_tests;

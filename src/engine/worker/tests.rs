@@ -30,7 +30,7 @@ fn spec() -> Spec {
 
 fn options() -> Options {
     let isolation = Isolation::Process(Worker::default());
-    Options { provider: "cpu".into(), threads: 2, lanes: 2, spin: false, isolation }
+    Options { provider: "cpu".into(), threads: 2, lanes: 2, spin: false, max_batch: 1, isolation }
 }
 
 /// An engine whose worker behaves as `mode` says, and its folder. A mode that begins with `run-` is for the first

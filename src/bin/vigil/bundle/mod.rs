@@ -173,6 +173,7 @@ pub fn load_check(path: &Path, library: Option<&Path>) -> verify::Check {
         provider: "auto".into(),
         threads: 0,
         lanes: 1,
+        max_batch: 1,
         ort_library: library.map(Path::to_path_buf),
         ..Request::default()
     };

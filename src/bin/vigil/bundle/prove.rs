@@ -34,6 +34,7 @@ pub fn request(path: &Path, provider: &str, library: Option<&Path>) -> Request {
         provider: provider.to_owned(),
         threads: 1,
         lanes: 1,
+        max_batch: 1,
         ort_library: library.map(Path::to_path_buf),
         isolation: Some(Isolated { niceness: NICENESS, ..Isolated::default() }),
         ..Request::default()

@@ -90,7 +90,8 @@ const COUNTED: &[&str] = &[
 /// Chains that a watchdog has abandoned in all. The name of a counter ends in `_total` by itself, and without it it is another field's.
 const ALL_ABANDONED: &str = "abandoned-total";
 /// Fields of `stats` that say how things are.
-const STANDING: &[&str] = &["abandoned", "confirmed", "exhausted", "in-flight", "live", "lost"];
+const STANDING: &[&str] =
+    &["abandoned", "confirmed", "engine-batch", "exhausted", "in-flight", "live", "lost", "pictures-per-run"];
 /// Fields of `stats` that are times end with one of these, nanoseconds.
 const TIMES: &[&str] = &["-median", "-p99", "-max"];
 
