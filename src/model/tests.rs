@@ -142,6 +142,21 @@ fn answers_that_differ_are_not_shared() {
 }
 
 #[test]
+fn answers_whose_shape_depends_on_the_picture_are_not_shared() {
+    // As many boxes as there is light.
+    let engine = Fake::free(1).behave(|io| {
+        let TensorData::F32(picture) = &io.inputs[0].data else { unreachable!() };
+        let boxes = 1 + usize::from(picture.iter().sum::<f32>() > 10.0);
+        io.outputs[0].shape[2] = boxes;
+        let len = io.outputs[0].shape.iter().product();
+        io.outputs[0].data.resize(len);
+        Ok(())
+    });
+    let found = shared(engine, 0, None).unwrap().unwrap();
+    assert_eq!((found.most, found.measured.as_str()), (1, "the shape of answers depends on the picture"));
+}
+
+#[test]
 fn a_measurement_that_fails_or_hangs_has_the_limits_of_a_first_run() {
     let fails = Fake::free(1).behave(|io| match io.inputs[0].shape[0] {
         1 => Ok(()),
