@@ -123,7 +123,9 @@ impl Infer {
             model.lanes().engine().lanes(),
             model.run_time()
         );
-        for warning in &model.bundle().warnings {
+        let engine = model.lanes().engine();
+        let placed = engine.placement().and_then(|placement| placement.warning(engine.provider()));
+        for warning in model.bundle().warnings.iter().chain(&placed) {
             gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{warning}"));
         }
         if model.unnamed() {
