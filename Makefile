@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 20
 SOAK_SECONDS ?= 600
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo demo-faults demo-site test soak build setup reference parity lint docs-check bench fuzz clean
+.PHONY: help demo demo-faults demo-site gpu-check test soak build setup reference parity lint docs-check bench fuzz clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,6 +22,9 @@ demo-faults: build ## The same while its engine is killed and hangs: out/faults.
 
 demo-site: build ## Four cameras over RTSP; one is unplugged, models are swapped: out/site/
 	@scripts/demo-site
+
+gpu-check: build ## Try it on this machine's GPU; GPU_CHECK holds options, see scripts/gpu-check --help
+	@scripts/gpu-check $(GPU_CHECK)
 
 # Tests of other programs build with the same words, so that they find all of it built: the examples are named since Cargo would
 # otherwise unify features without the tests' dependencies, and compile the crate again for each change between the two.

@@ -130,6 +130,33 @@ fn bench_compares_the_pipeline_with_the_bare_engine() {
 }
 
 #[test]
+fn bench_plays_streams_together_on_one_engine() {
+    let temp = tempfile::tempdir().unwrap();
+    let arguments = "bench --model tests/models/red.onnx --size 64x48 --frames 20 --rounds 1 --streams 3 --set \
+                     confidence=0.9 --json";
+    let output = vigil(temp.path(), temp.path(), &arguments.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    let report: Value = serde_json::from_str(out(&output)).unwrap();
+    assert_eq!((&report["streams"], &report["provider"]), (&Value::from(3), &Value::from("cpu")));
+    let fps = |name: &str| report["pipeline"][name].as_f64().unwrap();
+    // Nobody's part of all frames is more than an even share.
+    assert!(fps("slowest_stream_fps") > 0.0 && fps("slowest_stream_fps") <= fps("fps") / 3.0 + 1e-6, "{report:#}");
+    assert_eq!(report["engine"]["users"], 3, "{report:#}");
+}
+
+#[test]
+fn bench_says_what_is_wrong_with_a_provider_or_a_property() {
+    let temp = tempfile::tempdir().unwrap();
+    for (given, word) in
+        [("--provider=cuda", "CPUExecutionProvider"), ("--set=no-such=1", "no-such"), ("--set=x", "PROPERTY=VALUE")]
+    {
+        let output =
+            vigil(temp.path(), temp.path(), &["bench", "--model", "tests/models/red.onnx", "--frames", "1", given]);
+        assert!(!output.status.success() && err(&output).contains(word), "{given}: {}", err(&output));
+    }
+}
+
+#[test]
 fn bench_without_its_model_is_one_sentence() {
     let temp = tempfile::tempdir().unwrap();
     let output = vigil(temp.path(), temp.path(), &["bench", "--model", "no/such.onnx", "--json"]);

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::placement::Placement;
 use super::worker::WorkerState;
 use super::{Engine, EngineError, Io, Spec, Tensor};
 use groups::{Groups, Phase, Place, Ready, Seat};
@@ -331,6 +332,10 @@ impl Engine for Gather {
 
     fn worker(&self) -> Option<WorkerState> {
         self.inner.worker()
+    }
+
+    fn placement(&self) -> Option<&Placement> {
+        self.inner.placement()
     }
 
     fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {

@@ -12,6 +12,7 @@ pub mod lanes;
 pub mod memory;
 pub mod onnx;
 pub mod options;
+pub mod placement;
 mod runs;
 pub mod runtime;
 pub mod shared;
@@ -22,6 +23,7 @@ pub mod worker;
 
 use std::time::{Duration, Instant};
 
+use placement::Placement;
 use serde::{Deserialize, Serialize};
 pub use tensor::{DataType, Spec, Tensor, TensorData, TensorSpec};
 
@@ -68,7 +70,8 @@ impl EngineError {
 }
 
 /// How runtimes say that memory is at its end.
-const NO_MEMORY: [&str; 4] = ["bad_alloc", "ailed to allocate memory", "out of memory", "ot enough memory"];
+const NO_MEMORY: [&str; 5] =
+    ["bad_alloc", "ailed to allocate memory", "out of memory", "ot enough memory", "_ALLOC_FAILED"];
 
 impl EngineError {
     /// What the runtime's text about a load means.
@@ -148,6 +151,11 @@ pub trait Engine: Send + Sync {
     /// Most processors that one run keeps busy.
     fn threads_per_run(&self) -> usize {
         1
+    }
+
+    /// Where the nodes of the model run; `None` where it is not asked, on the CPU provider.
+    fn placement(&self) -> Option<&Placement> {
+        None
     }
 
     /// Tensors for a run, as [`Io::new`] makes them, in memory from where the engine need not copy them.

@@ -17,6 +17,8 @@ use ort::value::{TensorElementType, ValueType};
 
 use super::binding::Binding;
 use super::heap::GiveBack;
+use super::options::Isolation;
+use super::placement::{self, Placement};
 use super::runs::Runs;
 use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime};
 
@@ -30,6 +32,8 @@ pub struct OnnxEngine {
     spec: Spec,
     names: Names,
     options: Options,
+    /// Where its nodes run, unless that is the CPU by the user's own wish.
+    placement: Option<Placement>,
     /// Where the provider takes one run at a time they wait here: a model that warms up uses the engine beside its lane.
     runs: Runs<RunOptions>,
     /// The last field: dropped after the session.
@@ -69,6 +73,7 @@ impl OnnxEngine {
         let options = sound(options);
         let mut builder = builder(runtime, &options)?;
         let session = builder.commit_from_memory(bytes).map_err(|e| EngineError::of_load(first_line(&e)))?;
+        let placement = placement(&session, &options.provider)?;
         let spec = spec(&session)?;
         let c_names = |tensors: &[TensorSpec]| -> Result<Vec<CString>, EngineError> {
             tensors
@@ -81,7 +86,7 @@ impl OnnxEngine {
         };
         let names = Names { inputs: c_names(&spec.inputs)?, outputs: c_names(&spec.outputs)? };
         let runs = Runs::new(options.provider != "cpu");
-        Ok(Self { session, spec, names, options, runs, _after: GiveBack })
+        Ok(Self { session, spec, names, options, placement, runs, _after: GiveBack })
     }
 
     /// As [`load`](Self::load), beside running video: at low priority where the session starts no threads of its own. They
@@ -149,6 +154,28 @@ fn first_line(error: &dyn std::fmt::Display) -> String {
     error.to_string().lines().next().unwrap_or_default().trim().to_owned()
 }
 
+/// Starts a provider without a model: loads its libraries.
+///
+/// # Errors
+/// [`EngineError::Runtime`] without a usable runtime, [`EngineError::Provider`] if the provider is unknown, absent, or
+/// lacks something on this machine.
+pub fn start_provider(name: &str, ort_library: Option<&Path>) -> Result<(), EngineError> {
+    let options = Options { provider: name.to_owned(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None };
+    builder(runtime::get(ort_library)?, &options).map(drop)
+}
+
+/// What a provider needs beside the runtime, as the end of a sentence.
+fn needs(provider: &str) -> &'static str {
+    match provider {
+        "cuda" => {
+            "; it needs NVIDIA's driver, CUDA and cuDNN of the versions that this ONNX Runtime was built for, where the \
+                   dynamic linker finds them (LD_LIBRARY_PATH)"
+        }
+        "tensorrt" => "; it needs what cuda needs, and TensorRT, where the dynamic linker finds them (LD_LIBRARY_PATH)",
+        _ => "",
+    }
+}
+
 fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuilder, EngineError> {
     let fail = |e: &dyn std::fmt::Display| EngineError::Model(first_line(e));
     let provider = provider(&options.provider)?;
@@ -165,9 +192,32 @@ fn builder(runtime: &runtime::Runtime, options: &Options) -> Result<SessionBuild
         .map_err(|e| fail(&e))?
         .with_execution_providers([provider])
         .map_err(|e| {
-            EngineError::Provider(format!("provider {:?} cannot start: {}", options.provider, first_line(&e)))
+            let (name, text) = (&options.provider, first_line(&e));
+            // Before that stands where in the runtime's source it happened.
+            let why = text.rsplit(" : FAIL : ").next().unwrap_or_default();
+            EngineError::Provider(format!("provider {name:?} cannot start: {why}{}", needs(name)))
         })?;
-    if cpu { Ok(builder) } else { builder.with_disable_cpu_fallback().map_err(|e| fail(&e)) }
+    let (key, value) = placement::RECORD;
+    if cpu { Ok(builder) } else { builder.with_config_entry(key, value).map_err(|e| fail(&e)) }
+}
+
+/// Where the nodes of a model run; `None` on the CPU provider.
+///
+/// # Errors
+/// [`EngineError::Provider`] if the provider runs none of them: the CPU would do all the work under its name.
+fn placement(session: &Session, provider: &str) -> Result<Option<Placement>, EngineError> {
+    if provider == "cpu" {
+        return Ok(None);
+    }
+    let placement = Placement::of(session).map_err(|e| EngineError::Model(first_line(&e)))?;
+    if placement.on_provider == 0 {
+        return Err(EngineError::Provider(format!(
+            "provider {provider:?} runs none of the model's {} nodes: use cpu, or export the model with operators that the \
+             provider has",
+            placement.nodes_on_cpu()
+        )));
+    }
+    Ok(Some(placement))
 }
 
 fn provider(name: &str) -> Result<ExecutionProviderDispatch, EngineError> {
@@ -264,6 +314,10 @@ impl Engine for OnnxEngine {
         self.options.threads_per_run()
     }
 
+    fn placement(&self) -> Option<&Placement> {
+        self.placement.as_ref()
+    }
+
     fn run(&self, io: &mut Io, until: Option<Instant>) -> Result<(), EngineError> {
         let start = Instant::now();
         let mut binding = Binding::take(io, &self.spec).map_err(EngineError::Run)?;
@@ -285,5 +339,28 @@ impl Engine for OnnxEngine {
 
     fn cut(&self, now: Instant) {
         self.runs.cut(now, |options| options.terminate().is_ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session on the CPU stands for one of which a provider runs nothing.
+    #[test]
+    fn a_provider_that_runs_nothing_is_refused() {
+        let options = Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None };
+        let runtime = runtime::get(None).unwrap();
+        let (key, value) = placement::RECORD;
+        let mut builder = builder(runtime, &options).unwrap().with_config_entry(key, value).unwrap();
+        let session = builder.commit_from_memory(include_bytes!("../../tests/models/red.onnx")).unwrap();
+        let seen = Placement::of(&session).unwrap();
+        assert!(
+            seen.on_provider == 0 && seen.on_cpu.get("GlobalAveragePool").is_some_and(|count| *count > 0),
+            "{seen:?}"
+        );
+        let Err(EngineError::Provider(text)) = placement(&session, "cuda") else { panic!("it runs nothing") };
+        assert!(text.contains("none of the model's"), "{text}");
+        assert_eq!(placement(&session, "cpu").unwrap(), None);
     }
 }

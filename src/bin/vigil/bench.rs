@@ -1,10 +1,13 @@
-//! `vigil bench`: a pipeline against the bare engine loop, in one run.
+//! `vigil bench`: pipelines against the bare engine loop, in one run.
 //!
 //! Machines are noisy, so the two take turns and the figure that counts is their ratio.
+
+mod report;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,8 @@ use gstvigil::engine::onnx::OnnxEngine;
 use gstvigil::engine::options::{Isolation, Options};
 use gstvigil::model::{Model, Request};
 use gstvigil::telemetry::processor_time;
-use serde_json::{Value, json};
+
+use report::{Measured, print, to_json};
 
 type Failure = Box<dyn Error>;
 
@@ -24,6 +28,15 @@ pub struct Arguments {
     /// Bundle folder, archive, .onnx file or name of an installed bundle
     #[arg(long)]
     model: String,
+    /// Execution provider of the bare loop and of the pipelines: cpu, cuda, tensorrt, openvino, or auto for the bundle's order
+    #[arg(long, default_value = "cpu")]
+    provider: String,
+    /// Pipelines that play side by side and share the engine; frames a second are those of all together
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    streams: u32,
+    /// A property of vigilinfer with its value, such as isolation=process; as often as needed
+    #[arg(long, value_name = "PROPERTY=VALUE", value_parser = property)]
+    set: Vec<(String, String)>,
     /// Clip whose first frames are decoded to memory before the measurement (default: a test picture)
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
@@ -42,7 +55,7 @@ pub struct Arguments {
     /// Elements after vigilinfer, as in a launch line, such as "vigiltrack ! vigiloverlay"
     #[arg(long, value_name = "ELEMENTS")]
     then: Option<String>,
-    /// Frames to measure in each turn
+    /// Frames to measure in each turn, of each stream
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     frames: u32,
     /// Turns of each
@@ -58,7 +71,12 @@ fn parse_size(text: &str) -> Result<(i32, i32), String> {
     parsed.filter(|(w, h)| *w > 0 && *h > 0).ok_or_else(|| format!("{text:?} is not WIDTHxHEIGHT, such as 1920x1080"))
 }
 
-/// Frames before each measurement.
+fn property(text: &str) -> Result<(String, String), String> {
+    let given = text.split_once('=').filter(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace));
+    given.map(|(name, value)| (name.into(), value.into())).ok_or_else(|| format!("{text:?} is not PROPERTY=VALUE"))
+}
+
+/// Frames before each measurement, of each stream.
 const WARM_UP: u32 = 10;
 /// Frames that are decoded to memory and played in a loop.
 const LOOP: usize = 60;
@@ -67,8 +85,10 @@ const LOOP: usize = 60;
 #[derive(Clone, Copy)]
 struct Turn {
     fps: f64,
-    /// Processor time of the whole process, milliseconds per frame.
+    /// Processor time of the whole process, milliseconds per frame; an engine's own process does not count.
     cpu_ms: f64,
+    /// Part of the frames, 0..1, that the slowest stream had; an even share is 1 / streams.
+    least: f64,
 }
 
 /// Wall clock and processor time since a moment.
@@ -82,11 +102,12 @@ impl Meter {
         Self { start: Instant::now(), cpu: processor_time() }
     }
 
-    fn turn(&self, frames: u32) -> Turn {
+    fn turn(&self, frames: u32, least: u32) -> Turn {
         let frames = f64::from(frames);
         Turn {
             fps: frames / self.start.elapsed().as_secs_f64(),
             cpu_ms: (processor_time() - self.cpu).as_secs_f64() * 1e3 / frames,
+            least: f64::from(least) / frames,
         }
     }
 }
@@ -111,7 +132,7 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Fa
     let material = material(arguments)?;
     let request = Request {
         model: arguments.model.clone(),
-        provider: "cpu".into(),
+        provider: arguments.provider.clone(),
         threads: threads as usize,
         lanes: arguments.max_in_flight as usize,
         ort_library: library.map(Path::to_path_buf),
@@ -127,22 +148,31 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Fa
         piped.push(turn);
         stats = Some(seen);
     }
-    let report = report(arguments, threads, &model, &material, &bare, &piped, stats.as_deref());
+    let measured = Measured { bare, piped, stats };
+    let report = to_json(arguments, threads, &model, &material.caps, &measured);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print_report(&report);
+        print(&report);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn bare_engine(model: &Model, threads: usize) -> Result<OnnxEngine, Failure> {
     let bundle = model.bundle();
-    let variant = bundle.variant_for("cpu").ok_or("the bundle has no variant for the CPU")?;
-    let bytes = bundle.weights(variant)?;
+    // The very weights that the pipelines run: `auto` may have gone past a variant.
+    let variant = bundle.variants.iter().find(|v| v.sha256 == model.id().digest);
+    let bytes = bundle.weights(variant.ok_or("the bundle lost the variant that runs")?)?;
     Ok(OnnxEngine::load(
         &bytes,
-        &Options { provider: "cpu".into(), threads, lanes: 1, spin: true, max_batch: 1, isolation: Isolation::None },
+        &Options {
+            provider: model.provider().into(),
+            threads,
+            lanes: 1,
+            spin: true,
+            max_batch: 1,
+            isolation: Isolation::None,
+        },
         None,
     )?)
 }
@@ -157,22 +187,75 @@ fn bare_turn(engine: &OnnxEngine, model: &Model, frames: u32) -> Result<Turn, Fa
     for _ in 0..frames {
         engine.run(&mut io, None)?;
     }
-    Ok(meter.turn(frames))
+    Ok(meter.turn(frames, frames))
 }
 
-/// Where a pipeline turn stands: frames seen at its end, the meter once warmed up, the figures when it is over.
-#[derive(Default)]
+/// Where the streams of a turn stand: frames seen at their ends, the meter once all are warmed up, and the frames since.
 struct Progress {
-    seen: u32,
+    seen: Vec<u32>,
     meter: Option<Meter>,
-    turn: Option<Turn>,
+    counted: Vec<u32>,
 }
 
+impl Progress {
+    fn new(streams: u32) -> Self {
+        let none = vec![0; streams as usize];
+        Self { seen: none.clone(), meter: None, counted: none }
+    }
+
+    /// Takes note of a frame at the end of a stream; the figures with the one that makes `frames` of all streams.
+    fn frame(&mut self, stream: usize, frames: u32) -> Option<Turn> {
+        let Some(meter) = &self.meter else {
+            if let Some(seen) = self.seen.get_mut(stream) {
+                *seen += 1;
+            }
+            if self.seen.iter().all(|seen| *seen >= WARM_UP) {
+                self.meter = Some(Meter::start());
+            }
+            return None;
+        };
+        if let Some(counted) = self.counted.get_mut(stream) {
+            *counted += 1;
+        }
+        let all: u32 = self.counted.iter().sum();
+        (all == frames).then(|| meter.turn(all, self.counted.iter().copied().min().unwrap_or(0)))
+    }
+}
+
+/// The pipelines together: they play until they have shown as many frames as are to be measured, all of them while all play.
 fn pipeline_turn(arguments: &Arguments, threads: u32, material: &Material) -> Result<(Turn, gst::Structure), Failure> {
-    let total = WARM_UP + arguments.frames;
+    let (sender, outcome) = mpsc::channel();
+    let progress = Arc::new(Mutex::new(Progress::new(arguments.streams)));
+    let streams = (0..arguments.streams as usize)
+        .map(|stream| pipeline(arguments, threads, material, stream, &progress, &sender))
+        .collect::<Result<Vec<_>, _>>()?;
+    drop(sender);
+    for stream in &streams {
+        // Why it fails is on the bus.
+        let _ = stream.set_state(gst::State::Playing);
+    }
+    let turn = outcome.recv()?;
+    let infer = streams.first().and_then(|stream| stream.by_name("infer")).ok_or("the pipeline lost an element")?;
+    let stats = infer.property::<gst::Structure>("stats");
+    for stream in &streams {
+        stream.set_state(gst::State::Null)?;
+    }
+    Ok((turn?, stats))
+}
+
+/// One stream's pipeline, which tells `sender` when the turn is over or why it cannot go on.
+fn pipeline(
+    arguments: &Arguments,
+    threads: u32,
+    material: &Material,
+    stream: usize,
+    progress: &Arc<Mutex<Progress>>,
+    sender: &Sender<Result<Turn, String>>,
+) -> Result<gst::Pipeline, Failure> {
     let then = arguments.then.as_ref().map_or_else(String::new, |t| format!("! {t} "));
+    let set = arguments.set.iter().map(|(name, value)| format!("{name}={value:?} ")).collect::<String>();
     let line = format!(
-        "fakesrc name=source num-buffers={total} sizetype=empty format=time ! {} ! vigilinfer name=infer {then}\
+        "fakesrc name=source sizetype=empty format=time ! {} ! vigilinfer name=infer {set}{then}\
          ! fakesink name=end sync=false",
         material.caps
     );
@@ -180,30 +263,31 @@ fn pipeline_turn(arguments: &Arguments, threads: u32, material: &Material) -> Re
     let element = |name| pipeline.by_name(name).ok_or("the pipeline lost an element");
     let infer = element("infer")?;
     infer.set_property("model", &arguments.model);
-    infer.set_property("provider", "cpu");
+    infer.set_property("provider", &arguments.provider);
     infer.set_property("threads", threads);
     infer.set_property("max-in-flight", arguments.max_in_flight);
     play_material(&element("source")?, material)?;
-    let progress = Arc::new(Mutex::new(Progress::default()));
-    let shared = Arc::clone(&progress);
-    let frames = arguments.frames;
     let end = element("end")?.static_pad("sink").ok_or("fakesink has no pad")?;
+    let (progress, frames, done) =
+        (Arc::clone(progress), arguments.frames.saturating_mul(arguments.streams), sender.clone());
     end.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-        let mut progress = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.seen += 1;
-        if progress.seen == WARM_UP {
-            progress.meter = Some(Meter::start());
-        } else if progress.seen == WARM_UP + frames {
-            progress.turn = progress.meter.as_ref().map(|m| m.turn(frames));
+        if let Some(turn) = progress.lock().unwrap_or_else(PoisonError::into_inner).frame(stream, frames) {
+            // Nobody listens any more where another stream has failed.
+            let _ = done.send(Ok(turn));
         }
         gst::PadProbeReturn::Ok
     });
-    let outcome = play_to_end(&pipeline);
-    let stats = infer.property::<gst::Structure>("stats");
-    pipeline.set_state(gst::State::Null)?;
-    outcome?;
-    let turn = progress.lock().unwrap_or_else(PoisonError::into_inner).turn;
-    Ok((turn.ok_or("the pipeline ended before all frames were out")?, stats))
+    let failed = sender.clone();
+    pipeline.bus().ok_or("the pipeline has no bus")?.set_sync_handler(move |_, message| {
+        let text = match message.view() {
+            gst::MessageView::Error(error) => error.error().to_string(),
+            gst::MessageView::Eos(_) => "the pipeline ended before all frames were out".into(),
+            _ => return gst::BusSyncReply::Drop,
+        };
+        let _ = failed.send(Err(text));
+        gst::BusSyncReply::Drop
+    });
+    Ok(pipeline)
 }
 
 fn play_to_end(pipeline: &gst::Pipeline) -> Result<(), Failure> {
@@ -283,57 +367,5 @@ fn material(arguments: &Arguments) -> Result<Material, Failure> {
     match caps {
         Some(caps) if !frames.is_empty() => Ok(Material { caps, frames }),
         _ => Err("no frame could be decoded".into()),
-    }
-}
-
-fn report(
-    arguments: &Arguments,
-    threads: u32,
-    model: &Model,
-    material: &Material,
-    bare: &[Turn],
-    piped: &[Turn],
-    stats: Option<&gst::StructureRef>,
-) -> Value {
-    let of = |turns: &[Turn], pick: fn(&Turn) -> f64| median(turns.iter().map(pick).collect());
-    let stage = |name: &str| {
-        let field =
-            |kind: &str| stats.and_then(|s| s.get::<u64>(format!("{name}-{kind}")).ok()).map(|ns| ns as f64 / 1e6);
-        json!({ "median_ms": field("median"), "p99_ms": field("p99") })
-    };
-    let ratios: Vec<f64> = bare.iter().zip(piped).map(|(b, p)| p.fps / b.fps).collect();
-    json!({
-        "model": model.id().name,
-        "input": arguments.input.as_deref().map_or("test picture".into(), |p: &Path| p.display().to_string()),
-        "caps": material.caps.to_string(),
-        "threads": threads,
-        "lanes": model.lanes().engine().at_once(),
-        "frames": arguments.frames,
-        "rounds": arguments.rounds,
-        "bare": { "fps": of(bare, |t| t.fps), "cpu_ms_per_frame": of(bare, |t| t.cpu_ms) },
-        "pipeline": { "fps": of(piped, |t| t.fps), "cpu_ms_per_frame": of(piped, |t| t.cpu_ms) },
-        "ratio": median(ratios),
-        "stages": {
-            "pre": stage("pre"), "queue": stage("queue"), "run": stage("run"), "post": stage("post"),
-            "total": stage("total"),
-        },
-    })
-}
-
-fn print_report(report: &Value) {
-    let number = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
-    let text =
-        |path: &str| report.pointer(path).map(|v| v.to_string().trim_matches('"').to_owned()).unwrap_or_default();
-    println!("model     {}, {} threads, {} lanes", text("/model"), text("/threads"), text("/lanes"));
-    println!("input     {}: {}", text("/input"), text("/caps"));
-    println!("          {} rounds of {} frames each, medians", text("/rounds"), text("/frames"));
-    for (label, key) in [("bare loop", "bare"), ("pipeline", "pipeline")] {
-        let (fps, cpu) = (number(&format!("/{key}/fps")), number(&format!("/{key}/cpu_ms_per_frame")));
-        println!("{label:<9} {fps:8.2} fps  {cpu:8.2} ms of processor time a frame");
-    }
-    println!("ratio     {:8.3}", number("/ratio"));
-    for stage in ["pre", "queue", "run", "post", "total"] {
-        let (median, p99) = (number(&format!("/stages/{stage}/median_ms")), number(&format!("/stages/{stage}/p99_ms")));
-        println!("{stage:<9} {median:8.3} ms median, {p99:.3} ms p99");
     }
 }

@@ -1,10 +1,12 @@
 //! `vigil doctor`: what is here, and what to do about what is not.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
 use gstvigil::bundle::{Bundle, sign};
+use gstvigil::engine::onnx::{PROVIDERS, start_provider};
 use gstvigil::engine::runtime;
 use gstvigil::paths;
 use gstvigil::store::{Entry, Store};
@@ -28,23 +30,23 @@ enum State {
 }
 
 struct Finding {
-    what: &'static str,
+    what: Cow<'static, str>,
     state: State,
     text: String,
     advice: Option<&'static str>,
 }
 
 impl Finding {
-    fn good(what: &'static str, text: impl Into<String>) -> Self {
-        Self { what, state: State::Good, text: text.into(), advice: None }
+    fn good(what: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
+        Self { what: what.into(), state: State::Good, text: text.into(), advice: None }
     }
 
-    fn note(what: &'static str, text: impl Into<String>, advice: &'static str) -> Self {
-        Self { what, state: State::Note, text: text.into(), advice: Some(advice) }
+    fn note(what: impl Into<Cow<'static, str>>, text: impl Into<String>, advice: &'static str) -> Self {
+        Self { what: what.into(), state: State::Note, text: text.into(), advice: Some(advice) }
     }
 
     fn bad(what: &'static str, text: impl Into<String>, advice: &'static str) -> Self {
-        Self { what, state: State::Bad, text: text.into(), advice: Some(advice) }
+        Self { what: what.into(), state: State::Bad, text: text.into(), advice: Some(advice) }
     }
 }
 
@@ -143,14 +145,30 @@ fn onnx_runtime(explicit: Option<&Path>) -> Vec<Finding> {
         Err(error) => return vec![Finding::bad("ONNX Runtime", error.to_string(), "run scripts/setup")],
     };
     let mut found = vec![Finding::good("ONNX Runtime", format!("{} at {}", runtime.version, runtime.path.display()))];
-    found.push(match runtime::available_providers() {
+    match runtime::available_providers() {
         Ok(names) => {
             let names: Vec<_> = names.iter().map(|n| n.trim_end_matches("ExecutionProvider").to_lowercase()).collect();
-            Finding::good("providers", names.join(", "))
+            found.push(Finding::good("providers", names.join(", ")));
+            let built_in = |provider: &&&str| names.iter().any(|name| name == **provider);
+            found.extend(PROVIDERS.iter().filter(|p| **p != "cpu").filter(built_in).map(|p| provider(p, explicit)));
         }
-        Err(error) => Finding::bad("providers", error.to_string(), "this ONNX Runtime is damaged: run scripts/setup"),
-    });
+        Err(error) => {
+            let advice = "this ONNX Runtime is damaged: run scripts/setup";
+            found.push(Finding::bad("providers", error.to_string(), advice));
+        }
+    }
     found
+}
+
+/// A provider that the runtime was built with may lack its own libraries here.
+fn provider(name: &str, library: Option<&Path>) -> Finding {
+    let what = format!("provider {name}");
+    match start_provider(name, library) {
+        Ok(()) => Finding::good(what, "starts"),
+        Err(error) => {
+            Finding::note(what, error.to_string(), "not needed, unless a bundle or the property provider asks for it")
+        }
+    }
 }
 
 /// The command that `isolation=process` starts: the plugin looks around its own file.

@@ -125,7 +125,9 @@ impl Infer {
             model.run_time(),
             model.lanes().engine().gathering().map_or_else(|| "1".into(), |gathering| gathering.measured)
         );
-        for warning in &model.bundle().warnings {
+        let engine = model.lanes().engine();
+        let placed = engine.placement().and_then(|placement| placement.warning(engine.provider()));
+        for warning in model.bundle().warnings.iter().chain(&placed) {
             gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{warning}"));
         }
         if model.unnamed() {

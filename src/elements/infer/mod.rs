@@ -103,6 +103,8 @@
 //!   go on without analysis and are counted in `stats`.
 //! - WARNING if `inference-region=objects` is set and frames carry no result to look at objects of.
 //! - WARNING at the start if a bare model does not say what its classes are called.
+//! - WARNING at the start if `provider` leaves nodes of the model to the CPU that do more than arithmetic on shapes: which ones, and
+//!   how many. `stats` has `nodes` and `nodes-on-cpu` for every provider but `cpu`.
 //! - Element message `vigil-infer` when analysis works again: `state` (`recovered`), `frame` (the frame's number).
 //! - Element message `vigil-result` for each frame, if `post-messages` is on: `frame`, `pts` and `running-time`
 //!   (nanoseconds, left out if unknown), `width`, `height`, `freshness`, `age` (nanoseconds, if held) or `reason` and

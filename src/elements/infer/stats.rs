@@ -34,6 +34,10 @@ pub fn stats(counts: &Snapshot, share: &Share, model: Option<&Model>) -> gst::St
         s.set("digest", &model.id().digest);
         s.set("provider", model.provider());
         s.set("lanes", model.lanes().engine().at_once() as u64);
+        if let Some(placement) = model.lanes().engine().placement() {
+            s.set("nodes", (placement.on_provider + placement.nodes_on_cpu()) as u64);
+            s.set("nodes-on-cpu", placement.nodes_on_cpu() as u64);
+        }
         s.set("engine-users", share.users as u64);
         s.set("share", share.part);
         s.set("batch", model.batch() as u64);

@@ -109,7 +109,7 @@ impl Server {
         match engine {
             Ok(engine) => {
                 let (spec, provider) = (engine.spec().clone(), engine.provider().to_owned());
-                let loaded = Loaded { spec, provider, lanes: engine.lanes() };
+                let loaded = Loaded { spec, provider, lanes: engine.lanes(), placement: engine.placement().cloned() };
                 if self.engine.set(engine).is_err() {
                     return Report::Failed(EngineError::Model("a worker has one model".into()));
                 }

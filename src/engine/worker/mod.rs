@@ -44,6 +44,7 @@ use supervisor::{Finder, Inner};
 use wire::Loaded;
 
 use super::options::{Background, Options};
+use super::placement::Placement;
 use super::{Engine, EngineError, Io, Spec};
 use crate::cancel::LOOK;
 
@@ -146,6 +147,10 @@ impl Engine for Remote {
 
     fn threads_per_run(&self) -> usize {
         self.inner.options.threads_per_run()
+    }
+
+    fn placement(&self) -> Option<&Placement> {
+        self.loaded.placement.as_ref()
     }
 
     fn io(&self, input_shapes: &[Vec<usize>]) -> Io {

@@ -305,7 +305,7 @@ impl Inner {
 
     /// Whether what a worker says about its model can be: tensors of it are made without further questions.
     fn check(&self, loaded: &Loaded) -> Result<(), String> {
-        let Loaded { spec, provider, lanes } = loaded;
+        let Loaded { spec, provider, lanes, .. } = loaded;
         if *provider != self.options.provider || *lanes == 0 || *lanes > self.options.lanes.max(1) {
             return Err(format!("provider {provider:?} with {lanes} lanes"));
         }

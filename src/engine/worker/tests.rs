@@ -91,7 +91,7 @@ fn misbehave_at_start(mode: &str) -> bool {
         hello();
         let (command, file) = wire::receive::<Command>(std::io::stdin()).unwrap();
         assert!(matches!(command, Command::Load { .. }) && wire::read_file(file.unwrap()).unwrap() == b"weights");
-        tell(&Report::Loaded(Loaded { spec, provider: "cpu".into(), lanes }));
+        tell(&Report::Loaded(Loaded { spec, provider: "cpu".into(), lanes, placement: None }));
     };
     let with = |shape: Vec<Option<usize>>| {
         let mut spec = spec();
@@ -118,7 +118,9 @@ fn misbehave_at_start(mode: &str) -> bool {
             hello();
             hello();
         }
-        "loads-too-early" => tell(&Report::Loaded(Loaded { spec: spec(), provider: "cpu".into(), lanes: 1 })),
+        "loads-too-early" => {
+            tell(&Report::Loaded(Loaded { spec: spec(), provider: "cpu".into(), lanes: 1, placement: None }));
+        }
         "dies-loading" => {
             hello();
             std::process::abort();
@@ -165,7 +167,7 @@ fn double() {
     let mut spec = spec();
     spec.metadata.insert("much".into(), "x".repeat(100_000));
     tell(&Report::Log(2, "loading".into()));
-    tell(&Report::Loaded(Loaded { spec, provider: "cpu".into(), lanes: 2 }));
+    tell(&Report::Loaded(Loaded { spec, provider: "cpu".into(), lanes: 2, placement: None }));
     let once = PathBuf::from(std::env::var(FOLDER).unwrap()).join("once");
     // As in the real one, a socket for runs has a thread, and the first socket's end is the process's.
     while let Ok((_, Some(socket))) = wire::receive::<Command>(std::io::stdin()) {

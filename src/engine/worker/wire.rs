@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::options::Options;
+use crate::engine::placement::Placement;
 use crate::engine::{EngineError, Spec};
 
 /// Longest message in a packet, in bytes.
@@ -66,6 +67,7 @@ pub(super) struct Loaded {
     pub(super) spec: Spec,
     pub(super) provider: String,
     pub(super) lanes: usize,
+    pub(super) placement: Option<Placement>,
 }
 
 /// From the application, on a socket for runs: one at a time, each is answered.
