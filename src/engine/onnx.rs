@@ -160,7 +160,14 @@ fn first_line(error: &dyn std::fmt::Display) -> String {
 /// [`EngineError::Runtime`] without a usable runtime, [`EngineError::Provider`] if the provider is unknown, absent, or
 /// lacks something on this machine.
 pub fn start_provider(name: &str, ort_library: Option<&Path>) -> Result<(), EngineError> {
-    let options = Options { provider: name.to_owned(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None };
+    let options = Options {
+        provider: name.to_owned(),
+        threads: 1,
+        lanes: 1,
+        spin: false,
+        max_batch: 1,
+        isolation: Isolation::None,
+    };
     builder(runtime::get(ort_library)?, &options).map(drop)
 }
 
