@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 
 use common::live::Watched;
@@ -146,6 +148,30 @@ fn a_camera_that_is_away_is_told_why_and_comes_back() {
     watched.state("gate", State::Playing);
     watched.more_frames("gate", 10);
     beside.check(&watched);
+}
+
+#[test]
+fn what_is_secret_in_an_address_is_told_nowhere() {
+    common::init();
+    if gst::ElementFactory::find("souphttpsrc").is_none() {
+        return eprintln!("skipped: there is no souphttpsrc here");
+    }
+    // A camera that knows no such page: its address is in the error of the source.
+    let web = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/cgi?user=adm1n&pwd=geheim,99&size=2", web.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in web.incoming().flatten() {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let mut watched = Watched::start(plan(&gate(&uri, "")));
+    let lost = watched.lost("gate", Reason::NotFound);
+    let text = lost.data["text"].as_str().unwrap();
+    assert!(text.contains("user=…&pwd=…&size=2"), "the address is told for what it is: {text}");
+    watched.status("gate", |status| status.reconnects > 0);
+    let told = format!("{:?} {:?}", watched.site.events().listen(0).0, watched.site.cameras());
+    assert!(!told.contains("adm1n") && !told.contains("geheim"), "a secret is told: {told}");
 }
 
 #[test]

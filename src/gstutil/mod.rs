@@ -29,6 +29,18 @@ where
     value.get().map(|v| *to = v).is_ok()
 }
 
+/// An error or a warning of an element in one line: its message, and the last line of what it says for developers, where the cause is.
+pub fn error_text(error: &glib::Error, debug: Option<&str>) -> String {
+    let message = error.message();
+    // "../gst/rtsp/gstrtspsrc.c(8059): gst_rtspsrc_retrieve_sdp (): /GstPipeline:p/GstRTSPSrc:source:\nFailed to connect."
+    let details = debug.unwrap_or_default().lines().skip(1).map(str::trim);
+    match details.filter(|line| !line.is_empty()).last() {
+        None => message.to_owned(),
+        Some(detail) if detail.starts_with(message) => detail.to_owned(),
+        Some(detail) => format!("{message} {detail}"),
+    }
+}
+
 /// Posts what a source posts when downstream refuses its frames. For an element that pushes from a thread of its own, at the end of the
 /// stream: a fatal answer to the last frame finds no frame to travel back with.
 pub fn report_flow_at_eos(element: &impl IsA<gst::Element>, flow: Option<gst::FlowError>) {
@@ -39,5 +51,20 @@ pub fn report_flow_at_eos(element: &impl IsA<gst::Element>, flow: Option<gst::Fl
             ("Internal data stream error."),
             ["streaming stopped, reason {error:?}"]
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_one_line_without_saying_it_twice() {
+        let error = glib::Error::new(gst::ResourceError::NotFound, "Not Found");
+        let told = |debug| error_text(&error, debug);
+        assert_eq!(told(None), "Not Found");
+        assert_eq!(told(Some("../a.c(1): f (): /source:")), "Not Found");
+        assert_eq!(told(Some("../a.c(1): f (): /source:\nNobody there.\n \n")), "Not Found Nobody there.");
+        assert_eq!(told(Some("../a.c(1): f (): /source:\nNot Found (404)")), "Not Found (404)");
     }
 }

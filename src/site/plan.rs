@@ -94,6 +94,17 @@ impl CameraPlan {
         self.watchdog.iter().chain(&self.guarded).chain(&self.open)
     }
 
+    /// What its source opens, with all that is secret in it, where that is a text.
+    pub fn location(&self) -> Option<&str> {
+        self.source.iter().find_map(|step| match step {
+            Step::Element(node) => match node.properties.get("location")? {
+                Value::Text(location) => Some(location.as_str()),
+                Value::Secret(_) | Value::Authority(_) => None,
+            },
+            Step::Caps(_) | Step::Launch(_) => None,
+        })
+    }
+
     /// The watchdog or a stage by its name.
     pub fn stage_mut(&mut self, name: &str) -> Option<&mut Node> {
         let mut stages = self.watchdog.iter_mut().chain(&mut self.guarded).chain(&mut self.open);

@@ -4,6 +4,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::json;
+use crate::gstutil::error_text;
 use crate::site::status::Reason;
 
 /// Something that a camera's pipeline has said.
@@ -35,11 +36,12 @@ pub enum Heard {
 pub fn heard(message: &gst::Message, stage: impl Fn(&gst::Object) -> bool) -> Option<Heard> {
     match message.view() {
         gst::MessageView::Error(error) => {
-            let debug = error.debug().map(|debug| debug.to_string()).unwrap_or_default();
+            let debug = error.debug();
             let staged = message.src().is_some_and(stage);
-            let reason = if staged { Reason::CannotBuild } else { reason(&error.error(), &debug) };
-            let source = message.src().map(|src| src.name().to_string()).unwrap_or_default();
-            Some(Heard::Failed(reason, text(&error.error(), &debug, &source)))
+            let reason =
+                if staged { Reason::CannotBuild } else { reason(&error.error(), debug.as_deref().unwrap_or_default()) };
+            let source = message.src().map(|src| src.name()).unwrap_or_default();
+            Some(Heard::Failed(reason, format!("{source}: {}", error_text(&error.error(), debug.as_deref()))))
         }
         gst::MessageView::Eos(_) => Some(Heard::Ended),
         gst::MessageView::Latency(_) => Some(Heard::Latency),
@@ -60,21 +62,13 @@ pub fn heard(message: &gst::Message, stage: impl Fn(&gst::Object) -> bool) -> Op
             Some(Heard::Relay(structure.to_owned()))
         }
         gst::MessageView::Warning(warning) => {
-            let source = message.src().map(|src| src.name().to_string()).unwrap_or_default();
-            let debug = warning.debug().map(|debug| debug.to_string()).unwrap_or_default();
-            let data = serde_json::json!({ "element": source, "text": text(&warning.error(), &debug, &source) });
+            let source = message.src().map(|src| src.name()).unwrap_or_default();
+            let text = format!("{source}: {}", error_text(&warning.error(), warning.debug().as_deref()));
+            let data = serde_json::json!({ "element": source.as_str(), "text": text });
             Some(Heard::Told("warning".into(), data))
         }
         _ => None,
     }
-}
-
-/// Words for an error: the element's own, and the last line of what it says for developers, which is where sources put the cause.
-fn text(error: &glib::Error, debug: &str, source: &str) -> String {
-    let message = error.message();
-    // "../gst/rtsp/gstrtspsrc.c(8059): gst_rtspsrc_retrieve_sdp (): /GstPipeline:p/GstRTSPSrc:source:\nFailed to connect."
-    let detail = debug.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).last().unwrap_or_default();
-    if detail.is_empty() { format!("{source}: {message}") } else { format!("{source}: {message} {detail}") }
 }
 
 /// Why it failed, by what the error is and by the words that sources use where its code does not tell.

@@ -19,6 +19,7 @@ use super::feed::Feed;
 use super::json;
 use super::keeper::Command;
 use crate::site::plan::CameraPlan;
+use crate::site::resolve::{shown, without_secrets};
 use crate::site::status::Reason;
 use crate::site::watch::Seen;
 
@@ -65,14 +66,32 @@ pub struct Link {
     pub counts: Arc<Counts>,
     /// Where the pictures go.
     pub feed: Arc<Feed>,
+    /// The source's address as elements may tell it, and as it may be shown, if that is another.
+    address: Option<(String, String)>,
     keeper: Sender<Command>,
 }
 
 impl Link {
-    /// Tells the camera's keeper.
-    pub fn tell(&self, heard: Heard) {
+    /// Tells the camera's keeper, without what the source's address has of secrets: elements put it into their errors.
+    pub fn tell(&self, mut heard: Heard) {
+        match &mut heard {
+            Heard::Failed(_, text) => *text = self.clean(text),
+            Heard::Told(_, data) => {
+                if let Some(serde_json::Value::String(text)) = data.get_mut("text") {
+                    *text = self.clean(text);
+                }
+            }
+            _ => {}
+        }
         // A keeper that is gone has no use for it.
         let _ = self.keeper.send(Command::Heard(self.generation, heard));
+    }
+
+    fn clean(&self, text: &str) -> String {
+        match &self.address {
+            Some((address, shown)) => without_secrets(&text.replace(address, shown)),
+            None => without_secrets(text),
+        }
     }
 
     /// What has been seen of the stream.
@@ -109,6 +128,7 @@ impl Run {
             ended: Ended::default(),
             counts: Arc::clone(counts),
             feed: Arc::clone(feed),
+            address: plan.location().map(|at| (at.to_owned(), shown(at))).filter(|(at, shown)| at != shown),
             keeper: keeper.clone(),
         });
         let (orders, receiver) = channel();

@@ -1,6 +1,6 @@
 //! What makes a mount's pipeline when a client comes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -8,10 +8,10 @@ use gst_rtsp_server::prelude::*;
 use gst_rtsp_server::{RTSPMedia, RTSPSuspendMode};
 
 use super::Mounted;
+use crate::gstutil::{error_text, lock};
 use crate::site::live::feed::{Frame, Subscription};
 use crate::site::live::intake::{Intake, Notice, SOURCE, Zero, fresh, now};
 use crate::site::live::outlets::encode::{Encoding, steady};
-use crate::site::live::outlets::pipe;
 
 /// Pictures that may wait for the encoder: clients want the newest.
 const ROOM: u64 = 2;
@@ -52,7 +52,7 @@ pub struct Showing {
 
 impl Showing {
     fn watched(&self) -> MutexGuard<'_, Vec<Watched>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.watched)
     }
 
     /// Whether `media` is one of its pipelines.
@@ -109,7 +109,7 @@ impl Showing {
         let _ = bus.map(|bus| {
             bus.set_sync_handler(move |_, message| {
                 if let (gst::MessageView::Error(error), Some(showing)) = (message.view(), showing.upgrade()) {
-                    showing.mounted.report.set_error(&pipe::text(&error.error(), error.debug().as_deref()));
+                    showing.mounted.report.set_error(&error_text(&error.error(), error.debug().as_deref()));
                 }
                 gst::BusSyncReply::Pass
             });
