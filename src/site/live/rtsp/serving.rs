@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gst_rtsp_server::gst_rtsp::RTSPAuthMethod;
@@ -12,12 +12,15 @@ use gst_rtsp_server::{RTSPAuth, RTSPFilterResult, RTSPServer, RTSPToken};
 
 use super::Mounted;
 use super::factory::{Showing, factory};
+use crate::gstutil::lock;
 use crate::site::description::RtspServer;
 use crate::site::live::secret;
 use crate::site::units::TextOrSecret;
 
 /// How long after a failure it is tried again, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long the server before is waited for, which may have the same port.
+const BEFORE: Duration = Duration::from_secs(5);
 /// Clients that have gone without a word are looked for so often, seconds.
 const CLEAN_S: u32 = 5;
 /// What clients that have shown their password are.
@@ -29,16 +32,22 @@ enum Order {
     Stop,
 }
 
-/// A server that runs, or tries to. It ends when this is dropped: who drops it does not wait.
+/// A server that runs, or tries to. It ends by [`Self::stop`].
 pub struct Serving {
     orders: Sender<Order>,
     context: glib::MainContext,
+    over: Receiver<()>,
 }
 
 impl Serving {
-    /// Runs as `config` says, with `mounts`.
-    pub fn start<'a>(config: &RtspServer, mounts: impl Iterator<Item = &'a Arc<Mounted>>) -> Self {
+    /// Runs as `config` says, with `mounts`, once the one `before` has told that it is over.
+    pub fn start<'a>(
+        config: &RtspServer,
+        mounts: impl Iterator<Item = &'a Arc<Mounted>>,
+        before: Option<Receiver<()>>,
+    ) -> Self {
         let (orders, inbox) = channel();
+        let (ends, over) = channel();
         let context = glib::MainContext::new();
         let mut thread = Thread {
             config: config.clone(),
@@ -47,11 +56,23 @@ impl Serving {
             mounts: mounts.map(|m| (m.path.clone(), Arc::clone(m))).collect(),
         };
         let failed: Vec<_> = thread.mounts.values().cloned().collect();
-        let spawned = std::thread::Builder::new().name("vigil-rtsp".into()).spawn(move || thread.run());
+        let work = move || {
+            // It says nothing: it is dropped at the end, also at that of a panic.
+            let _ends: Sender<()> = ends;
+            let _ = before.map(|before| before.recv_timeout(BEFORE));
+            thread.run();
+        };
+        let spawned = std::thread::Builder::new().name("vigil-rtsp".into()).spawn(work);
         if let Err(err) = spawned {
             failed.iter().for_each(|m| m.report.set_error(&format!("no thread can be started: {err}")));
         }
-        Self { orders, context }
+        Self { orders, context, over }
+    }
+
+    /// Has it end, without waiting; what is given back comes to its end with it.
+    pub fn stop(self) -> Receiver<()> {
+        self.order(Order::Stop);
+        self.over
     }
 
     fn order(&self, order: Order) {
@@ -68,12 +89,6 @@ impl Serving {
     /// Takes one away, with its clients.
     pub fn remove(&self, mounted: &Arc<Mounted>) {
         self.order(Order::Remove(Arc::clone(mounted)));
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.order(Order::Stop);
     }
 }
 
@@ -180,8 +195,8 @@ impl Thread {
                 match self.inbox.try_recv() {
                     Ok(Order::Add(mounted)) => running.add(&mounted),
                     Ok(Order::Remove(mounted)) => running.remove(&mounted),
-                    Ok(Order::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => break,
-                    Err(std::sync::mpsc::TryRecvError::Empty) => {
+                    Ok(Order::Stop) | Err(TryRecvError::Disconnected) => break,
+                    Err(TryRecvError::Empty) => {
                         self.context.iteration(true);
                     }
                 }
@@ -213,7 +228,7 @@ impl Running {
             factory.add_role_from_structure(&may.field("media.factory.construct", true).build());
         }
         mounts.add_factory(&mounted.path, factory);
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(mounted.path.clone(), showing);
+        lock(&self.shown).insert(mounted.path.clone(), showing);
         let address = if self.address.contains(':') { format!("[{}]", self.address) } else { self.address.clone() };
         mounted.report.set_target(format!("rtsp://{address}:{}{}", self.server.bound_port(), mounted.path));
         mounted.report.set_error("");
@@ -223,7 +238,7 @@ impl Running {
         if let Some(mounts) = self.server.mount_points() {
             mounts.remove_factory(&mounted.path);
         }
-        let showing = self.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(&mounted.path);
+        let showing = lock(&self.shown).remove(&mounted.path);
         if let Some(showing) = showing {
             self.close(&|media| showing.has(media));
         }
