@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,9 @@ use common::site::wait_until;
 use gst::prelude::*;
 use gst_video::VideoFormat;
 use gstvigil::site::description::{Api, RtspServer};
-use gstvigil::site::live::feed::{Feed, Frame};
+use gstvigil::site::live::feed::{Consumer, Feed, Frame};
 use gstvigil::site::live::outlet::{Outlet, Outlets};
+use gstvigil::site::live::outputs::{Outputs, Owner};
 use gstvigil::site::live::tile::Tile;
 use gstvigil::site::live::{picture, snapshot};
 use gstvigil::site::output::{Encode, Output};
@@ -425,6 +427,84 @@ fn an_output_without_pictures_stops_at_once() {
     assert!(outlet.stop(LONG));
     assert!(names(folder.path()).is_empty());
     assert!(!feed.is_wanted(), "nothing is left of it");
+}
+
+/// Whether a file has the box that closes it.
+fn is_closed(file: &Path) -> bool {
+    std::fs::read(file).unwrap().windows(4).any(|word| word == b"mfro")
+}
+
+#[test]
+fn an_output_that_hangs_is_told_and_takes_no_time_of_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, good) = (folder.path().join("pipe.mp4"), folder.path().join("good.mp4"));
+    // Nobody reads from it: to open it never comes to an end.
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+    let camera = Camera::start(320, 240, RED);
+    let outputs = Outputs::new(Owner::Tile("all".into()), &camera.feed, &outlets());
+    outputs.set(&[file(pipe.clone()), file(good.clone())]);
+    wait_until("that it hangs is told", || outputs.status()[0].error.contains("taken no picture"));
+    assert_eq!((outputs.status()[1].error.as_str(), outputs.status()[1].active), ("", true));
+    assert!(!outputs.stop(Duration::from_secs(8)), "one of them hangs");
+    assert!(is_closed(&good));
+    let at_once = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    drop(std::fs::OpenOptions::new().read(true).custom_flags(at_once).open(&pipe).unwrap());
+}
+
+#[test]
+fn the_end_of_a_stream_may_take_as_long_as_it_was_told_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outlets, feed) = (outlets(), Arc::new(Feed::default()));
+    let slow = |name: &str| {
+        let encode = Encode { element: Some("identity sleep-time=700000 ! openh264enc".into()), bitrate: 500 };
+        let path = folder.path().join(name);
+        outlets.start("gate", &Output::File { path, segment: None, max_files: None, encode }, &feed)
+    };
+    let (stopped, left) = (slow("stopped.mp4"), slow("left.mp4"));
+    wait_until("both have much to do", || {
+        feed.publish(picture(320, 240, RED, now()));
+        stopped.status().frames > 20 && left.status().frames > 20
+    });
+    feed.end();
+    assert!(stopped.stop(LONG), "it has the time that it needs");
+    assert!(is_closed(&folder.path().join("stopped.mp4")));
+    wait_until("that it was cut is told", || left.status().error.contains("did not end within 10 s"));
+    assert!(left.stop(LONG));
+}
+
+#[test]
+fn an_output_that_is_dropped_ends_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outlets, camera, path) = (outlets(), Camera::start(320, 240, RED), folder.path().join("gate.mp4"));
+    let outlet = outlets.start("gate", &file(path.clone()), &camera.feed);
+    taken(&outlet, 20);
+    drop(outlet);
+    wait_until("its file is closed", || is_closed(&path));
+    wait_until("nobody takes pictures", || !camera.feed.is_wanted());
+}
+
+#[test]
+fn who_comes_after_the_end_is_told_of_it_until_there_are_pictures_again() {
+    struct Told(AtomicBool);
+    impl Consumer for Told {
+        fn frame(&self, _: &Frame) {}
+
+        fn ended(&self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    common::init();
+    let feed = Arc::new(Feed::default());
+    let is_told = || {
+        let told = Arc::new(Told(AtomicBool::new(false)));
+        drop(feed.subscribe(Arc::clone(&told) as Arc<dyn Consumer>));
+        told.0.load(Ordering::SeqCst)
+    };
+    assert!(!is_told());
+    feed.end();
+    assert!(is_told());
+    feed.publish(picture(320, 240, RED, now()));
+    assert!(!is_told());
 }
 
 fn rtsp(mount: &str) -> Output {

@@ -201,6 +201,11 @@ impl Camera {
         lock(&self.shared.shown).watchdog.clone()
     }
 
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        lock(&self.shared.shown).state
+    }
+
     /// Asks its stages for their statistics. What becomes of it is for [`Self::status`].
     pub fn ask(&self) -> Asked {
         let (sender, receiver) = channel();

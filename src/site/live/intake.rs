@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use gst::prelude::*;
 
 use super::feed::{Consumer, Feed, Frame};
+use crate::gstutil::lock;
 
 /// The name of the `appsrc` that takes the pictures.
 pub const SOURCE: &str = "feed";
@@ -87,7 +88,7 @@ impl<N> Intake<N> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<N>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Asks for a notice of the next picture.
@@ -114,8 +115,10 @@ impl<N> Intake<N> {
 
     /// Whether the pipeline has taken no picture for `limit`, though there were some.
     pub fn is_stuck(&self, limit: Duration) -> bool {
-        let since = self.lock().port.as_ref().and_then(|port| port.stuck);
-        since.is_some_and(|since| now().saturating_sub(since) > clock_time(limit))
+        let state = self.lock();
+        // One that has emptied its room since is not, though no picture has come that would show it.
+        let full = state.port.as_ref().filter(|port| port.source.current_level_buffers() >= port.room);
+        full.and_then(|port| port.stuck).is_some_and(|since| now().saturating_sub(since) > clock_time(limit))
     }
 }
 
@@ -212,15 +215,54 @@ pub fn fresh(feed: &Arc<Feed>, limit: Duration) -> Option<Frame> {
     struct One(Mutex<Option<Sender<Frame>>>);
     impl Consumer for One {
         fn frame(&self, frame: &Frame) {
-            let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let sender = lock(&self.0).take();
             let _ = sender.map(|sender| sender.send(frame.clone()));
         }
 
-        fn ended(&self) {}
+        fn ended(&self) {
+            // There is nothing more to wait for.
+            drop(lock(&self.0).take());
+        }
     }
     let (sender, receiver) = std::sync::mpsc::channel();
     let subscription = feed.subscribe(Arc::new(One(Mutex::new(Some(sender)))));
     let frame = receiver.recv_timeout(limit).ok();
     drop(subscription);
     frame.or_else(|| feed.latest())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::site::live::outlets::pipe::Note;
+
+    fn frame() -> Frame {
+        let caps = gst::Caps::builder("video/x-raw").field("format", "GRAY8").field("width", 16).field("height", 16);
+        let caps = caps.field("framerate", gst::Fraction::new(25, 1)).build();
+        let sample = gst::Sample::builder().buffer(&gst::Buffer::with_size(256).unwrap()).caps(&caps).build();
+        Frame { sample, at: now(), live: true }
+    }
+
+    #[test]
+    fn a_pipeline_that_has_taken_all_there_was_is_not_stuck() {
+        gst::init().unwrap();
+        let line = format!("{LINE} ! appsink name=out max-buffers=1 sync=false");
+        let pipeline = gst::parse::launch(&line).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let source = pipeline.by_name(SOURCE).unwrap().downcast::<gst_app::AppSrc>().unwrap();
+        let out = pipeline.by_name("out").unwrap().downcast::<gst_app::AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let counts = Arc::default();
+        let intake = Intake::<Note>::new(&counts, None);
+        intake.open(&source, 1, Zero::First, None);
+        // The sink has one, another one waits for it, a third one in the room; the next ones are too many.
+        while !intake.is_stuck(Duration::ZERO) {
+            intake.frame(&frame());
+        }
+        assert!(counts.dropped.load(Ordering::Relaxed) > 0);
+        while source.current_level_buffers() > 0 {
+            assert!(out.try_pull_sample(gst::ClockTime::from_seconds(60)).is_some());
+        }
+        assert!(!intake.is_stuck(Duration::ZERO), "no picture has come since, and nothing waits");
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
 }

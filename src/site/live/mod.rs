@@ -39,13 +39,12 @@ pub mod tiles;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::diff::{self, Change};
 use super::events::Events;
 use super::plan::Plan;
-use super::status::{CameraStatus, TileStatus};
+use super::status::{CameraStatus, State as CameraState, TileStatus};
 use crate::gstutil::lock;
 use camera::Camera;
 use feed::Feed;
@@ -56,6 +55,8 @@ use tiles::Tiled;
 
 /// How long a pipeline or an output that is to end holds up what comes after it.
 const END_LIMIT: Duration = Duration::from_secs(5);
+/// How long those that end by a certain time may take on top of it to tell what has become of them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a camera's stages have for their statistics.
 const ASK_LIMIT: Duration = Duration::from_millis(250);
 /// How long a camera's pipeline has to answer.
@@ -85,9 +86,44 @@ struct State {
     outlets: Option<Arc<Outlets>>,
     /// Cameras that were removed, and tell when they are over.
     leaving: BTreeMap<String, Receiver<bool>>,
+    /// The same of tiles.
+    leaving_tiles: Vec<Receiver<bool>>,
+    /// It has ended for good.
+    closed: bool,
+}
+
+/// Whether the end that `over` tells of is still to come.
+fn is_to_come(over: &Receiver<bool>) -> bool {
+    matches!(over.try_recv(), Err(TryRecvError::Empty))
 }
 
 impl State {
+    /// Has made what is different in another plan.
+    fn follow(&mut self, plan: Plan, events: &Arc<Events>) {
+        if self.closed {
+            return;
+        }
+        let empty = Plan {
+            name: String::new(),
+            api: plan.api.clone(),
+            rtsp: plan.rtsp.clone(),
+            cameras: BTreeMap::new(),
+            tiles: BTreeMap::new(),
+        };
+        let changes = diff::diff(self.plan.as_deref().unwrap_or(&empty), &plan);
+        let plan = Arc::new(plan);
+        self.plan = Some(Arc::clone(&plan));
+        self.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
+        let moved = |change: &Change| matches!(change, Change::AddCamera { .. } | Change::RemoveCamera { .. });
+        let moves = changes.iter().any(moved);
+        for change in changes {
+            self.make(change, events);
+        }
+        if moves {
+            self.lay_out();
+        }
+    }
+
     /// Has one change made. Cameras do it on their own threads, one after the other.
     fn make(&mut self, change: Change, events: &Arc<Events>) {
         let tell = |id: &str, command: Command| {
@@ -99,7 +135,7 @@ impl State {
             Change::RemoveCamera { id } => {
                 if let Some(camera) = self.cameras.remove(&id) {
                     let over = camera.stop(END_LIMIT);
-                    self.leaving.retain(|_, over| matches!(over.try_recv(), Err(TryRecvError::Empty)));
+                    self.leaving.retain(|_, over| is_to_come(over));
                     self.leaving.insert(id, over);
                 }
             }
@@ -121,8 +157,8 @@ impl State {
             }
             Change::RemoveTile { name } => {
                 if let Some(tile) = self.tiles.remove(&name) {
-                    // Its outputs may take a while to end.
-                    let _ = thread::Builder::new().name("vigil-tile-end".into()).spawn(move || tile.stop(END_LIMIT));
+                    self.leaving_tiles.retain(is_to_come);
+                    self.leaving_tiles.push(tile.stop(END_LIMIT));
                 }
             }
             Change::AddTile { name, plan } => {
@@ -175,27 +211,7 @@ impl Site {
 
     /// Makes the site what `plan` says: cameras, tiles and outputs that are the same in the plan before are not touched.
     pub fn apply(&self, plan: Plan) {
-        let mut state = lock(&self.0.state);
-        let empty = Plan {
-            name: String::new(),
-            api: plan.api.clone(),
-            rtsp: plan.rtsp.clone(),
-            cameras: BTreeMap::new(),
-            tiles: BTreeMap::new(),
-        };
-        let changes = diff::diff(state.plan.as_deref().unwrap_or(&empty), &plan);
-        let plan = Arc::new(plan);
-        state.plan = Some(Arc::clone(&plan));
-        let events = &self.0.events;
-        state.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
-        let moved = |change: &Change| matches!(change, Change::AddCamera { .. } | Change::RemoveCamera { .. });
-        let moves = changes.iter().any(moved);
-        for change in changes {
-            state.make(change, events);
-        }
-        if moves {
-            state.lay_out();
-        }
+        lock(&self.0.state).follow(plan, &self.0.events);
     }
 
     /// Switches a camera on or off, until a plan says otherwise.
@@ -203,12 +219,14 @@ impl Site {
     /// # Errors
     /// [`SiteError::NoCamera`].
     pub fn enable(&self, id: &str, enabled: bool) -> Result<(), SiteError> {
-        let plan = self.plan().filter(|plan| plan.cameras.contains_key(id));
-        let mut plan = plan.map(|plan| Plan::clone(&plan)).ok_or_else(|| SiteError::NoCamera(id.into()))?;
-        if let Some(camera) = plan.cameras.get_mut(id) {
-            camera.enabled = enabled;
+        // Under one lock: a plan that is applied meanwhile must not be undone.
+        let mut state = lock(&self.0.state);
+        let mut plan = state.plan.as_deref().cloned();
+        let camera = plan.as_mut().and_then(|plan| plan.cameras.get_mut(id));
+        camera.ok_or_else(|| SiteError::NoCamera(id.into()))?.enabled = enabled;
+        if let Some(plan) = plan {
+            state.follow(plan, &self.0.events);
         }
-        self.apply(plan);
         Ok(())
     }
 
@@ -238,6 +256,11 @@ impl Site {
         let asked: Vec<_> = cameras.iter().map(|camera| camera.ask()).collect();
         let answers = cameras.iter().zip(asked);
         answers.map(|(camera, asked)| camera.status(asked, until.saturating_duration_since(Instant::now()))).collect()
+    }
+
+    /// What all cameras are doing, in the order of their ids. No pipeline is asked: this waits for nothing.
+    pub fn states(&self) -> Vec<CameraState> {
+        lock(&self.0.state).cameras.values().map(|camera| camera.state()).collect()
     }
 
     /// One camera.
@@ -299,13 +322,25 @@ impl Site {
     /// Ends all cameras with an end of stream, so that files and exports are whole; what takes longer than `limit` is left.
     /// `false` if something was. A plan that is applied later begins anew.
     pub fn stop(&self, limit: Duration) -> bool {
-        let State { cameras, tiles, .. } = std::mem::take(&mut *lock(&self.0.state));
-        let until = Instant::now() + limit;
-        let left = |until: Instant| until.saturating_duration_since(Instant::now());
-        // All at once, then one after the other until the time is over.
-        let stopping: Vec<_> = cameras.values().map(|camera| camera.stop(limit)).collect();
-        let tiled = tiles.into_values().map(|tile| tile.stop(left(until))).filter(|whole| !whole).count() == 0;
-        stopping.iter().fold(tiled, |all, ended| ended.recv_timeout(left(until)).unwrap_or(false) && all)
+        Self::end(std::mem::take(&mut *lock(&self.0.state)), limit)
+    }
+
+    /// The same for good: plans that are applied later are nobody's.
+    pub fn close(&self, limit: Duration) -> bool {
+        let closed = State { closed: true, ..State::default() };
+        Self::end(std::mem::replace(&mut *lock(&self.0.state), closed), limit)
+    }
+
+    fn end(state: State, limit: Duration) -> bool {
+        let State { cameras, tiles, leaving, leaving_tiles, .. } = state;
+        let left_before = leaving.into_values().chain(leaving_tiles).filter(is_to_come);
+        let until = Instant::now() + limit + LAST_WORDS;
+        // All at once, then one after the other until the time is over; what was removed before may still be ending.
+        let mut ends: Vec<_> = cameras.values().map(|camera| camera.stop(limit)).collect();
+        ends.extend(tiles.into_values().map(|tile| tile.stop(limit)));
+        ends.extend(left_before);
+        let left = || until.saturating_duration_since(Instant::now());
+        ends.iter().fold(true, |all, end| end.recv_timeout(left()).unwrap_or(false) && all)
     }
 }
 

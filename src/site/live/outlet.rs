@@ -5,12 +5,13 @@
 //! pauses. Pictures are handed over without being copied; those that it has no time for are dropped and counted.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::feed::Feed;
 use super::outlets::display::Display;
 use super::outlets::file::File;
 use super::outlets::hls::{Hls, PLAYLIST};
+use super::outlets::over::{GRACE, Over};
 use super::outlets::pipe::Pipe;
 use super::outlets::report::Report;
 use super::outlets::series::Series;
@@ -97,12 +98,24 @@ impl Outlet {
 
     /// Ends it, with its file closed as it should be; `false` if that took longer than `limit`, and it was left.
     pub fn stop(self, limit: Duration) -> bool {
+        Self::stop_all(vec![self], limit)
+    }
+
+    /// Ends many at once: one that hangs takes none of the others' time. `false` if one took longer than `limit`, and was left.
+    pub fn stop_all(outlets: Vec<Self>, limit: Duration) -> bool {
+        let until = Instant::now() + limit + GRACE;
+        let ends: Vec<_> = outlets.into_iter().map(|outlet| outlet.end(limit)).collect();
+        ends.into_iter().fold(true, |all, end| end.wait(until) && all)
+    }
+
+    fn end(self, limit: Duration) -> Over {
         match self.work {
-            Work::Pipe(pipe) => pipe.stop(limit),
-            Work::Snapshots(snapshots) => snapshots.stop(limit),
+            Work::Pipe(pipe) => pipe.end(limit),
+            Work::Snapshots(snapshots) => snapshots.end(),
+            // There is nothing to wait for: its clients are the server's business.
             Work::Mount(mount) => {
                 drop(mount);
-                true
+                Over::new(None)
             }
         }
     }

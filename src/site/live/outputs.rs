@@ -49,9 +49,7 @@ impl Outputs {
             }
         }
         *lock(&self.running) = kept;
-        for outlet in gone {
-            outlet.stop(END_LIMIT);
-        }
+        Outlet::stop_all(gone, END_LIMIT);
         for output in &wanted {
             let outlet = match &self.owner {
                 Owner::Camera(id) => self.outlets.start(id, output, &self.feed),
@@ -68,11 +66,9 @@ impl Outputs {
         lock(&self.running).iter().map(Outlet::status).collect()
     }
 
-    /// Ends them all; `false` if one took longer than its part of `limit`, and was left.
+    /// Ends them all; `false` if one took longer than `limit`, and was left.
     pub fn stop(&self, limit: Duration) -> bool {
-        let until = std::time::Instant::now() + limit;
         let outlets = std::mem::take(&mut *lock(&self.running));
-        let left = || until.saturating_duration_since(std::time::Instant::now());
-        outlets.into_iter().map(|outlet| outlet.stop(left())).filter(|whole| !whole).count() == 0
+        Outlet::stop_all(outlets, limit)
     }
 }

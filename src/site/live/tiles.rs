@@ -1,9 +1,10 @@
 //! The tiles of a site: each composes while one of its outputs wants pictures.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::feed::Feed;
 use super::outlet::Outlets;
@@ -91,11 +92,19 @@ impl Tiled {
         self.tile.feed()
     }
 
-    /// Ends it; `false` if an output took longer than `limit`, and was left.
-    pub fn stop(self, limit: Duration) -> bool {
-        *lock(&self.work.wanted) = None;
-        let _busy = lock(&self.work.busy);
-        self.work.outputs.stop(limit)
+    /// Has it end, on a thread of its own; what is sent then says whether all of it was over within `limit`.
+    pub fn stop(self, limit: Duration) -> Receiver<bool> {
+        let (sender, receiver) = channel();
+        let end = move || {
+            let until = Instant::now() + limit;
+            *lock(&self.work.wanted) = None;
+            // Outputs that are ending just now end before.
+            let _busy = lock(&self.work.busy);
+            let _ = sender.send(self.work.outputs.stop(until.saturating_duration_since(Instant::now())));
+        };
+        // Without a thread its outputs end by themselves, with nobody waiting.
+        let _ = thread::Builder::new().name("vigil-tile-end".into()).spawn(end);
+        receiver
     }
 }
 

@@ -1,13 +1,14 @@
 //! MP4 files.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
 
 use super::encode::{Encoding, pipeline, steady};
 use super::pipe::Kind;
 use super::series::Series;
+use crate::gstutil::lock;
 use crate::site::live::feed::Frame;
 use crate::site::output::Encode;
 use crate::site::units::Span;
@@ -36,6 +37,8 @@ impl Kind for File {
     const ROOM: u64 = 25;
 
     fn build(&mut self, first: &Frame) -> Result<gst::Pipeline, String> {
+        // The one before may be gone for good reasons.
+        lock(&self.current).clear();
         self.series.prepare()?;
         let encoding = Encoding::new(&self.encode)?;
         let length = self.segment.map_or(0, |span| u64::try_from(span.0.as_nanos()).unwrap_or(u64::MAX));
@@ -52,14 +55,14 @@ impl Kind for File {
         files.connect("format-location", false, move |_| {
             let next = series.next();
             let name = next.display().to_string();
-            *current.lock().unwrap_or_else(PoisonError::into_inner) = next;
+            *lock(&current) = next;
             Some(name.to_value())
         });
         Ok(pipeline)
     }
 
     fn look(&self) -> Result<(), String> {
-        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let current = lock(&self.current).clone();
         let gone = !current.as_os_str().is_empty() && !current.exists();
         if gone { Err(format!("{} was removed while it was written", current.display())) } else { Ok(()) }
     }

@@ -2,12 +2,14 @@
 //! camera, and built anew when it fails.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
+use super::over::Over;
 use super::report::Report;
+use crate::gstutil::{error_text, lock};
 use crate::site::live::feed::{Feed, Frame, Subscription};
 use crate::site::live::intake::{Intake, Notice, SOURCE, Zero};
 
@@ -66,11 +68,12 @@ impl Notice for Note {
     }
 }
 
-/// A pipeline that is looked after.
+/// A pipeline that is looked after. It ends by [`Self::end`], or, with nobody waiting, when this is dropped.
 pub struct Pipe {
     notes: Sender<Note>,
-    done: Receiver<bool>,
-    subscription: Subscription,
+    /// Until it is told to end.
+    done: Option<Receiver<bool>>,
+    subscription: Option<Subscription>,
 }
 
 impl Pipe {
@@ -95,17 +98,23 @@ impl Pipe {
         if let Err(err) = spawned {
             report.set_error(&format!("no thread can be started: {err}"));
         }
-        Self { notes, done, subscription: feed.subscribe(intake) }
+        Self { notes, done: Some(done), subscription: Some(feed.subscribe(intake)) }
     }
 
-    /// Ends the stream; `false` if it took longer than `limit`, and was left to end when it can.
-    pub fn stop(self, limit: Duration) -> bool {
-        drop(self.subscription);
-        if self.notes.send(Note::Stop(limit)).is_err() {
-            return true;
+    /// Has the stream end, without waiting for it; what takes longer than `limit` is cut.
+    pub fn end(mut self, limit: Duration) -> Over {
+        drop(self.subscription.take());
+        // A thread that is not there any more has nothing to end.
+        let _ = self.notes.send(Note::Stop(limit));
+        Over::new(self.done.take())
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if self.done.is_some() {
+            let _ = self.notes.send(Note::Stop(END));
         }
-        // The thread has the same limit for the stream's end, and then some work.
-        self.done.recv_timeout(limit.saturating_add(Duration::from_millis(500))).unwrap_or(false)
     }
 }
 
@@ -113,7 +122,7 @@ impl Pipe {
 enum End {
     /// The camera has ended.
     Ended,
-    Failed(String),
+    Failed,
     /// It was stopped: whether its stream came to its end.
     Stopped(bool),
 }
@@ -138,8 +147,7 @@ impl<K: Kind> Keeper<K> {
             match self.play(&first) {
                 End::Ended => {}
                 End::Stopped(whole) => return whole,
-                End::Failed(text) => {
-                    self.report.set_error(&text);
+                End::Failed => {
                     if begun.elapsed() > GOOD {
                         pause = K::PAUSES.0;
                     }
@@ -180,9 +188,16 @@ impl<K: Kind> Keeper<K> {
         self.number += 1;
         let pipeline = match self.kind.build(first) {
             Ok(pipeline) => pipeline,
-            Err(text) => return End::Failed(text),
+            Err(text) => {
+                self.report.set_error(&text);
+                return End::Failed;
+            }
         };
-        let end = self.watch(&pipeline, first);
+        let end = self.watch(&pipeline, first).unwrap_or_else(|text| {
+            // Before what may hang with the pipeline.
+            self.report.set_error(&text);
+            End::Failed
+        });
         self.report.set_active(false);
         self.intake.close();
         // What waits here is this output's thread alone.
@@ -190,32 +205,27 @@ impl<K: Kind> Keeper<K> {
         end
     }
 
-    fn watch(&self, pipeline: &gst::Pipeline, first: &Frame) -> End {
+    /// How it comes to its end, or a text that says why it fails.
+    fn watch(&self, pipeline: &gst::Pipeline, first: &Frame) -> Result<End, String> {
         let source = pipeline.by_name(SOURCE).and_then(|source| source.downcast::<gst_app::AppSrc>().ok());
-        let (Some(source), Some(bus)) = (source, pipeline.bus()) else { return End::Failed("it has no source".into()) };
+        let (Some(source), Some(bus)) = (source, pipeline.bus()) else { return Err("it has no source".into()) };
         self.listen(&bus);
         if pipeline.set_state(gst::State::Playing).is_err() {
-            return End::Failed(self.why().unwrap_or_else(|| "it cannot be started".into()));
+            return Err(self.why().unwrap_or_else(|| "it cannot be started".into()));
         }
         self.intake.open(&source, K::ROOM, Zero::First, Some(first));
         self.report.set_active(true);
         loop {
             match self.inbox.recv_timeout(LOOK) {
-                Ok(Note::Pipeline(number, what)) if number == self.number => match what {
-                    Ok(()) => return End::Ended,
-                    Err(text) => return End::Failed(text),
-                },
-                Ok(Note::Ended) => {
-                    self.finish(END);
-                    return End::Ended;
-                }
-                Ok(Note::Stop(limit)) => return End::Stopped(self.finish(limit)),
+                Ok(Note::Pipeline(number, what)) if number == self.number => return what.map(|()| End::Ended),
+                Ok(Note::Ended) => return Ok(self.finish(END, false)),
+                Ok(Note::Stop(limit)) => return Ok(self.finish(limit, true)),
                 Ok(Note::Picture(_) | Note::Pipeline(..)) => {}
-                Err(RecvTimeoutError::Disconnected) => return End::Stopped(self.finish(END)),
-                Err(RecvTimeoutError::Timeout) => match self.look() {
-                    Ok(()) => self.report.set_error(""),
-                    Err(text) => return End::Failed(text),
-                },
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.finish(END, true)),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look()?;
+                    self.report.set_error("");
+                }
             }
         }
     }
@@ -233,16 +243,16 @@ impl<K: Kind> Keeper<K> {
         bus.set_sync_handler(move |_, message| {
             let what = match message.view() {
                 gst::MessageView::Eos(_) => Some(Ok(())),
-                gst::MessageView::Error(error) => Some(Err(text(&error.error(), error.debug().as_deref()))),
+                gst::MessageView::Error(error) => Some(Err(error_text(&error.error(), error.debug().as_deref()))),
                 gst::MessageView::Warning(warning)
                     if K::NOT_FOUND_FAILS && warning.error().matches(gst::ResourceError::NotFound) =>
                 {
-                    Some(Err(text(&warning.error(), warning.debug().as_deref())))
+                    Some(Err(error_text(&warning.error(), warning.debug().as_deref())))
                 }
                 _ => None,
             };
             if let Some(what) = what {
-                let notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+                let notes = lock(&notes);
                 let _ = notes.send(Note::Pipeline(number, what));
             }
             gst::BusSyncReply::Drop
@@ -251,47 +261,41 @@ impl<K: Kind> Keeper<K> {
 
     /// The error that the pipeline has told of.
     fn why(&self) -> Option<String> {
-        self.inbox.try_iter().find_map(|note| match note {
-            Note::Pipeline(number, Err(text)) if number == self.number => Some(text),
-            _ => None,
-        })
-    }
-
-    /// Ends the stream; `false` if it does not come to its end within `limit`.
-    fn finish(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
-        let Some(source) = self.intake.close() else { return true };
-        if source.end_of_stream().is_err() {
-            return false;
-        }
+        let mut why = None;
         let mut stop = None;
-        let whole = loop {
-            match self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Note::Pipeline(number, what)) if number == self.number => {
-                    if let Err(text) = &what {
-                        self.report.set_error(text);
-                    }
-                    break what.is_ok();
+        for note in self.inbox.try_iter() {
+            match note {
+                Note::Pipeline(number, Err(text)) if number == self.number => {
+                    why.get_or_insert(text);
                 }
-                // The camera has ended, and is then removed.
-                Ok(Note::Stop(limit)) => stop = Some(limit),
-                Ok(_) => {}
-                Err(_) => break false,
+                Note::Stop(limit) => stop = Some(limit),
+                _ => {}
             }
-        };
-        if let Some(limit) = stop {
-            let _ = self.notes.send(Note::Stop(limit));
         }
-        whole
+        // What it is told is not forgotten over it.
+        let _ = stop.map(|limit| self.notes.send(Note::Stop(limit)));
+        why
     }
-}
 
-/// An error in one line: what it is, and the last line of the details, which says why.
-pub fn text(error: &glib::Error, debug: Option<&str>) -> String {
-    let why = debug.and_then(|debug| debug.lines().rfind(|line| !line.trim().is_empty()));
-    match why.map(|line| line.trim().trim_end_matches(':')) {
-        // One line is the place in the source and nothing else.
-        Some(why) if debug.is_some_and(|debug| debug.trim().lines().count() > 1) => format!("{error} ({why})"),
-        _ => error.to_string(),
+    /// Ends the stream, within `limit` unless it is told another one meanwhile. What is cut is told.
+    fn finish(&self, limit: Duration, mut stopped: bool) -> End {
+        let (mut limit, mut begun) = (limit, Instant::now());
+        let ended = match self.intake.close() {
+            Some(source) if source.end_of_stream().is_err() => Err("its stream cannot be ended".to_owned()),
+            Some(_) => loop {
+                match self.inbox.recv_timeout(limit.saturating_sub(begun.elapsed())) {
+                    Ok(Note::Pipeline(number, what)) if number == self.number => break what,
+                    // The camera has ended, and is then removed.
+                    Ok(Note::Stop(within)) => (limit, begun, stopped) = (within, Instant::now(), true),
+                    Ok(_) => {}
+                    Err(_) => break Err(format!("its stream did not end within {} s", limit.as_secs_f32().ceil())),
+                }
+            },
+            None => Ok(()),
+        };
+        if let Err(text) = &ended {
+            self.report.set_error(&format!("{text}: what was written last may be cut"));
+        }
+        if stopped { End::Stopped(ended.is_ok()) } else { End::Ended }
     }
 }

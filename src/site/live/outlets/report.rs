@@ -1,10 +1,11 @@
 //! How an output is doing, told when it changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
+use crate::gstutil::lock;
 use crate::site::events::Events;
 use crate::site::live::intake::Counts;
 use crate::site::status::OutputStatus;
@@ -52,13 +53,13 @@ impl Report {
 
     /// Where it goes, once that is known better.
     pub fn set_target(&self, target: String) {
-        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
+        *lock(&self.target) = target;
     }
 
     /// Something is wrong with it, or nothing any more where `error` is empty; an event tells of what is new.
     pub fn set_error(&self, error: &str) {
         let changed = {
-            let mut known = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.error);
             let changed = *known != error;
             error.clone_into(&mut known);
             changed
@@ -71,7 +72,7 @@ impl Report {
 
     /// Tells an event: `data` with the output's name, kind and target.
     fn tell(&self, mut data: serde_json::Value) {
-        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let target = lock(&self.target).clone();
         if let Some(fields) = data.as_object_mut() {
             fields.extend([
                 ("name".into(), json!(self.name)),
@@ -86,11 +87,11 @@ impl Report {
     pub fn status(&self) -> OutputStatus {
         OutputStatus {
             kind: self.kind.into(),
-            target: self.target.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            target: lock(&self.target).clone(),
             active: self.active.load(Ordering::Relaxed),
             frames: self.counts.frames.load(Ordering::Relaxed),
             dropped: self.counts.dropped.load(Ordering::Relaxed),
-            error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            error: lock(&self.error).clone(),
         }
     }
 }

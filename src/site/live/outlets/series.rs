@@ -82,7 +82,9 @@ impl Series {
         let number = name.strip_prefix(&*self.around.0)?.strip_suffix(&*self.around.1)?;
         // "007" is the series' own only where it writes as many digits.
         let own = number.len() == self.digits || (number.len() > self.digits && !number.starts_with('0'));
-        (own && number.bytes().all(|b| b.is_ascii_digit())).then(|| number.parse().ok()).flatten()
+        let number = number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten()?;
+        // There must be one after it.
+        (own && number < u64::MAX).then_some(number)
     }
 }
 
@@ -133,13 +135,16 @@ mod tests {
         assert_eq!(series.next(), folder.path().join("gate-00000.mp4"));
         write(&folder.path().join("gate-99999.mp4"));
         write(&folder.path().join("gate-7.mp4"));
+        write(&folder.path().join("gate-18446744073709551615.mp4"));
         write(&folder.path().join("gate-late.mp4"));
         for n in ["gate-100000.mp4", "gate-100001.mp4", "gate-100002.mp4"] {
             let next = series.next();
             assert_eq!(next, folder.path().join(n));
             write(&next);
         }
-        let left = ["gate-100000.mp4", "gate-100001.mp4", "gate-100002.mp4", "gate-7.mp4", "gate-late.mp4"];
+        let foreign = ["gate-18446744073709551615.mp4", "gate-7.mp4", "gate-late.mp4"];
+        let left: Vec<_> =
+            ["gate-100000.mp4", "gate-100001.mp4", "gate-100002.mp4"].into_iter().chain(foreign).collect();
         assert_eq!(names(folder.path()), left, "what is not of the series stays");
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::over::Over;
 use super::report::Report;
 use super::series::Series;
 use crate::site::live::feed::Feed;
@@ -19,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// A thread that writes a picture now and then.
 pub struct Snapshots {
     stop: Sender<()>,
-    done: Receiver<()>,
+    done: Receiver<bool>,
 }
 
 impl Snapshots {
@@ -31,7 +32,7 @@ impl Snapshots {
         let failed = Arc::clone(&report);
         let work = move || {
             writer.run(&stopped, every.max(Duration::from_millis(100)), &report, &feed);
-            let _ = finished.send(());
+            let _ = finished.send(true);
         };
         if let Err(err) = std::thread::Builder::new().name("vigil-snapshot".into()).spawn(work) {
             failed.set_error(&format!("no thread can be started: {err}"));
@@ -39,10 +40,10 @@ impl Snapshots {
         Self { stop, done }
     }
 
-    /// Ends it; `false` if it was still writing after `limit`.
-    pub fn stop(self, limit: Duration) -> bool {
+    /// Has it end, without waiting for a picture that it is writing.
+    pub fn end(self) -> Over {
         drop(self.stop);
-        !matches!(self.done.recv_timeout(limit), Err(RecvTimeoutError::Timeout))
+        Over::new(Some(self.done))
     }
 }
 
