@@ -8,6 +8,7 @@ mod common;
 mod faulty;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,8 +19,8 @@ use gstvigil::site::description::NoSignal;
 use gstvigil::site::live::SiteError;
 use gstvigil::site::live::feed::{Consumer, Frame};
 use gstvigil::site::output::{Encode, Output};
-use gstvigil::site::plan::{CameraPlan, Policy, Step, Value};
-use gstvigil::site::status::{Reason, State};
+use gstvigil::site::plan::{CameraPlan, Plan, Policy, Step, TilePlan, Value};
+use gstvigil::site::status::{OutputStatus, Reason, State};
 
 const BLOB: (&str, &str) = ("model", "red");
 
@@ -350,6 +351,118 @@ fn the_end_of_a_site_leaves_whole_files_and_exports() {
     assert!(lines.ends_with('\n') && lines.lines().count() > 20, "{lines}");
     lines.lines().for_each(|line| drop(serde_json::from_str::<serde_json::Value>(line).unwrap()));
     write(&format!("filesrc location={} ! qtdemux ! h264parse ! fakesink", film.display()));
+}
+
+/// A site with an RTSP server on any port, whose cameras have these mounts.
+fn mounted(mounts: &[(&'static str, &str)]) -> Plan {
+    let camera = |mount: &str| {
+        let output = Output::Rtsp { mount: mount.into(), encode: Encode::default() };
+        CameraPlan { outputs: vec![output], ..test_camera(25) }
+    };
+    let mut plan = plan(mounts.iter().map(|(id, mount)| (*id, camera(mount))));
+    plan.rtsp.listen = "127.0.0.1:0".into();
+    plan
+}
+
+#[test]
+fn mounts_that_change_hands_are_served_by_their_new_cameras() {
+    let watched = Watched::start(mounted(&[("a", "/x"), ("b", "/y")]));
+    let served = |id: &str, path: &str| {
+        let served = |target: &str| target.starts_with("rtsp://") && target.ends_with(path);
+        watched.status(
+            id,
+            |status| matches!(status.outputs.as_slice(), [output] if served(&output.target) && output.error.is_empty()),
+        );
+    };
+    served("a", "/x");
+    served("b", "/y");
+    // Two swap theirs, then one goes over to a camera that takes the other's place.
+    watched.site.apply(mounted(&[("a", "/y"), ("b", "/x")]));
+    served("a", "/y");
+    served("b", "/x");
+    watched.site.apply(mounted(&[("c", "/y"), ("b", "/x")]));
+    served("c", "/y");
+    served("b", "/x");
+}
+
+/// A test camera with a file.
+fn recorded(file: &Path) -> CameraPlan {
+    let output = Output::File { path: file.into(), segment: None, max_files: None, encode: Encode::default() };
+    CameraPlan { outputs: vec![output], ..test_camera(25) }
+}
+
+/// Whether a file has the box that closes it.
+fn is_closed(file: &Path) -> bool {
+    std::fs::read(file).unwrap().windows(4).any(|word| word == b"mfro")
+}
+
+#[test]
+fn a_camera_whose_pipelines_all_hang_gets_no_more_of_them() {
+    let control = Control::new();
+    control.inject(Fault::HangStopping, 0, None);
+    // Each pipeline ends after five pictures, and hangs then.
+    let mut ends = camera("videotestsrc num-buffers=5 ! video/x-raw,format=NV12,width=64,height=48,framerate=25/1");
+    ends.source.push(Step::Launch(control.line()));
+    let mut watched = Watched::start(plan([("a", ends), ("b", test_camera(25))]));
+    let failed = watched.state("a", State::Failed);
+    assert_eq!(
+        (failed.data["reason"].as_str(), failed.data["exhausted"].as_bool()),
+        (Some("cannot-build"), Some(true))
+    );
+    let status = watched.status("a", |status| status.text.contains("4 of its pipelines hang"));
+    let tries = status.reconnects;
+    watched.status("a", |status| status.reconnects > tries + 2);
+    assert_eq!((control.hits(), watched.frames("a")), (4, 20), "no other was started");
+    control.clear();
+    control.release();
+    watched.status("a", |status| status.frames > 20);
+    let other = watched.site.camera("b").unwrap();
+    assert_eq!((other.state, other.reconnects), (State::Playing, 0));
+}
+
+#[test]
+fn a_pipeline_that_hangs_at_the_end_leaves_the_outputs_their_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (film, other) = (folder.path().join("a.mp4"), folder.path().join("b.mp4"));
+    let control = Control::new();
+    control.inject(Fault::HangStopping, 0, None);
+    let mut hangs = recorded(&film);
+    hangs.source.push(Step::Launch(control.line()));
+    let watched = Watched::start(plan([("a", hangs), ("b", recorded(&other))]));
+    for id in ["a", "b"] {
+        watched.status(id, |status| status.outputs.iter().any(|output| output.frames > 20));
+    }
+    assert!(!watched.site.stop(Duration::from_secs(12)), "a pipeline is left");
+    assert!(is_closed(&film) && is_closed(&other));
+    control.clear();
+    control.release();
+}
+
+#[test]
+fn what_was_removed_just_before_the_end_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (film, all) = (folder.path().join("a.mp4"), folder.path().join("all.mp4"));
+    let mut with_tile = plan([("a", recorded(&film))]);
+    let outputs = recorded(&all).outputs;
+    let tile = TilePlan { cameras: vec!["a".into()], columns: 1, size: [64, 48], fps: 25, outputs };
+    with_tile.tiles.insert("all".into(), tile);
+    let watched = Watched::start(with_tile);
+    let frames = |outputs: &[OutputStatus]| outputs.iter().any(|output| output.frames > 20);
+    watched.status("a", |status| frames(&status.outputs) && frames(&watched.site.tiles()[0].outputs));
+    watched.site.apply(plan([]));
+    assert!(watched.site.stop(LONG));
+    assert!(is_closed(&film) && is_closed(&all));
+}
+
+#[test]
+fn a_site_that_is_closed_follows_no_plan_any_more() {
+    let watched = Watched::start(plan([("a", test_camera(25))]));
+    watched.status("a", |status| status.state == State::Playing);
+    assert_eq!(watched.site.states(), [State::Playing]);
+    assert!(watched.site.close(LONG));
+    watched.site.apply(plan([("a", test_camera(25))]));
+    assert_eq!(watched.site.enable("a", true), Err(SiteError::NoCamera("a".into())));
+    assert!(watched.site.cameras().is_empty() && watched.site.states().is_empty());
 }
 
 #[test]

@@ -23,6 +23,8 @@ use super::status::{Reason, State};
 const START_SHARE: u32 = 3;
 /// After so long without a loss, the next loss is the first one again.
 const GOOD_TIME: Duration = Duration::from_secs(30);
+/// Pictures that come so long after a clock has jumped were on their way: later ones show that it does no harm.
+const JUMP_TIME: Duration = Duration::from_secs(1);
 
 /// How long a pipeline may take to be made: a model may be loaded, or an engine be built for it.
 const MAKE_TIME: Duration = Duration::from_secs(300);
@@ -78,7 +80,8 @@ pub struct Watch {
     /// Since when pictures come.
     good_since: Option<u64>,
     next_try: Option<u64>,
-    jumped: bool,
+    /// When the times of its pictures last made no sense.
+    jumped: Option<u64>,
     retries: u64,
     actions: Vec<Action>,
 }
@@ -98,7 +101,7 @@ impl Watch {
             pictures: false,
             good_since: None,
             next_try: None,
-            jumped: false,
+            jumped: None,
             retries: 0,
             actions: Vec::new(),
         }
@@ -187,7 +190,7 @@ impl Watch {
     }
 
     fn start(&mut self) {
-        (self.runs, self.pictures, self.jumped) = (true, false, false);
+        (self.runs, self.pictures, self.jumped) = (true, false, None);
         (self.started, self.making, self.good_since, self.next_try) = (None, None, None, None);
         self.actions.push(Action::Start);
     }
@@ -219,8 +222,8 @@ impl Watch {
     }
 
     /// The times of its pictures make no sense. Pictures go on all the same, if they can: then nothing is done.
-    pub fn jumped(&mut self) {
-        self.jumped = true;
+    pub fn jumped(&mut self, now: u64) {
+        self.jumped = Some(now);
     }
 
     /// It has failed.
@@ -288,7 +291,7 @@ impl Watch {
         let recent = now.saturating_sub(nanos(self.policy.silent_after));
         let since = |what: u64| what > seen.frame.max(started) && what >= recent;
         let (reason, text) = match (since(seen.data), self.pictures || seen.data >= started.max(1)) {
-            _ if self.jumped => {
+            _ if self.jumped.is_some_and(|at| at.saturating_add(nanos(JUMP_TIME)) >= seen.frame) => {
                 (Reason::ClockJump, format!("its clock has jumped, and there was no picture for {span} since"))
             }
             _ if since(seen.staged) => {

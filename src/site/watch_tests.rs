@@ -83,9 +83,19 @@ fn silence_is_told_apart_by_what_still_comes() {
     watch.tick(106 * SECOND, Seen { staged: 106 * SECOND, ..seen(101, 106) });
     lost(&mut watch, Reason::Error);
     let mut watch = playing(policy());
-    watch.jumped();
+    watch.jumped(101 * SECOND);
     watch.tick(106 * SECOND, seen(101, 106));
     lost(&mut watch, Reason::ClockJump);
+}
+
+#[test]
+fn a_jump_that_did_no_harm_is_not_the_cause_of_a_later_loss() {
+    for (last, reason) in [(102, Reason::ClockJump), (500, Reason::Silent)] {
+        let mut watch = playing(policy());
+        watch.jumped(101 * SECOND);
+        watch.tick((last + 5) * SECOND, seen(last, last));
+        lost(&mut watch, reason);
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! A camera's keeper: the thread that hears what its pipeline says, asks the [`Watch`] what is to be done, and has it done.
 
+mod endings;
+mod repeats;
+
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::bus::Heard;
 use super::camera::Shared;
 use super::feed::Frame;
+use super::outlets::over::GRACE;
 use super::picture;
 use super::run::{Order, Run};
 use super::{END_LIMIT, now};
@@ -18,15 +22,15 @@ use crate::site::description::NoSignal;
 use crate::site::output::Output;
 use crate::site::plan::{CameraPlan, Value};
 use crate::site::show;
-use crate::site::status::State;
+use crate::site::status::{Reason, State};
 use crate::site::watch::{Action, Seen, Watch};
+use endings::Endings;
+use repeats::Repeats;
 
 /// How often a keeper looks, when nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it looks while its camera must soon be taken as silent, or tried again.
 const LOOK_CLOSELY: Duration = Duration::from_millis(20);
-/// The same warning is told once in this time.
-const WARN_AGAIN: Duration = Duration::from_secs(60);
 /// How often outputs get the picture that says that there is no signal.
 const NO_SIGNAL_EVERY: Duration = Duration::from_millis(250);
 /// What a pipeline that is replaced or switched off has for its end of stream.
@@ -48,12 +52,6 @@ pub enum Command {
     Stop(Duration, Sender<bool>),
 }
 
-/// A pipeline that is to end, and since when.
-struct Ending {
-    generation: u64,
-    since: Instant,
-}
-
 /// See the module's description.
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -62,11 +60,10 @@ pub struct Keeper {
     commands: Sender<Command>,
     run: Option<Run>,
     generations: u64,
-    /// Pipelines that were told to end and have not.
-    ending: Vec<Ending>,
+    ending: Endings,
     /// One is to be started when they have.
     waiting: bool,
-    warned: Option<(String, Instant)>,
+    repeats: Repeats,
     before: Option<Receiver<bool>>,
     /// The picture that stands in for the camera's, while it is away.
     no_signal: Option<gst::Sample>,
@@ -93,9 +90,9 @@ impl Keeper {
             commands,
             run: None,
             generations: 0,
-            ending: Vec::new(),
+            ending: Endings::default(),
             waiting: false,
-            warned: None,
+            repeats: Repeats::default(),
             before,
             no_signal: None,
             shown_at: None,
@@ -212,7 +209,7 @@ impl Keeper {
 
     fn hear(&mut self, generation: u64, heard: Heard) {
         if let Heard::Gone = heard {
-            self.ending.retain(|ending| ending.generation != generation);
+            self.ending.remove(generation);
             return self.start_if_waiting();
         }
         let Some(run) = self.run.as_ref().filter(|run| run.link.generation == generation) else { return };
@@ -220,10 +217,13 @@ impl Keeper {
             Heard::Started => self.watch.started(now()),
             Heard::Picture => self.watch.picture(now()),
             Heard::Jumped(by) => {
-                self.watch.jumped();
-                let data = serde_json::json!({ "state": State::Playing, "reason": "clock-jump", "jump-ns": by,
-                    "text": "its clock has jumped; pictures go on" });
-                self.tell("camera", data);
+                self.watch.jumped(now());
+                // Where two sources alternate, each picture jumps.
+                if self.repeats.is_news("clock-jump", "", Instant::now()) {
+                    let data = serde_json::json!({ "state": State::Playing, "reason": "clock-jump", "jump-ns": by,
+                        "text": "its clock has jumped; pictures go on" });
+                    self.tell("camera", data);
+                }
             }
             Heard::Failed(reason, text) => self.watch.failed(now(), reason, text),
             Heard::Ended => {
@@ -246,14 +246,9 @@ impl Keeper {
     }
 
     fn tell_unless_again(&mut self, kind: &str, data: serde_json::Value) {
-        if kind == "warning" {
-            let text = data.to_string();
-            if self.warned.as_ref().is_some_and(|(last, at)| *last == text && at.elapsed() < WARN_AGAIN) {
-                return;
-            }
-            self.warned = Some((text, Instant::now()));
+        if kind != "warning" || self.repeats.is_news("warning", &data.to_string(), Instant::now()) {
+            self.tell(kind, data);
         }
-        self.tell(kind, data);
     }
 
     /// Does what the watch wants, and tells what has changed.
@@ -276,10 +271,15 @@ impl Keeper {
     }
 
     fn start_if_waiting(&mut self) {
-        if !self.waiting || self.ending.iter().any(|ending| ending.since.elapsed() < END_LIMIT) {
+        if !self.waiting || self.ending.are_to_come(None) {
             return;
         }
         self.waiting = false;
+        self.ending.silence();
+        if self.ending.are_too_many() {
+            let text = "no other pipeline of it is started before one of those that hang is over: a restart of the process may help";
+            return self.watch.failed(now(), Reason::CannotBuild, text);
+        }
         self.generations += 1;
         let Shared { id, feed, counts, .. } = &*self.shared;
         let run = Run::start(id, &self.plan, self.generations, feed, counts, &self.commands);
@@ -301,12 +301,12 @@ impl Keeper {
         // One that has failed has nothing more to say; what is in the pipeline of one that plays is good.
         let good = self.watch.report().reason.is_none() && run.link.frames_of_run.load(Ordering::Relaxed) > 0;
         run.stop(if good { DRAIN } else { Duration::ZERO });
-        self.ending.push(Ending { generation: run.link.generation, since: Instant::now() });
+        self.ending.add(run.link);
     }
 
     fn report(&mut self) {
         let change = self.watch.take_change();
-        let hanging = self.ending.iter().filter(|ending| ending.since.elapsed() >= END_LIMIT).count();
+        let hanging = self.ending.hanging();
         let report = change.as_ref().unwrap_or(self.watch.report());
         let mut text = report.text.clone();
         if hanging > 0 {
@@ -324,9 +324,11 @@ impl Keeper {
         }
         if change.is_some() {
             let next = self.watch.next_try().map(|at| at.saturating_sub(now()));
+            // Whoever runs the process may end it then, as when a watchdog says so.
+            let exhausted = self.ending.are_too_many();
             let data = serde_json::json!({
                 "state": state, "reason": reason, "text": text, "frames": self.shared.counts.frames(),
-                "reconnects": self.watch.retries(), "next-try-in-ns": next,
+                "reconnects": self.watch.retries(), "next-try-in-ns": next, "exhausted": exhausted,
             });
             self.tell("camera", data);
             if state == State::Ended {
@@ -380,36 +382,33 @@ impl Keeper {
 
     /// Ends the camera; `false` if something of it is left.
     fn end(&mut self, commands: &Receiver<Command>, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
+        let (begun, until) = (Instant::now(), Instant::now() + limit);
         self.waiting = false;
-        if let Some(run) = self.run.take() {
+        let last = self.run.take().map(|run| {
             *lock(&self.shared.orders) = None;
             let plays = self.watch.report().state == State::Playing;
-            // Some of the time is for what comes after the drain.
-            run.stop(if plays { limit.mul_f64(0.7) } else { Duration::ZERO });
-            self.ending.push(Ending { generation: run.link.generation, since: Instant::now() });
-            self.wait_for_the_end(commands, until);
-            run.link.current.store(false, Ordering::SeqCst);
-        }
-        self.wait_for_the_end(commands, until);
+            run.stop(if plays { endings::share(limit) } else { Duration::ZERO });
+            let generation = run.link.generation;
+            self.ending.add(run.link);
+            generation
+        });
+        self.wait_for_the_end(commands, last, until.min(begun + endings::share(limit) + GRACE));
+        self.ending.silence();
         self.shared.feed.end();
-        let least = Duration::from_millis(500);
-        let whole = self.shared.outputs.stop(until.saturating_duration_since(Instant::now()).max(least));
+        let whole = self.shared.outputs.stop(until.saturating_duration_since(Instant::now()).max(GRACE));
+        self.wait_for_the_end(commands, last, until);
         self.watch.enable(false);
         self.watch.take_actions();
         self.report();
         whole && self.ending.is_empty()
     }
 
-    /// Waits for the pipelines that are to end, but for those that have hung before.
-    fn wait_for_the_end(&mut self, commands: &Receiver<Command>, until: Instant) {
-        let last = self.generations;
-        while self.ending.iter().any(|ending| ending.generation == last || ending.since.elapsed() < END_LIMIT) {
+    /// Waits for the pipeline of number `last`, and for others that are to end, but for those that have hung before.
+    fn wait_for_the_end(&mut self, commands: &Receiver<Command>, last: Option<u64>, until: Instant) {
+        while self.ending.are_to_come(last) {
             let left = until.saturating_duration_since(Instant::now());
             match commands.recv_timeout(left.min(LOOK)) {
-                Ok(Command::Heard(generation, Heard::Gone)) => {
-                    self.ending.retain(|ending| ending.generation != generation);
-                }
+                Ok(Command::Heard(generation, Heard::Gone)) => self.ending.remove(generation),
                 Ok(Command::Heard(_, Heard::Told(kind, data))) => self.tell(&kind, data),
                 Err(_) if left.is_zero() => break,
                 _ => {}
