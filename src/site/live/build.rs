@@ -158,7 +158,8 @@ fn set_authority(element: &gst::Element, name: &str, file: &Path) -> Result<(), 
 pub fn set(element: &gst::Element, name: &str, value: &str) -> Result<(), String> {
     let what = || format!("{} of {}", name, element.name());
     let spec = element.find_property(name).ok_or_else(|| format!("there is no property {}", what()))?;
-    if !spec.flags().contains(glib::ParamFlags::WRITABLE) {
+    // GObject takes a property of the second kind while it makes the object only.
+    if !spec.flags().contains(glib::ParamFlags::WRITABLE) || spec.flags().contains(glib::ParamFlags::CONSTRUCT_ONLY) {
         return Err(format!("the property {} cannot be set", what()));
     }
     let value = if spec.value_type() == glib::Type::STRING {
@@ -261,5 +262,26 @@ impl Ended {
         let over = lock(&self.over);
         let waited = self.changed.wait_timeout_while(over, limit, |over| !*over);
         *waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_that_cannot_be_set_are_refused_in_words() {
+        gst::init().unwrap();
+        let element = gst::ElementFactory::make("identity").build().unwrap();
+        assert_eq!(set(&element, "sleep-time", "7"), Ok(()));
+        assert_eq!(element.property::<u32>("sleep-time"), 7);
+        for (name, value) in [("nothing", "1"), ("last-message", "x"), ("sleep-time", "s3cret")] {
+            let text = set(&element, name, value).unwrap_err();
+            assert!(text.contains(name) && !text.contains("s3cret"), "{text}");
+        }
+        let Ok(mixer) = gst::ElementFactory::make("compositor").build() else {
+            return eprintln!("skipped: there is no compositor here");
+        };
+        assert!(set(&mixer, "force-live", "true").unwrap_err().contains("force-live"), "only while it is made");
     }
 }

@@ -161,8 +161,25 @@ impl Run {
     }
 }
 
+/// Tells that a pipeline is gone when its thread ends, also by a panic: nobody would hear of that otherwise.
+struct Leaving<'a>(&'a Link);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.tell(Heard::Failed(
+                Reason::Error,
+                "a part of its pipeline has panicked; see the process's log".into(),
+            ));
+        }
+        self.0.current.store(false, Ordering::SeqCst);
+        self.0.tell(Heard::Gone);
+    }
+}
+
 /// The thread of a pipeline.
 fn work(plan: &CameraPlan, id: &str, link: &Arc<Link>, orders: &Receiver<Order>) {
+    let _leaving = Leaving(link);
     match build::build(plan, id, link) {
         Ok(built) => {
             let drain = play(&built, link, orders);
@@ -173,8 +190,6 @@ fn work(plan: &CameraPlan, id: &str, link: &Arc<Link>, orders: &Receiver<Order>)
             while !matches!(orders.recv(), Ok(Order::Stop(_)) | Err(_)) {}
         }
     }
-    link.current.store(false, Ordering::SeqCst);
-    link.tell(Heard::Gone);
 }
 
 /// Starts the pipeline and does what it is told to; how long its end may take.
@@ -199,7 +214,11 @@ fn play(built: &Built, link: &Link, orders: &Receiver<Order>) -> Duration {
             Order::Latency => drop(built.pipeline.recalculate_latency()),
             Order::Ask(answer) => drop(answer.send(statistics(&built.stages))),
             Order::Swap(stage, model, options, answer) => {
-                drop(answer.send(swap(&built.stages, &stage, &model, &options)));
+                let (answered, refused) = swap(&built.stages, &stage, &model, &options);
+                for text in refused {
+                    link.tell(Heard::Told("warning".into(), serde_json::json!({ "text": text })));
+                }
+                drop(answer.send(answered));
             }
             Order::Bypass(watchdog, bypass, answer) => {
                 drop(answer.send(force_bypass(&built.stages, &watchdog, bypass)));
@@ -247,27 +266,71 @@ fn has_model(element: &gst::Element) -> bool {
     gst::glib::subclass::SignalId::lookup("swap-model", element.type_()).is_some()
 }
 
-fn swap(stages: &Stages, stage: &str, model: &str, options: &gst::Structure) -> Result<Vec<String>, SiteError> {
+/// Asks stages for another model: the requests' ids, if one takes it, and the refusals of those that do not.
+fn swap(
+    stages: &Stages,
+    stage: &str,
+    model: &str,
+    options: &gst::Structure,
+) -> (Result<Vec<String>, SiteError>, Vec<String>) {
     let all: Vec<_> = stages.all().into_iter().filter(|(name, _)| stage.is_empty() || name == stage).collect();
     let with_model: Vec<_> = all.iter().filter(|(_, element)| has_model(element)).collect();
     if with_model.is_empty() {
-        return Err(SiteError::Refused(match (stage, all.is_empty()) {
+        let why = match (stage, all.is_empty()) {
             ("", _) => "the camera has no stage with a model just now".into(),
             (stage, true) => format!("the camera has no stage \"{stage}\" just now"),
             (stage, false) => format!("the stage \"{stage}\" has no model"),
-        }));
+        };
+        return (Err(SiteError::Refused(why)), Vec::new());
     }
-    let asked = with_model.iter().map(|(name, element)| {
+    let (mut ids, mut refused) = (Vec::new(), Vec::new());
+    for (name, element) in with_model {
         match element.emit_by_name::<u64>("swap-model", &[&model, &Some(options.clone())]) {
-            0 => Err(SiteError::Refused(format!("the stage \"{name}\" does not run, and takes no model"))),
-            number => Ok(format!("{name}/{number}")),
+            0 => refused.push(format!("the stage \"{name}\" does not run, and takes no model")),
+            number => ids.push(format!("{name}/{number}")),
         }
-    });
-    asked.collect()
+    }
+    match ids.is_empty() {
+        true => (Err(SiteError::Refused(refused.join("; "))), Vec::new()),
+        false => (Ok(ids), refused),
+    }
 }
 
 fn force_bypass(stages: &Stages, watchdog: &str, bypass: bool) -> Result<(), SiteError> {
     let missing = || SiteError::Refused("the watchdog does not run just now".into());
     let element = stages.get(watchdog).ok_or_else(missing)?;
     build::set(&element, "force-bypass", if bypass { "true" } else { "false" }).map_err(SiteError::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipeline_whose_thread_panics_has_failed_and_is_gone() {
+        let (keeper, commands) = channel();
+        let link = Link {
+            generation: 7,
+            current: AtomicBool::new(true),
+            frame: AtomicU64::new(0),
+            data: AtomicU64::new(0),
+            staged: AtomicU64::new(0),
+            frames_of_run: AtomicU64::new(0),
+            ended: Ended::default(),
+            counts: Arc::default(),
+            feed: Arc::default(),
+            address: None,
+            keeper,
+        };
+        let of_thread = Arc::new(link);
+        let link = Arc::clone(&of_thread);
+        let work = move || {
+            let _leaving = Leaving(&of_thread);
+            panic!("as a property's setter may");
+        };
+        assert!(std::thread::spawn(work).join().is_err());
+        assert!(matches!(commands.try_recv(), Ok(Command::Heard(7, Heard::Failed(Reason::Error, _)))));
+        assert!(matches!(commands.try_recv(), Ok(Command::Heard(7, Heard::Gone))));
+        assert!(!link.current.load(Ordering::SeqCst), "it gives no picture any more");
+    }
 }
