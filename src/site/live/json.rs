@@ -65,14 +65,14 @@ pub fn to_options(options: &Map<String, Value>) -> Result<gst::Structure, String
 pub fn to_structure(name: &str, fields: &Value) -> gst::Structure {
     let mut structure = gst::Structure::new_empty(name);
     for (field, value) in fields.as_object().into_iter().flatten() {
-        if let Some(value) = to_value(field, value) {
+        if let Some(value) = to_value(value) {
             structure.set_value(field.as_str(), value);
         }
     }
     structure
 }
 
-fn to_value(name: &str, value: &Value) -> Option<glib::SendValue> {
+fn to_value(value: &Value) -> Option<glib::SendValue> {
     Some(match value {
         Value::Null => return None,
         Value::Bool(flag) => flag.to_send_value(),
@@ -82,10 +82,9 @@ fn to_value(name: &str, value: &Value) -> Option<glib::SendValue> {
             (None, None) => number.as_f64()?.to_send_value(),
         },
         Value::String(text) => text.to_send_value(),
-        Value::Array(items) => {
-            gst::Array::from_iter(items.iter().filter_map(|item| to_value("item", item))).to_send_value()
-        }
-        Value::Object(_) => to_structure(name, value).to_send_value(),
+        Value::Array(items) => gst::Array::from_iter(items.iter().filter_map(to_value)).to_send_value(),
+        // Of a constant name: outside names need not be such as GStreamer takes, and the field has it.
+        Value::Object(_) => to_structure("fields", value).to_send_value(),
     })
 }
 
@@ -98,7 +97,7 @@ mod tests {
         gst::init().unwrap();
         let json = serde_json::json!({
             "text": "a", "nothing": null, "on": true, "count": 3, "change": -3, "part": 0.5,
-            "times": { "median": 5, "share": 0.25 }, "list": [1, 2],
+            "times": { "median": 5, "share": 0.25 }, "list": [1, 2], "1st": { "-a": { "2": 1 } },
         });
         let structure = to_structure("stats", &json);
         assert_eq!((structure.get::<u64>("count"), structure.get::<i64>("change")), (Ok(3), Ok(-3)));
