@@ -263,11 +263,8 @@ fn it_starts_again_after_a_stop() {
     }
 }
 
-#[test]
-fn the_stream_ends_when_all_files_have() {
-    init();
-    let description = Description::new("");
-    let video = description.folder.path().join("clip.avi");
+/// Writes a clip of ten pictures.
+fn write_clip(video: &Path) {
     let line = format!("videotestsrc num-buffers=10 ! {CAPS} ! avimux ! filesink location=\"{}\"", video.display());
     let writer = gst::parse::launch(&line).unwrap();
     writer.set_state(gst::State::Playing).unwrap();
@@ -275,12 +272,49 @@ fn the_stream_ends_when_all_files_have() {
     let end = writer.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends).unwrap();
     assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
     writer.set_state(gst::State::Null).unwrap();
+}
 
+#[test]
+fn the_stream_ends_when_all_files_have() {
+    init();
+    let description = Description::new("");
+    write_clip(&description.folder.path().join("clip.avi"));
     description.write("[camera.one]\nuri = \"file:clip.avi\"\n[camera.two]\nuri = \"clip.avi\"\n");
     let play = Play::start(&description.path(), "");
     let bus = play.pipeline.bus().unwrap();
+    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
     let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &ends).unwrap();
     assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
     assert_eq!((play.frames("one"), play.frames("two")), (10, 10));
     assert_eq!(play.stat::<String>("one", "state").as_deref(), Some("ended"));
+}
+
+#[test]
+fn a_pad_whose_camera_has_ended_is_to_be_requested_anew() {
+    init();
+    let description = Description::new("");
+    write_clip(&description.folder.path().join("clip.avi"));
+    let cameras =
+        |repeat| format!("[camera.one]\nuri = \"file:clip.avi\"\n{repeat}\n[camera.two]\nuri = \"test:ball\"\n");
+    description.write(&cameras(""));
+    let play = Play::start(&description.path(), "site.src_one ! appsink name=sink sync=false");
+    let sink = play.pipeline.by_name("sink").unwrap().downcast::<gst_app::AppSink>().unwrap();
+    let pictures = std::iter::from_fn(|| sink.try_pull_sample(gst::ClockTime::from_seconds(60)));
+    assert_eq!(pictures.count(), 10);
+    assert!(sink.is_eos());
+
+    description.write(&cameras("loop = true"));
+    assert!(play.site.emit_by_name::<bool>("reload", &[]));
+    let bus = play.pipeline.bus().unwrap();
+    let warning = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Warning]).unwrap();
+    let gst::MessageView::Warning(warning) = warning.view() else { unreachable!() };
+    assert!(warning.error().to_string().contains("request it anew"), "{warning:?}");
+    let pad = sink.static_pad("sink").unwrap().peer().unwrap();
+    play.site.release_request_pad(&pad);
+    let again = gst_app::AppSink::builder().sync(false).build();
+    play.pipeline.add(&again).unwrap();
+    again.sync_state_with_parent().unwrap();
+    let pad = play.site.request_pad_simple("src_one").unwrap();
+    pad.link(&again.static_pad("sink").unwrap()).unwrap();
+    assert!(again.try_pull_sample(gst::ClockTime::from_seconds(60)).is_some());
 }

@@ -65,6 +65,11 @@ impl Site {
         lock(&self.running).as_ref().map(|running| running.live.clone())
     }
 
+    /// Copies of the pads, in a function: a lock in the head of a loop is held over the whole loop.
+    fn pads(&self) -> Vec<Arc<Outgoing>> {
+        lock(&self.outgoing).clone()
+    }
+
     /// Reads the description.
     ///
     /// # Errors
@@ -86,7 +91,7 @@ impl Site {
         let told = self.listen(&live);
         *lock(&self.running) = Some(Running { live: live.clone(), told });
         live.apply(plan);
-        for outgoing in lock(&self.outgoing).clone() {
+        for outgoing in self.pads() {
             self.open(&live, &outgoing);
         }
     }
@@ -131,8 +136,8 @@ impl Site {
 
     fn end_if_all_have(&self) {
         let Some(live) = self.running() else { return };
-        let cameras = live.cameras();
-        let all = !cameras.is_empty() && cameras.iter().all(|camera| camera.state == State::Ended);
+        let states = live.states();
+        let all = !states.is_empty() && states.iter().all(|state| *state == State::Ended);
         if all && !self.ended.swap(true, Ordering::SeqCst) {
             let element = self.obj();
             let _ = element.post_message(gst::message::Eos::builder().src(&*element).build());
@@ -153,12 +158,13 @@ impl Site {
     }
 
     fn stop(&self) {
-        for outgoing in lock(&self.outgoing).clone() {
+        for outgoing in self.pads() {
             outgoing.close();
         }
         let Some(Running { live, told }) = lock(&self.running).take() else { return };
         let limit = Duration::from_nanos(lock(&self.settings).drain_ns);
-        if !live.stop(limit) {
+        // For good: an action that is under way must not begin anew what nobody would end.
+        if !live.close(limit) {
             gst::element_imp_warning!(
                 self,
                 gst::ResourceError::Close,
@@ -175,7 +181,7 @@ impl Site {
         match self.load() {
             Ok(plan) => {
                 live.apply(plan);
-                for outgoing in lock(&self.outgoing).clone() {
+                for outgoing in self.pads() {
                     self.open(&live, &outgoing);
                 }
                 true

@@ -10,7 +10,8 @@
 //!
 //! `src_ID` (request): the pictures of camera ID as raw video, with their metadata, as they come out of its profile. Times are those of the
 //! pipeline's clock, when the picture was there. A consumer that is slow gets the newest pictures; it slows nobody down. While the
-//! camera is away nothing comes, or the picture that says so where the description has `no-signal = "picture"`.
+//! camera is away nothing comes, or the picture that says so where the description has `no-signal = "picture"`. A camera that ends ends
+//! the stream on its pad. When it plays again (after a change, or `enable`), one WARNING says that the pad is to be requested anew.
 //!
 //! Without pads the element is a sink that needs nothing behind it. It ends the stream once all cameras have ended, which only
 //! files do that do not begin anew.
@@ -27,7 +28,7 @@
 //!
 //! - `vigil-camera` when a camera's state changes: `state` (`disabled`, `starting`, `playing`, `lost`, `ended`, `failed`), `reason`
 //!   (`refused`, `timed-out`, `unauthorized`, `not-found`, `silent`, `corrupt`, `changed`, `clock-jump`, `end-of-stream`,
-//!   `cannot-build`, `error`), `text`.
+//!   `cannot-build`, `error`), `text`, `exhausted` (TRUE: several of its pipelines hang, and no other is started).
 //! - `vigil-output` when an output fails, or works again.
 //! - `vigil-site` with `state` `stopped`, after everything else.
 //! - What its elements post: `vigil-model`, `vigil-watchdog`, `vigil-shadow`, ….

@@ -1,5 +1,6 @@
 //! A camera's pictures on a pad of `vigilsite`.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
@@ -11,7 +12,12 @@ use crate::site::live::feed::{Consumer, Feed, Frame, Subscription};
 const WAITING: u64 = 2;
 
 /// Where a camera's pictures enter the pipeline that the element is part of.
-struct Entry(gst_app::AppSrc);
+#[derive(Clone)]
+struct Entry {
+    source: gst_app::AppSrc,
+    /// The stream on the pad has ended, and takes nothing more.
+    ended: Arc<AtomicBool>,
+}
 
 impl Consumer for Entry {
     fn frame(&self, frame: &Frame) {
@@ -28,12 +34,24 @@ impl Consumer for Entry {
             Some(caps) => sample.caps(&caps.to_owned()).build(),
             None => sample.build(),
         };
-        // It is refused only while the element stops.
-        let _ = self.0.push_sample(&sample);
+        if self.ended.swap(false, Ordering::SeqCst) {
+            // On another thread: whoever hears it may take its time.
+            self.source.call_async(|source| {
+                gst::element_warning!(
+                    source,
+                    gst::StreamError::Failed,
+                    ("The camera plays again, and this pad has ended: release it and request it anew")
+                );
+            });
+        }
+        // It is refused while the element stops, and after the end.
+        let _ = self.source.push_sample(&sample);
     }
 
     fn ended(&self) {
-        let _ = self.0.end_of_stream();
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            let _ = self.source.end_of_stream();
+        }
     }
 }
 
@@ -43,7 +61,7 @@ pub struct Outgoing {
     pub camera: String,
     /// The pad.
     pub pad: gst::GhostPad,
-    source: gst_app::AppSrc,
+    entry: Entry,
     subscription: Mutex<Option<Subscription>>,
 }
 
@@ -59,6 +77,8 @@ impl Outgoing {
             .format(gst::Format::Time)
             .do_timestamp(true)
             .max_buffers(WAITING)
+            // Its own limit of bytes is less than two pictures.
+            .max_bytes(0)
             .leaky_type(gst_app::AppLeakyType::Downstream)
             .build();
         bin.add(&source)?;
@@ -67,12 +87,13 @@ impl Outgoing {
         pad.set_active(true)?;
         bin.add_pad(&pad)?;
         source.sync_state_with_parent()?;
-        Ok(Self { camera: camera.to_owned(), pad, source, subscription: Mutex::default() })
+        let entry = Entry { source, ended: Arc::default() };
+        Ok(Self { camera: camera.to_owned(), pad, entry, subscription: Mutex::default() })
     }
 
     /// Lets the pictures of `feed` in.
     pub fn open(&self, feed: &Arc<Feed>) {
-        let subscription = feed.subscribe(Arc::new(Entry(self.source.clone())));
+        let subscription = feed.subscribe(Arc::new(self.entry.clone()));
         let earlier = lock(&self.subscription).replace(subscription);
         drop(earlier);
     }
@@ -86,8 +107,8 @@ impl Outgoing {
     /// Takes pad and source out of `bin`.
     pub fn remove(&self, bin: &gst::Bin) {
         self.close();
-        let _ = self.source.set_state(gst::State::Null);
+        let _ = self.entry.source.set_state(gst::State::Null);
         let _ = bin.remove_pad(&self.pad);
-        let _ = bin.remove(&self.source);
+        let _ = bin.remove(&self.entry.source);
     }
 }

@@ -3,7 +3,9 @@
 //! The camera's pipeline ends here. A consumer that is slow or broken costs itself its frames, never the camera or another
 //! consumer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use crate::gstutil::lock;
 
 /// A picture with its caps, and when it is to be shown.
 #[derive(Debug, Clone)]
@@ -41,7 +43,7 @@ pub struct Feed(Mutex<State>);
 
 impl Feed {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Hands a picture to all consumers.
@@ -49,6 +51,7 @@ impl Feed {
         let consumers = {
             let mut state = self.lock();
             state.latest = Some(frame.clone());
+            state.ended = false;
             Arc::clone(&state.consumers)
         };
         consumers.iter().for_each(|(_, consumer)| consumer.frame(&frame));
@@ -69,14 +72,17 @@ impl Feed {
         self.lock().latest.clone()
     }
 
-    /// Has `consumer` get the pictures from now on, until the subscription is dropped.
+    /// Has `consumer` get the pictures from now on, until the subscription is dropped. It is told at once if there will be none.
     pub fn subscribe(self: &Arc<Self>, consumer: Arc<dyn Consumer>) -> Subscription {
         let mut state = self.lock();
         state.subscribed += 1;
         let number = state.subscribed;
-        Arc::make_mut(&mut state.consumers).push((number, consumer));
-        let wanted = state.wanted.clone();
+        Arc::make_mut(&mut state.consumers).push((number, Arc::clone(&consumer)));
+        let (wanted, ended) = (state.wanted.clone(), state.ended);
         drop(state);
+        if ended {
+            consumer.ended();
+        }
         let _ = wanted.map(|wanted| wanted());
         Subscription { feed: Arc::downgrade(self), number }
     }
