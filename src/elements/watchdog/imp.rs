@@ -118,6 +118,7 @@ impl Watchdog {
     /// Notes what chains are made from.
     fn prepare(&self) -> Result<(), String> {
         let description = lock(&self.settings).chain.clone().filter(|chain| !chain.trim().is_empty());
+        let before = lock(&self.recipe).clone();
         let recipe = match (description, self.elements()) {
             (Some(_), Some(_)) => {
                 return Err(
@@ -129,7 +130,7 @@ impl Watchdog {
                 self.take_links(&home);
                 Recipe::Elements(Arc::new(Blueprint::of(&home)?))
             }
-            (None, None) => match lock(&self.recipe).clone() {
+            (None, None) => match before {
                 // The elements failed before the last stop: their likeness goes on.
                 Some(recipe @ Recipe::Elements(_)) => recipe,
                 _ => {
