@@ -1,11 +1,12 @@
 //! The elements of this machine, as GStreamer's registry and their classes tell of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
 
+use crate::gstutil::lock;
 use crate::site::catalog::{Catalog, ElementInfo, PropertyInfo, PropertyKind, Unit};
 
 /// GStreamer's registry. Each element is looked at once; none is made.
@@ -23,7 +24,7 @@ impl Registry {
 
 impl Catalog for Registry {
     fn element(&self, factory: &str) -> Option<Arc<ElementInfo>> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.known);
         if let Some(found) = known().get(factory) {
             return found.clone();
         }

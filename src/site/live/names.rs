@@ -1,14 +1,16 @@
 //! Whose an element is, for those who know its address only: log functions, which may not touch what they are told of.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use gst::prelude::*;
+
+use crate::gstutil::lock;
 
 static NAMES: Mutex<Option<HashMap<usize, Arc<str>>>> = Mutex::new(None);
 
 fn names() -> MutexGuard<'static, Option<HashMap<usize, Arc<str>>>> {
-    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&NAMES)
 }
 
 /// Notes that `pipeline` and all elements that are or come into it are `camera`'s, each as long as it lives.
