@@ -177,6 +177,30 @@ fn a_pad_for_a_camera_that_is_not_there_is_a_warning() {
 }
 
 #[test]
+fn a_handler_may_give_back_the_pad_that_a_warning_is_about() {
+    let description = Description::new("[camera.gate]\nuri = \"test:red\"\n");
+    init();
+    let pipeline = gst::Pipeline::new();
+    let site = gst::ElementFactory::make("vigilsite").build().unwrap();
+    site.set_property("config", description.path().display().to_string());
+    pipeline.add(&site).unwrap();
+    let pad = site.request_pad_simple("src_gaet").unwrap();
+    let of_handler = site.clone();
+    pipeline.bus().unwrap().set_sync_handler(move |_, message| {
+        if message.type_() == gst::MessageType::Warning {
+            of_handler.release_request_pad(&pad);
+        }
+        gst::BusSyncReply::Drop
+    });
+    let (started, has_started) = std::sync::mpsc::channel();
+    let starting = pipeline.clone();
+    std::thread::spawn(move || started.send(starting.set_state(gst::State::Playing).is_ok()));
+    assert_eq!(has_started.recv_timeout(LONG), Ok(true), "it waits for nobody");
+    assert!(site.pads().is_empty());
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
 fn what_cameras_do_is_told_and_another_description_touches_only_what_is_different() {
     let description = Description::new("[camera.gate]\nuri = \"test:red\"\n");
     let mut play = Play::start(&description.path(), "");
