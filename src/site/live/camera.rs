@@ -81,26 +81,37 @@ impl Counts {
 }
 
 /// What is shown of a camera.
-#[derive(Debug, Clone)]
 pub struct Shown {
-    /// What it is doing.
-    pub state: State,
-    /// Since when, nanoseconds of Unix time.
-    pub since_ns: u64,
-    /// Why it is not playing.
-    pub reason: Option<Reason>,
-    /// The same in words.
-    pub text: String,
-    /// Where it comes from.
-    pub uri: String,
-    /// Its profile.
-    pub profile: String,
-    /// How often it was tried again.
-    pub reconnects: u64,
+    /// How it is doing, but for what is counted, the outputs, and the time until it is tried again.
+    pub status: CameraStatus,
     /// When it is tried again.
     pub next_try: Option<u64>,
     /// The name of its watchdog, if it has one.
     pub watchdog: Option<String>,
+}
+
+impl Shown {
+    /// For a camera that has not begun.
+    fn new(id: &str) -> Self {
+        let status = CameraStatus {
+            id: id.to_owned(),
+            state: State::Disabled,
+            since_ns: crate::telemetry::utc_now_ns(),
+            reason: None,
+            text: String::new(),
+            uri: String::new(),
+            profile: String::new(),
+            size: [0, 0],
+            frames: 0,
+            fps: 0.0,
+            last_frame_age_ns: None,
+            reconnects: 0,
+            next_try_in_ns: None,
+            stages: Statistics::new(),
+            outputs: Vec::new(),
+        };
+        Self { status, next_try: None, watchdog: None }
+    }
 }
 
 /// What a camera's keeper and its site share.
@@ -119,8 +130,6 @@ pub struct Shared {
     pub outputs: Outputs,
     /// For orders to its pipeline, if there is one.
     pub orders: Mutex<Option<Sender<Order>>>,
-    /// The statistics that its stages gave last.
-    pub statistics: Mutex<Statistics>,
 }
 
 /// A camera of a site.
@@ -141,17 +150,6 @@ impl Camera {
         outlets: &Arc<Outlets>,
         before: Option<Receiver<bool>>,
     ) -> Self {
-        let shown = Shown {
-            state: State::Disabled,
-            since_ns: crate::telemetry::utc_now_ns(),
-            reason: None,
-            text: String::new(),
-            uri: String::new(),
-            profile: String::new(),
-            reconnects: 0,
-            next_try: None,
-            watchdog: None,
-        };
         let feed = Arc::default();
         let shared = Arc::new(Shared {
             id: id.to_owned(),
@@ -159,17 +157,16 @@ impl Camera {
             feed,
             events: Arc::clone(events),
             counts: Arc::default(),
-            shown: Mutex::new(shown),
+            shown: Mutex::new(Shown::new(id)),
             orders: Mutex::default(),
-            statistics: Mutex::default(),
         });
         let (commands, receiver) = channel();
         let keeper = Keeper::new(Arc::clone(&shared), plan, commands.clone(), before);
         let spawned = std::thread::Builder::new().name(format!("keeper-{id}")).spawn(move || keeper.work(&receiver));
         if let Err(error) = spawned {
-            let mut shown = lock(&shared.shown);
-            (shown.state, shown.reason) = (State::Failed, Some(Reason::Error));
-            shown.text = format!("the system gives no thread: {error}");
+            let status = &mut lock(&shared.shown).status;
+            (status.state, status.reason) = (State::Failed, Some(Reason::Error));
+            status.text = format!("the system gives no thread: {error}");
         }
         Self { shared, commands }
     }
@@ -214,29 +211,21 @@ impl Camera {
 
     /// How it is doing. Statistics that do not come within `limit` are those from before.
     pub fn status(&self, asked: Asked, limit: Duration) -> CameraStatus {
-        if let Some(new) = asked.0.and_then(|receiver| receiver.recv_timeout(limit).ok()) {
-            *lock(&self.shared.statistics) = new;
-        }
-        let stages = lock(&self.shared.statistics).clone();
+        let answer = asked.0.and_then(|receiver| receiver.recv_timeout(limit).ok());
         let outputs = self.shared.outputs.status();
-        let shown = lock(&self.shared.shown).clone();
         let (now, counts) = (super::now(), &self.shared.counts);
+        let mut shown = lock(&self.shared.shown);
+        if let Some(stages) = answer {
+            shown.status.stages = stages;
+        }
         CameraStatus {
-            id: self.shared.id.clone(),
-            state: shown.state,
-            since_ns: shown.since_ns,
-            reason: shown.reason,
-            text: shown.text,
-            uri: shown.uri,
-            profile: shown.profile,
             size: counts.size(),
             frames: counts.frames(),
             fps: counts.fps(now),
             last_frame_age_ns: counts.age(now),
-            reconnects: shown.reconnects,
             next_try_in_ns: shown.next_try.map(|at| at.saturating_sub(now)),
-            stages,
             outputs,
+            ..shown.status.clone()
         }
     }
 }

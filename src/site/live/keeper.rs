@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::bus::Heard;
-use super::camera::Shared;
+use super::camera::{Shared, Shown};
 use super::feed::Frame;
 use super::outlets::over::GRACE;
 use super::picture;
@@ -162,7 +162,7 @@ impl Keeper {
         if self.no_signal.is_none() {
             let latest = feed.latest();
             let caps = latest.as_ref().and_then(|frame| frame.sample.caps());
-            let since = lock(&self.shared.shown).since_ns;
+            let since = lock(&self.shared.shown).status.since_ns;
             let made = picture::no_signal(
                 self.shared.counts.size(),
                 caps.map(gst::CapsRef::to_owned).as_ref(),
@@ -315,12 +315,12 @@ impl Keeper {
         }
         let (state, reason) = (report.state, report.reason);
         {
-            let mut shown = lock(&self.shared.shown);
+            let Shown { status, next_try, .. } = &mut *lock(&self.shared.shown);
             if change.is_some() {
-                shown.since_ns = crate::telemetry::utc_now_ns();
+                status.since_ns = crate::telemetry::utc_now_ns();
             }
-            (shown.state, shown.reason, shown.text) = (state, reason, text.clone());
-            (shown.reconnects, shown.next_try) = (self.watch.retries(), self.watch.next_try());
+            (status.state, status.reason, status.text) = (state, reason, text.clone());
+            (status.reconnects, *next_try) = (self.watch.retries(), self.watch.next_try());
         }
         if change.is_some() {
             let next = self.watch.next_try().map(|at| at.saturating_sub(now()));
@@ -339,8 +339,8 @@ impl Keeper {
 
     fn show_plan(&self) {
         let mut shown = lock(&self.shared.shown);
-        shown.uri.clone_from(&self.plan.shown_uri);
-        shown.profile.clone_from(&self.plan.profile);
+        shown.status.uri.clone_from(&self.plan.shown_uri);
+        shown.status.profile.clone_from(&self.plan.profile);
         let guarded = self.plan.watchdog.as_ref().filter(|_| !self.plan.guarded.is_empty());
         shown.watchdog = guarded.map(|node| node.name.clone());
     }
