@@ -23,6 +23,7 @@ mod refusal;
 pub mod rules;
 mod steps;
 pub mod swapper;
+mod together;
 pub mod trial;
 mod words;
 

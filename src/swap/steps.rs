@@ -11,6 +11,7 @@ use super::record::{Identity, Record};
 use super::refusal::Refusal;
 use super::rules::Rules;
 use super::swapper::Shared;
+use super::together::{PROOFS, Tried, Wanted};
 use super::trial::{Trial, Verdict, Waited};
 use crate::analysis::{Companion, Role};
 use crate::bundle::ModelSource;
@@ -49,6 +50,10 @@ impl Progress {
             utc_ns: 0,
         };
         Self { record, begun: now, last: now }
+    }
+
+    fn phase(&self) -> Phase {
+        self.record.phase
     }
 
     pub(super) fn request(&self) -> u64 {
@@ -217,17 +222,28 @@ impl Steps<'_> {
         }
     }
 
-    /// Loads the model in a process of its own, and lets it look at its reference pictures there.
+    /// Loads the model in a process of its own, and lets it look at its reference pictures there; once for all requests of this process
+    /// that want the same meanwhile.
     fn try_out(&mut self, source: ModelSource, request: &Request) -> Result<(), Refusal> {
-        let model = Model::from_source(source, &self.apart(request, NICENESS))?;
-        let run = model.run_time();
-        self.tell(Phase::Loaded, format!("loaded on {} in a process of its own, {run:.1?} a run", model.provider()))?;
-        let text = match prove(&model, self.cancel)? {
+        let request = self.apart(request, NICENESS);
+        let wanted = Wanted::new(&source, &request);
+        let Tried { loaded, proven } = PROOFS.share(&wanted, self.cancel, || self.load_and_prove(source, &request))?;
+        if self.progress.phase() != Phase::Loaded {
+            self.tell(Phase::Loaded, loaded)?;
+        }
+        self.tell(Phase::Proven, proven)
+    }
+
+    fn load_and_prove(&mut self, source: ModelSource, request: &Request) -> Result<Tried, Refusal> {
+        let model = Model::from_source(source, request)?;
+        let (run, provider) = (model.run_time(), model.provider().to_owned());
+        let loaded = format!("loaded on {provider} in a process of its own, {run:.1?} a run");
+        self.tell(Phase::Loaded, loaded.clone())?;
+        let proven = match prove(&model, self.cancel)? {
             None => "the bundle has no reference set: nothing was proven".into(),
             Some(proof) => proof.to_string(),
         };
-        drop(model);
-        self.tell(Phase::Proven, text)
+        Ok(Tried { loaded, proven })
     }
 
     /// Lets the model look at live frames beside the active one, until its rules say that it may go on.
