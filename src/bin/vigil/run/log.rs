@@ -165,9 +165,13 @@ fn level(kind: &str, data: &serde_json::Value) -> Level {
     let bad = match kind {
         "camera" => is("state", &["lost", "failed"]),
         "output" => is("state", &["failed"]),
-        "site" => is("action", &["refused"]),
+        "site" => {
+            let lacks = data.get("problems").and_then(serde_json::Value::as_array).is_some_and(|all| !all.is_empty());
+            is("action", &["refused"]) || (is("action", &["lacks"]) && lacks)
+        }
         "vigil-model" => is("phase", &["rejected", "rolled-back"]),
-        "vigil-watchdog" => is("to", &["bypassing"]),
+        // At a camera's end the analysis ends, as it should.
+        "vigil-watchdog" => is("to", &["bypassing"]) && !is("cause", &["stop"]),
         "vigil-export" => is("state", &["degraded"]),
         "vigil-result" => return Level::DEBUG,
         _ => false,
@@ -206,7 +210,13 @@ mod tests {
         assert_eq!(level("camera", serde_json::json!({ "state": "lost" })), Level::WARN);
         assert_eq!(level("camera", serde_json::json!({ "state": "playing" })), Level::INFO);
         assert_eq!(level("vigil-model", serde_json::json!({ "phase": "rejected" })), Level::WARN);
-        assert_eq!(level("output", serde_json::json!({ "state": "failed", "text": "no room" })), Level::WARN);
+        assert_eq!(level("output", serde_json::json!({ "state": "failed" })), Level::WARN);
         assert_eq!(level("output", serde_json::json!({ "state": "working" })), Level::INFO);
+        let bypassing = |cause| serde_json::json!({ "to": "bypassing", "cause": cause });
+        assert_eq!(level("vigil-watchdog", bypassing("deadline")), Level::WARN);
+        assert_eq!(level("vigil-watchdog", bypassing("stop")), Level::INFO);
+        let lacks = |problems: &[&str]| serde_json::json!({ "action": "lacks", "problems": problems });
+        assert_eq!(level("site", lacks(&["no model"])), Level::WARN);
+        assert_eq!(level("site", lacks(&[])), Level::INFO);
     }
 }
