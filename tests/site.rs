@@ -342,3 +342,31 @@ fn a_pad_whose_camera_has_ended_is_to_be_requested_anew() {
     pad.link(&again.static_pad("sink").unwrap()).unwrap();
     assert!(again.try_pull_sample(gst::ClockTime::from_seconds(60)).is_some());
 }
+
+#[test]
+fn what_the_machine_lacks_costs_what_needs_it_until_it_is_there() {
+    init();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let bundle = common::bundles::good("1").folder(elsewhere.path());
+    let cameras = "[camera.gate]\nuri = \"test:red\"\nprofile = \"none\"\n\
+        [camera.yard]\nuri = \"test:red\"\nprofile = \"people\"\nreconnect = { first = \"100ms\", most = \"200ms\" }\n\
+        [profile.none]\nstage = []\n\
+        [profile.people]\nstage = [{ element = \"vigilinfer\", model = \"late-reds\" }]\nwatchdog.enabled = false\n";
+    let description = Description::new(cameras);
+    let mut play = Play::start(&description.path(), "");
+    let failed = play.until_state("yard", "failed");
+    assert!(text(&failed, "text").contains("late-reds"), "{failed:?}");
+    play.until_more_frames("gate", 3);
+    // Nothing else may be lacking in another description.
+    description.write(&format!("{cameras}[camera.dock]\nuri = \"no.mp4\"\nprofile = \"none\"\n"));
+    assert!(!play.site.emit_by_name::<bool>("reload", &[]));
+    description.write(&format!("{cameras}[camera.dock]\nuri = \"test:ball\"\nprofile = \"none\"\n"));
+    assert!(play.site.emit_by_name::<bool>("reload", &[]));
+    play.until_state("dock", "playing");
+    assert!(play.site.emit_by_name::<bool>("enable", &[&"dock", &false]));
+    play.until_state("dock", "disabled");
+
+    std::fs::rename(bundle, description.folder.path().join("late-reds")).unwrap();
+    play.until_state("yard", "playing");
+    assert_eq!(play.stat::<String>("dock", "state").as_deref(), Some("disabled"), "what was switched off stays so");
+}

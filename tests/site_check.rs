@@ -48,9 +48,9 @@ fn all_that_is_wrong_with_a_site_is_told_for_humans() {
     let expected = [
         "bad.json:6:35: `camera.gate.profil`: unknown key; did you mean `profile`?",
         "bad.json:7:24: `camera.street.uri`: it has a user or a password in it: write `user`, and `password`",
-        "bad.json:10:63: `profile.people.stage.0.model`: no model \"no-such-model\"",
+        "bad.json:10:63: this machine: `profile.people.stage.0.model`: no model \"no-such-model\"",
         "bad.json:10:92: `profile.people.stage.0.interval`: a whole number is expected, this is a text",
-        "bad.json: 4 errors",
+        "bad.json: 4 errors, 1 of this machine",
     ];
     assert_eq!(lines.len(), expected.len(), "{told}");
     assert!(lines.iter().zip(expected).all(|(line, expected)| line.starts_with(expected)), "{told}");
@@ -67,6 +67,11 @@ fn all_that_is_wrong_with_a_site_is_told_for_machines() {
     assert_eq!(problems.len(), 4, "{report:#}");
     let place = serde_json::json!({ "file": "bad.json", "line": 6, "column": 35 });
     assert_eq!((&problems[0]["place"], &problems[0]["severity"]), (&place, &"error".into()));
+    let about: Vec<_> = problems.iter().map(|problem| problem["about"].as_str().unwrap()).collect();
+    assert_eq!(
+        (about, &report["starts"]),
+        (vec!["description", "description", "machine", "description"], &false.into())
+    );
     assert_eq!((&problems[0]["key"], output.status.code()), (&"camera.gate.profil".into(), Some(1)));
     let good: serde_json::Value = serde_json::from_slice(&vigil(&["check", "--json", "good.toml"]).stdout).unwrap();
     assert_eq!((&good["good"], good["problems"].as_array().unwrap().len()), (&true.into(), 1));

@@ -24,7 +24,7 @@ fn plan_in(folder: &Path, text: &str) -> Plan {
     let text = format!("format = 1\nname = \"yard\"\n{text}");
     let (document, problems) = read_text(&text, "site.toml", folder);
     assert_eq!(problems.to_string(), "");
-    resolve(&document.unwrap(), &Registry::new()).unwrap_or_else(|problems| panic!("{problems}"))
+    resolve(&document.unwrap(), &Registry::new()).unwrap_or_else(|problems| panic!("{problems}")).0
 }
 
 fn plan(text: &str) -> Plan {

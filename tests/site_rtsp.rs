@@ -38,7 +38,7 @@ caps = "video/x-raw,format=NV12,width=64,height=48,framerate=25/1"
     );
     let (document, problems) = read::read_text(&text, "site.toml", Path::new("/"));
     assert!(!problems.has_errors(), "{problems}");
-    resolve::resolve(&document.unwrap(), &Registry::new()).unwrap_or_else(|problems| panic!("{problems}"))
+    resolve::resolve(&document.unwrap(), &Registry::new()).unwrap_or_else(|problems| panic!("{problems}")).0
 }
 
 fn gate(uri: &str, more: &str) -> String {

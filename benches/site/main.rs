@@ -68,7 +68,7 @@ fn plan(tables: &str) -> Plan {
     let text = format!("format = 1\nname = \"bench\"\n{tables}");
     let (document, problems) = read::read_text(&text, "bench.toml", std::path::Path::new("/"));
     assert!(!problems.has_errors(), "{problems}");
-    resolve::resolve(&document.unwrap(), &Registry::new()).unwrap_or_else(|problems| panic!("{problems}"))
+    resolve::resolve(&document.unwrap(), &Registry::new()).unwrap_or_else(|problems| panic!("{problems}")).0
 }
 
 /// `count` cameras of the server, analysed by `model` unless that is empty.

@@ -13,9 +13,9 @@ use std::path::Path;
 
 use super::catalog::Catalog;
 use super::description::Description;
-use super::problem::{Problems, Severity};
+use super::problem::{About, Problems, Severity};
 use super::read::Document;
-use super::surroundings::{Port, Surroundings};
+use super::surroundings::{BadFragment, Port, Surroundings};
 use super::units::{Secret, TextOrSecret};
 use crate::suggest::did_you_mean;
 
@@ -25,8 +25,9 @@ const LONGEST_NAME: usize = 100;
 /// Checks a description that was read: ids, sources, profiles and their elements, models and their classes, outputs, tiles,
 /// ports, folders, files and secrets. All problems come at once, errors and warnings.
 ///
-/// What depends on the moment and not on the description is a warning: a port that is taken (by this very site, if it
-/// runs), a secret that is not there now (another user or a service may have it), a device that is not plugged in.
+/// What the machine lacks is told apart from what is wrong in the text. What may well be right where the site runs is only a warning: a port
+/// that is taken (by this very site, if it runs), a secret that is not there now (another user or a service may have it), a device
+/// that is not plugged in.
 pub fn check(document: &Document, catalog: &dyn Catalog, surroundings: &dyn Surroundings) -> Problems {
     let mut checking = Checking {
         document,
@@ -60,20 +61,38 @@ struct Checking<'a> {
 }
 
 impl<'a> Checking<'a> {
+    /// The description is wrong.
     fn error(&mut self, path: &str, text: impl Into<String>) {
-        self.tell(Severity::Error, path, text.into());
+        self.tell((Severity::Error, About::Description), path, text.into());
     }
 
+    /// The description is odd.
     fn warn(&mut self, path: &str, text: impl Into<String>) {
-        self.tell(Severity::Warning, path, text.into());
+        self.tell((Severity::Warning, About::Description), path, text.into());
     }
 
-    fn tell(&mut self, severity: Severity, path: &str, text: String) {
+    /// The machine lacks something.
+    fn lack(&mut self, path: &str, text: impl Into<String>) {
+        self.tell((Severity::Error, About::Machine), path, text.into());
+    }
+
+    /// The machine lacks something now, which the site may have where and when it runs.
+    fn may_lack(&mut self, path: &str, text: impl Into<String>) {
+        self.tell((Severity::Warning, About::Machine), path, text.into());
+    }
+
+    fn tell(&mut self, what: (Severity, About), path: &str, text: String) {
         if self.told.insert((path.into(), text.clone())) {
-            match severity {
-                Severity::Error => self.problems.error(&self.document.places, path, text),
-                Severity::Warning => self.problems.warn(&self.document.places, path, text),
-            }
+            self.problems.add(what, &self.document.places, path, text);
+        }
+    }
+
+    /// A launch fragment that GStreamer must understand.
+    fn launch(&mut self, path: &str, fragment: &str, filter: bool) {
+        match self.around.launch(fragment, filter) {
+            Ok(()) => {}
+            Err(BadFragment::Absent(why)) => self.lack(path, why),
+            Err(BadFragment::Wrong(why)) => self.error(path, why),
         }
     }
 
@@ -113,7 +132,7 @@ impl<'a> Checking<'a> {
             return;
         }
         if !self.around.rtsp_server() {
-            self.error(
+            self.lack(
                 "rtsp",
                 "this build of vigil has no RTSP server (feature rtsp-server), and an output has kind = \"rtsp\"",
             );
@@ -162,9 +181,9 @@ impl<'a> Checking<'a> {
         match self.around.port(address) {
             Port::Free => {}
             Port::Taken => {
-                self.warn(path, format!("{address} is taken now: by this site, if it runs, or by another program"))
+                self.may_lack(path, format!("{address} is taken now: by this site, if it runs, or by another program"))
             }
-            Port::Unusable(why) => self.error(path, why),
+            Port::Unusable(why) => self.lack(path, why),
         }
         Some(address)
     }
@@ -184,7 +203,7 @@ impl<'a> Checking<'a> {
                 self.error(path, format!("\"{}\" cannot be a variable of the environment", name.escape_default()));
             }
             Secret::Env(name) if !self.around.variable(name) => {
-                self.warn(
+                self.may_lack(
                     path,
                     format!("the environment has no variable {name} here; the site needs it where it runs"),
                 );
@@ -192,7 +211,7 @@ impl<'a> Checking<'a> {
             Secret::Env(_) => {}
             Secret::File(file) => {
                 if let Err(why) = self.around.file(&self.absolute(file)) {
-                    self.warn(path, format!("{why}; the site needs it where it runs"));
+                    self.may_lack(path, format!("{why}; the site needs it where it runs"));
                 }
             }
         }
@@ -205,7 +224,7 @@ impl<'a> Checking<'a> {
     /// A file that must be there.
     fn file(&mut self, path: &str, file: &Path) {
         if let Err(why) = self.around.file(&self.absolute(file)) {
-            self.error(path, why);
+            self.lack(path, why);
         }
     }
 
@@ -216,7 +235,7 @@ impl<'a> Checking<'a> {
             let factories = self.catalog.factories();
             let hint = crate::suggest::nearest(factory, factories.iter().map(String::as_str))
                 .map_or("is its GStreamer plugin installed?".to_owned(), |near| format!("did you mean `{near}`?"));
-            self.error(path, format!("there is no element \"{factory}\"; {hint}"));
+            self.lack(path, format!("there is no element \"{factory}\"; {hint}"));
         }
         found
     }

@@ -36,12 +36,17 @@ pub fn value_text(value: &Scalar, property: &PropertyInfo) -> Result<String, Str
             text.split('+').try_for_each(|word| one_of(word.trim(), words).map(drop))?;
             Ok(text.split('+').map(str::trim).collect::<Vec<_>>().join("+"))
         }
-        PropertyKind::Other(_) => Ok(match value {
-            Scalar::Bool(truth) => truth.to_string(),
-            Scalar::Integer(number) => number.to_string(),
-            Scalar::Float(number) => number.to_string(),
-            Scalar::Text(text) => text.clone(),
-        }),
+        PropertyKind::Other(_) => Ok(as_written(value)),
+    }
+}
+
+/// The text of `value` for a property that nothing is known of.
+pub fn as_written(value: &Scalar) -> String {
+    match value {
+        Scalar::Bool(truth) => truth.to_string(),
+        Scalar::Integer(number) => number.to_string(),
+        Scalar::Float(number) => number.to_string(),
+        Scalar::Text(text) => text.clone(),
     }
 }
 

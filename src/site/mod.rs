@@ -10,6 +10,7 @@
 //! Everything but [`live`] is plain values: no GStreamer, no clock, no network. A [`Plan`](plan::Plan) says all that the running
 //! pipelines are made from; two plans have a [`diff`], and only what it names is touched.
 
+pub mod again;
 pub mod backoff;
 pub mod catalog;
 pub mod check;

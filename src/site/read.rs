@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::description::{Camera, Description, FORMAT, Profile, Tile};
-use super::problem::{Place, Places, Problem, Problems, Severity};
+use super::problem::{Place, Places, Problem, Problems};
 use tree::{At, Lines, SyntaxError, Tree};
 use walk::{Walk, join};
 
@@ -104,12 +104,7 @@ pub fn camera(id: &str, camera: &Value) -> Result<Camera, Problems> {
 
 /// Something is wrong with a file as a whole.
 fn whole(file: &str, text: String) -> Problems {
-    Problems(vec![Problem {
-        severity: Severity::Error,
-        place: None,
-        key: String::new(),
-        text: format!("{file}: {text}"),
-    }])
+    Problems(vec![Problem::wrong(None, "", format!("{file}: {text}"))])
 }
 
 /// A file's text.
@@ -181,7 +176,7 @@ impl Reading {
                         _ => "the key `name` is missing; give the site a name".into(),
                     };
                     let place = Some(Place { file: file.into(), line: 1, column: 1 });
-                    self.problems.0.push(Problem { severity: Severity::Error, place, key: String::new(), text });
+                    self.problems.0.push(Problem::wrong(place, "", text));
                 }
                 good.insert(key.into(), stand_in);
             }
@@ -238,7 +233,7 @@ impl Reading {
             if error.twice && !key.is_empty() {
                 tables.push(key.clone());
             }
-            self.problems.0.push(Problem { severity: Severity::Error, place, key, text });
+            self.problems.0.push(Problem::wrong(place, key, text));
         }
     }
 
@@ -292,7 +287,7 @@ impl Reading {
             let path = join(table, name);
             let first = own(&before, &path).map(|place| format!("; the first is at {place}")).unwrap_or_default();
             let text = format!("{what} of this name is there already{first}");
-            problems.0.push(Problem { severity: Severity::Error, place: second(table, name), key: path, text });
+            problems.0.push(Problem::wrong(second(table, name), path, text));
         };
         merge(&mut all.profile, profile, |name| twice("profile", name, "a profile"));
         merge(&mut all.camera, camera, |name| twice("camera", name, "a camera"));

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::catalog::{Catalog, PropertyInfo, PropertyKind};
-use super::convert::{for_camera, is_own, value_text};
+use super::convert::{as_written, for_camera, is_own, value_text};
 use super::description::{Camera, Profile, Properties, Scalar, Stage, Tile};
 use super::merge::{camera_options, profile_of};
 use super::output::Output;
@@ -34,11 +34,15 @@ const SILENT_AFTER: Span = Span::from_secs(5);
 /// The plan of a description: for each camera what it says itself, else its profile, else the defaults, else what serves
 /// a gateway. Paths are absolute, `{camera}` is replaced, values are as launch lines have them.
 ///
+/// An element that the machine lacks is in the plan all the same, with its properties as they are written: its camera cannot be
+/// built. Which elements of the site's own choice are not there is told with the plan; what [`check`](super::check) tells is not told again.
+///
 /// # Errors
-/// All that no plan can be made from. A description without errors by [`check`](super::check) has none here.
-pub fn resolve(document: &Document, catalog: &dyn Catalog) -> Result<Plan, Problems> {
+/// All that no plan can be made from. A description that may start by [`check`](super::check) has none here.
+pub fn resolve(document: &Document, catalog: &dyn Catalog) -> Result<(Plan, Problems), Problems> {
     let folder = std::path::absolute(&document.folder).unwrap_or_else(|_| document.folder.clone());
-    let mut resolving = Resolving { document, catalog, folder, problems: Problems::default() };
+    let mut resolving =
+        Resolving { document, catalog, folder, problems: Problems::default(), lacks: Problems::default() };
     let description = &document.description;
     let cameras = description.camera.keys().filter_map(|id| Some((id.clone(), resolving.camera(id)?))).collect();
     let tiles = description.tile.iter().map(|(name, tile)| (name.clone(), resolving.tile(name, tile))).collect();
@@ -49,10 +53,12 @@ pub fn resolve(document: &Document, catalog: &dyn Catalog) -> Result<Plan, Probl
     if let Some(super::units::TextOrSecret::Secret(secret)) = rtsp.user {
         rtsp.user = Some(super::units::TextOrSecret::Secret(resolving.secret(secret)));
     }
-    if resolving.problems.has_errors() {
-        return Err(resolving.problems);
+    let Resolving { mut problems, lacks, .. } = resolving;
+    if problems.has_errors() {
+        problems.append(lacks);
+        return Err(problems);
     }
-    Ok(Plan { name: description.name.clone(), api, rtsp, cameras, tiles })
+    Ok((Plan { name: description.name.clone(), api, rtsp, cameras, tiles }, lacks))
 }
 
 /// How a stage is named: as it says, or as its element without `vigil`.
@@ -71,7 +77,10 @@ struct Resolving<'a> {
     document: &'a Document,
     catalog: &'a dyn Catalog,
     folder: PathBuf,
+    /// What is wrong with the description.
     problems: Problems,
+    /// What the machine lacks.
+    lacks: Problems,
 }
 
 impl Resolving<'_> {
@@ -141,7 +150,7 @@ impl Resolving<'_> {
                 self.error(&key, format!("two stages are called \"{name}\": give one a `name`"));
             }
             names.push(name);
-            let Some(node) = self.stage(id, options, &key, stage) else { continue };
+            let node = self.stage(id, options, &key, stage);
             if !is_guarded(stage) {
                 open.push(node);
             } else if open.is_empty() {
@@ -160,10 +169,10 @@ impl Resolving<'_> {
             false => format!("profile.{profile_name}.watchdog.{name}"),
         };
         let watchdog = self.node(id, "watchdog", WATCHDOG, &properties, key);
-        (watchdog, guarded, open)
+        (Some(watchdog), guarded, open)
     }
 
-    fn stage(&mut self, id: &str, options: &Camera, key: &str, stage: &Stage) -> Option<Node> {
+    fn stage(&mut self, id: &str, options: &Camera, key: &str, stage: &Stage) -> Node {
         let name = stage_name(stage);
         let own = options.stage.get(name);
         let mut properties = stage.properties.clone();
@@ -192,29 +201,32 @@ impl Resolving<'_> {
         factory: &str,
         properties: &Properties,
         key: impl Fn(&str) -> String,
-    ) -> Option<Node> {
-        let Some(element) = self.catalog.element(factory) else {
-            self.error(&key("element"), format!("there is no element \"{factory}\""));
-            return None;
-        };
+    ) -> Node {
+        let element = self.catalog.element(factory);
         let mut values = BTreeMap::new();
         for (property, value) in properties {
-            let info = element.property(property).filter(|_| !is_own(factory, property));
-            let text = match info {
-                None => Err(format!("{factory} has no property \"{property}\" that a description may set")),
-                Some(info) => value_text(&for_camera(value, id), info).and_then(|text| {
-                    let text = absolute_text(&self.folder, factory, property, &text);
-                    written(text, info)
-                }),
+            let value = for_camera(value, id);
+            let text = match &element {
+                _ if is_own(factory, property) => Err(not_to_be_set(factory, property)),
+                // Nobody knows what it would make of the value.
+                None => Ok(as_written(&value)),
+                Some(element) => match element.property(property) {
+                    None => Err(not_to_be_set(factory, property)),
+                    Some(info) => value_text(&value, info).and_then(|text| {
+                        let text = absolute_text(&self.folder, factory, property, &text);
+                        written(text, info)
+                    }),
+                },
             };
             match text {
                 Ok(text) => drop(values.insert(property.clone(), Value::Text(text))),
                 Err(why) => self.error(&key(property), why),
             }
         }
-        let live = element.properties.iter().filter(|property| property.writable && property.in_playing);
+        let properties = element.iter().flat_map(|element| &element.properties);
+        let live = properties.filter(|property| property.writable && property.in_playing);
         let live = live.map(|property| property.name.clone()).filter(|property| !is_own(factory, property)).collect();
-        Some(Node { factory: factory.into(), name: name.into(), properties: values, live })
+        Node { factory: factory.into(), name: name.into(), properties: values, live }
     }
 
     fn tile(&mut self, name: &str, tile: &Tile) -> TilePlan {
@@ -257,6 +269,10 @@ impl Resolving<'_> {
             Secret::Env(name) => Secret::Env(name),
         }
     }
+}
+
+fn not_to_be_set(factory: &str, property: &str) -> String {
+    format!("{factory} has no property \"{property}\" that a description may set")
 }
 
 /// A property's text, if GStreamer's parser gives it back as it is.

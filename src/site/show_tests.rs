@@ -25,7 +25,7 @@ fn plan() -> Plan {
     "#;
     let (document, problems) = crate::site::read::read_text(text, "site.toml", std::path::Path::new("/etc"));
     assert_eq!(problems.to_string(), "");
-    resolve(&document.unwrap(), &Few::new()).unwrap()
+    resolve(&document.unwrap(), &Few::new()).unwrap().0
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub enum State {
     Lost,
     /// It has come to its end.
     Ended,
-    /// It cannot be built: something must be changed first.
+    /// It cannot be built. It is tried again, since what it lacks may come.
     Failed,
 }
 

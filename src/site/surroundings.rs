@@ -27,6 +27,15 @@ pub enum Port {
     Unusable(String),
 }
 
+/// Why a launch fragment cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadFragment {
+    /// An element of it is not on this machine; the text says which.
+    Absent(String),
+    /// It is wrong on any machine; the text says why.
+    Wrong(String),
+}
+
 /// The machine, as far as a description depends on it. Nothing of it is changed by asking.
 pub trait Surroundings {
     /// What is known about the model that `model` names: an absolute path, or the name of an installed bundle.
@@ -59,8 +68,8 @@ pub trait Surroundings {
     /// Whether GStreamer understands a launch fragment with one output, and one input if it is a `filter`.
     ///
     /// # Errors
-    /// A text for the user that says why not.
-    fn launch(&self, fragment: &str, filter: bool) -> Result<(), String>;
+    /// [`BadFragment`], with a text for the user.
+    fn launch(&self, fragment: &str, filter: bool) -> Result<(), BadFragment>;
 
     /// Whether GStreamer understands caps.
     ///

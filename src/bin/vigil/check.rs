@@ -12,7 +12,8 @@ use gstvigil::site::problem::Problems;
 /// Checks a description: unknown keys, wrong values, elements and their properties, models and their classes, files,
 /// folders, ports and secrets. Everything that is wrong is told at once, each with its place.
 ///
-/// Errors keep the site from starting; exit code 1 if there are any. Warnings are about what may be right elsewhere or
+/// Exit code 1 if there are errors. Those of the description keep the site from starting; those of this machine (`this machine:`: a bundle,
+/// a folder, an element that is not there) cost what needs it until it is there. Warnings are about what may be right elsewhere or
 /// later: a port that is taken, a secret that is not there.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -27,8 +28,10 @@ pub struct Arguments {
 /// What `--json` prints.
 #[derive(serde::Serialize)]
 struct Report<'a> {
-    /// Whether the site can start.
+    /// Whether there are no errors.
     good: bool,
+    /// Whether the site can start: there are no errors of the description.
+    starts: bool,
     /// All problems, in the order of their places.
     problems: &'a Problems,
 }
@@ -48,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let good = !problems.has_errors();
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&Report { good, problems })?)?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&Report { good, starts: !problems.bar_start(), problems })?)?;
     } else {
         write!(out, "{problems}")?;
         writeln!(out, "{}: {}", arguments.file.display(), summary(description, problems))?;
@@ -57,7 +60,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn summary(description: Option<&Description>, problems: &Problems) -> String {
-    let (errors, warnings) = problems.count();
+    let errors = problems.errors().count();
+    let (warnings, lacks) = (problems.0.len() - errors, problems.lacks().count());
     let number = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     let warned = if warnings == 0 { String::new() } else { format!(", {}", number(warnings, "warning")) };
     match description {
@@ -65,6 +69,10 @@ fn summary(description: Option<&Description>, problems: &Problems) -> String {
             let (cameras, profiles) = (number(site.camera.len(), "camera"), number(site.profile.len(), "profile"));
             format!("good{warned}: {cameras}, {profiles}, {}", number(site.tile.len(), "tile"))
         }
-        _ => format!("{}{warned}", number(errors, "error")),
+        _ if lacks == 0 => format!("{}{warned}", number(errors, "error")),
+        _ if lacks == errors => {
+            format!("{} of this machine{warned}: the rest of the site can start", number(errors, "error"))
+        }
+        _ => format!("{}, {lacks} of this machine{warned}", number(errors, "error")),
     }
 }

@@ -28,7 +28,7 @@ enum Format {
 /// Prints what a site's description becomes: each camera's pipeline as a launch line, or the site as a graph; or what
 /// would be done to make one description of another.
 ///
-/// Nothing is started, and no secret is read: where one is set, its place is shown. Whether models, folders and ports
+/// Nothing is started, and no secret is read: where one is set, its place is shown. Whether elements, models, folders and ports
 /// are there, `vigil check` says.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -81,11 +81,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan of a description. Warnings are for `vigil check`.
+/// The plan of a description. Warnings, and what the machine lacks, are for `vigil check`.
 fn plan(file: &Path, registry: &Registry) -> Result<Plan, Problems> {
     let (document, problems) = read(file);
     match document {
-        Some(document) if !problems.has_errors() => resolve(&document, registry),
+        Some(document) if !problems.has_errors() => resolve(&document, registry).map(|(plan, _)| plan),
         _ => Err(problems),
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! Locks: `settings`, `running`, `outgoing` are held for a copy only, never two at once and never over a call.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
@@ -15,8 +15,11 @@ use gst::subclass::prelude::*;
 
 use super::pads::Outgoing;
 use crate::gstutil::lock;
-use crate::site::live::{Site as Live, SiteError, json, load};
-use crate::site::plan::Plan;
+use crate::site::again::Again;
+use crate::site::live::load::{self, Loaded};
+use crate::site::live::{Site as Live, SiteError, json};
+use crate::site::problem::{Problems, Severity};
+use crate::site::read::Document;
 use crate::site::status::{Event, State};
 
 static CAT: LazyLock<gst::DebugCategory> =
@@ -43,9 +46,17 @@ impl Default for Settings {
     }
 }
 
+/// How often it is seen whether the machine is to be looked at again, while nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A site that runs, from start to stop.
 struct Running {
     live: Live,
+    /// The description that it follows.
+    document: Arc<Document>,
+    /// What the machine lacks for it, and when it is looked at again.
+    lacks: Problems,
+    again: Again,
     /// Says nothing more once everything that happened was told.
     told: Receiver<()>,
 }
@@ -70,30 +81,85 @@ impl Site {
         lock(&self.outgoing).clone()
     }
 
-    /// Reads the description.
+    /// The file of the description.
+    fn config(&self) -> Result<PathBuf, String> {
+        let config = lock(&self.settings).config.clone().filter(|path| !path.is_empty());
+        config.map(PathBuf::from).ok_or("No site description is set: set the property config to its file".into())
+    }
+
+    /// Reads the description, for a start.
     ///
     /// # Errors
     /// All that is wrong with it, as a text for the user.
-    fn load(&self) -> Result<Plan, String> {
-        let config = lock(&self.settings).config.clone().filter(|path| !path.is_empty());
-        let config = config.ok_or("No site description is set: set the property config to its file")?;
-        let (_, plan, warnings) = load::load(&PathBuf::from(&config))
-            .map_err(|problems| format!("The site description {config} cannot be used:\n{problems}"))?;
-        for warning in &warnings.0 {
-            gst::warning!(CAT, imp = self, "{warning}");
-        }
-        Ok(plan)
+    fn load(&self) -> Result<Loaded, String> {
+        let config = self.config()?;
+        load::load(&config).map_err(|problems| unusable(&config, &problems))
     }
 
-    fn start(&self, plan: Plan) {
-        let live = Live::new();
+    fn start(&self, (document, plan, problems): Loaded) {
+        let (live, document) = (Live::new(), Arc::new(document));
         self.ended.store(false, Ordering::SeqCst);
         let told = self.listen(&live);
-        *lock(&self.running) = Some(Running { live: live.clone(), told });
+        let (lacks, again) = (Problems::default(), Again::default());
+        *lock(&self.running) =
+            Some(Running { live: live.clone(), document: Arc::clone(&document), lacks, again, told });
         live.apply(plan);
         for outgoing in self.pads() {
             self.open(&live, &outgoing);
         }
+        self.tell_problems(&document, &problems);
+    }
+
+    /// Logs what is odd about a description that the site follows from now on, and tells what the machine lacks for it.
+    fn tell_problems(&self, document: &Arc<Document>, problems: &Problems) {
+        for warning in problems.0.iter().filter(|problem| problem.severity == Severity::Warning) {
+            gst::warning!(CAT, imp = self, "{warning}");
+        }
+        self.tell_lacks(document, problems);
+    }
+
+    /// Tells what the machine lacks, if that is something else than before.
+    fn tell_lacks(&self, document: &Arc<Document>, problems: &Problems) {
+        let lacks = Problems(problems.lacks().cloned().collect());
+        {
+            let mut running = lock(&self.running);
+            // Another description may have come meanwhile.
+            let Some(running) = running.as_mut().filter(|r| Arc::ptr_eq(&r.document, document)) else { return };
+            running.again.looked(Instant::now(), problems.has_errors());
+            if lacks == running.lacks {
+                return;
+            }
+            running.lacks.clone_from(&lacks);
+        }
+        if lacks.has_errors() {
+            let text = "Parts of the site do not work until this machine has what they need";
+            gst::element_imp_warning!(self, gst::ResourceError::NotFound, ("{text}:\n{lacks}"));
+        } else {
+            gst::info!(CAT, imp = self, "the machine has all that the site needs");
+        }
+    }
+
+    /// Looks, now and then, whether the machine has what it lacked.
+    fn look_again(&self) {
+        let due = {
+            let running = lock(&self.running);
+            let due = running.as_ref().filter(|running| running.again.is_due(Instant::now()));
+            due.map(|running| (running.live.clone(), Arc::clone(&running.document)))
+        };
+        let Some((live, document)) = due else { return };
+        let Some(before) = live.plan() else { return };
+        let problems = match load::plan(&document, Problems::default()) {
+            Ok((plan, problems)) => {
+                live.renew(&before, plan);
+                problems
+            }
+            // A bundle that came has not the classes that the description asks for.
+            Err(problems) => {
+                gst::warning!(CAT, imp = self, "the description does not check any more: {problems}");
+                problems
+            }
+        };
+        self.tell_lacks(&document, &problems);
     }
 
     /// Has a thread post what happens, until the site has stopped.
@@ -103,11 +169,20 @@ impl Site {
         let (ends, told) = channel();
         let posts = move || {
             let _ends = ends;
-            while let (Ok(event), Some(element)) = (events.recv(), weak.upgrade()) {
-                element.imp().tell(&event);
-                if is_stop(&event) {
-                    return;
+            loop {
+                let event = events.recv_timeout(LOOK);
+                let Some(element) = weak.upgrade() else { return };
+                match event {
+                    Ok(event) => {
+                        element.imp().tell(&event);
+                        if is_stop(&event) {
+                            return;
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
                 }
+                element.imp().look_again();
             }
         };
         if let Err(error) = thread::Builder::new().name("vigil-site".into()).spawn(posts) {
@@ -161,7 +236,7 @@ impl Site {
         for outgoing in self.pads() {
             outgoing.close();
         }
-        let Some(Running { live, told }) = lock(&self.running).take() else { return };
+        let Some(Running { live, told, .. }) = lock(&self.running).take() else { return };
         let limit = Duration::from_nanos(lock(&self.settings).drain_ns);
         // For good: an action that is under way must not begin anew what nobody would end.
         if !live.close(limit) {
@@ -177,13 +252,22 @@ impl Site {
 
     /// The action `reload`.
     fn reload(&self) -> bool {
-        let Some(live) = self.running() else { return false };
-        match self.load() {
-            Ok(plan) => {
+        let running = lock(&self.running).as_ref().map(|running| (running.live.clone(), Arc::clone(&running.document)));
+        let Some((live, document)) = running else { return false };
+        let loaded = self
+            .config()
+            .and_then(|config| load::reload(&config, &document).map_err(|problems| unusable(&config, &problems)));
+        match loaded {
+            Ok((document, plan, problems)) => {
+                let document = Arc::new(document);
+                if let Some(running) = lock(&self.running).as_mut() {
+                    (running.document, running.again) = (Arc::clone(&document), Again::default());
+                }
                 live.apply(plan);
                 for outgoing in self.pads() {
                     self.open(&live, &outgoing);
                 }
+                self.tell_problems(&document, &problems);
                 true
             }
             Err(text) => {
@@ -211,6 +295,11 @@ impl Site {
         }
         stats
     }
+}
+
+/// What is wrong with a description that cannot be used.
+fn unusable(config: &Path, problems: &Problems) -> String {
+    format!("The site description {} cannot be used:\n{problems}", config.display())
 }
 
 /// Whether this is the last thing to tell.
@@ -420,12 +509,12 @@ impl ElementImpl for Site {
     fn change_state(&self, transition: gst::StateChange) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::ReadyToPaused => {
-                let plan = self.load().map_err(|text| {
+                let loaded = self.load().map_err(|text| {
                     gst::element_imp_error!(self, gst::ResourceError::Settings, ("{text}"));
                     gst::StateChangeError
                 })?;
                 self.parent_change_state(transition)?;
-                self.start(plan);
+                self.start(loaded);
                 // Cameras do not wait for anybody: there is nothing to preroll with.
                 Ok(gst::StateChangeSuccess::NoPreroll)
             }

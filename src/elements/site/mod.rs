@@ -4,7 +4,8 @@
 //! The same as `vigil run` does, without its HTTP interface and its service manager's manners.
 //!
 //! Each camera is a pipeline of its own inside the element: one that is lost, refused or cannot be built is a message, and the
-//! others do not notice. A description that cannot be used is one ERROR at READY→PAUSED with everything that is wrong with it.
+//! others do not notice. A description that is wrong is one ERROR at READY→PAUSED with everything that is wrong with it. What the machine lacks (a
+//! bundle, a folder) costs what needs it: one WARNING says all that is missing, and it is found when it comes.
 //!
 //! # Pads
 //!
@@ -36,7 +37,7 @@
 //! # Actions
 //!
 //! - `reload`: reads `config` again, and changes only what is different; TRUE if it could be used. If not, everything stays as it
-//!   is, and one WARNING says what is wrong.
+//!   is, and one WARNING says what is wrong. What the machine lacks counts as wrong here, unless it lacks the same for what runs.
 //! - `swap-model` (camera, model, options): as the signal of `vigilinfer`; returns the ids of the requests, none if it is refused.
 //! - `force-bypass` (camera, on), `enable` (camera, on): TRUE if the camera could.
 //! - `snapshot` (camera): its last picture, a sample of `image/jpeg`.

@@ -65,10 +65,8 @@ impl Checking<'_> {
             }
             (Some(uri), None) => self.uri(id, options, uri),
             (None, Some(launch)) => {
-                if let Err(why) = self.around.launch(&launch.replace("{camera}", id), false) {
-                    let path = self.written(id, options, "launch");
-                    self.error(&path, why);
-                }
+                let path = self.written(id, options, "launch");
+                self.launch(&path, &launch.replace("{camera}", id), false);
             }
         }
     }
@@ -101,7 +99,7 @@ impl Checking<'_> {
             Origin::File(file) => self.file(&path, file),
             Origin::Device(device) => {
                 if !self.around.exists(std::path::Path::new(device)) {
-                    self.warn(&path, format!("there is no device {device} now"));
+                    self.may_lack(&path, format!("there is no device {device} now"));
                 }
             }
             Origin::Test(pattern) => self.pattern(&path, pattern),

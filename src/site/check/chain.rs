@@ -227,12 +227,12 @@ impl Checking<'_> {
                     let path = path.to_owned();
                     match found {
                         Ok(facts) => {
-                            facts.warnings.iter().for_each(|warning| self.warn(&path, warning.clone()));
+                            facts.warnings.iter().for_each(|warning| self.may_lack(&path, warning.clone()));
                             if name == "model" {
                                 link.facts = Some(facts);
                             }
                         }
-                        Err(why) => self.error(&path, why),
+                        Err(why) => self.lack(&path, why),
                     }
                 }
                 let has_model = link.properties.contains_key("model");

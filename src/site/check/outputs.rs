@@ -77,7 +77,7 @@ impl Checking<'_> {
             }
             Output::Display {} => {
                 if !["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| self.around.variable(name)) {
-                    self.warn(at, "there is no screen here: neither DISPLAY nor WAYLAND_DISPLAY is set");
+                    self.may_lack(at, "there is no screen here: neither DISPLAY nor WAYLAND_DISPLAY is set");
                 }
             }
         }
@@ -130,15 +130,13 @@ impl Checking<'_> {
 
     pub(super) fn folder(&mut self, key: &str, folder: &Path) {
         if let Err(why) = self.around.folder(folder) {
-            self.error(key, why);
+            self.lack(key, why);
         }
     }
 
     fn encode(&mut self, at: &str, encode: &Encode) {
-        if let Some(element) = &encode.element
-            && let Err(why) = self.around.launch(element, true)
-        {
-            self.error(&format!("{at}.encode.element"), why);
+        if let Some(element) = &encode.element {
+            self.launch(&format!("{at}.encode.element"), element, true);
         }
     }
 }

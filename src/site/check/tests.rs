@@ -79,7 +79,7 @@ impl Surroundings for Fake {
         self.variables.contains(name)
     }
 
-    fn launch(&self, fragment: &str, filter: bool) -> Result<(), String> {
+    fn launch(&self, fragment: &str, filter: bool) -> Result<(), BadFragment> {
         self.real.launch(fragment, filter)
     }
 
@@ -227,7 +227,7 @@ launch = "audiotestsrc ! fakesink"
             "s:9:7: `camera.c.uri`: cameras cannot have \"rtps:\"",
             "s:11:7: `camera.d.uri`: it has a user or a password in it: write `user`, and `password`",
             "s:13:7: warning: `camera.e.uri`: `password` in it looks like a secret",
-            "s:15:7: `camera.f.uri`: there is no file /etc/vigil/gone.mp4",
+            "s:15:7: this machine: `camera.f.uri`: there is no file /etc/vigil/gone.mp4",
             "s:17:7: `camera.g.uri`: unknown value \"bal\"; did you mean \"ball\"?",
             "s:19:10: `camera.h.launch`: GStreamer does not understand it",
             "s:21:7: warning: `camera.i.uri`: there is no device /dev/video7 now",
@@ -279,12 +279,12 @@ decode.element = "avdec_h265x"
             "s:13:1: `camera.b.password`: it needs a `user` too",
             "s:16:1: warning: `camera.c.user`: there is no file /etc/vigil/name; the site needs it",
             "s:16:1: warning: `camera.c.user`: without a `password` no login is tried",
-            "s:17:10: `camera.c.tls-ca`: there is no file /etc/vigil/ca.pem",
+            "s:17:10: this machine: `camera.c.tls-ca`: there is no file /etc/vigil/ca.pem",
             "s:18:16: `camera.c.silent-after`: it must be longer than 0",
             "s:19:23: `camera.c.reconnect.first`: it must be longer than 0",
             "s:22:11: `camera.d.profile`: there is no profile \"people\"; did you mean `peple`?",
             "s:23:36: `camera.d.reconnect.most`: it must not be shorter than `first`, 2s",
-            "s:24:18: `camera.d.decode.element`: there is no element \"avdec_h265x\"; did you mean `avdec_h265`?",
+            "s:24:18: this machine: `camera.d.decode.element`: there is no element \"avdec_h265x\"; did you mean `avdec_h265`?",
         ],
     );
 }
@@ -326,7 +326,7 @@ stage.infer.x = 1
             "s:7:62: `profile.p.watchdog.max-mises`: `vigilwatchdog` has no property `max-mises`; did you mean `max-misses`?",
             "s:9:44: `profile.p.stage.0.show-boxes`: true or false is expected, this is a text",
             "s:10:3: `profile.p.stage.1`: stages that the watchdog guards come before",
-            "s:10:15: `profile.p.stage.1.element`: there is no element \"vigilinfr\"; did you mean `vigilinfer`?",
+            "s:10:15: this machine: `profile.p.stage.1.element`: there is no element \"vigilinfr\"; did you mean `vigilinfer`?",
             "s:11:3: `profile.p.stage.2`: stages that the watchdog guards come before",
             "s:11:60: `profile.p.stage.2.confidence`: it is a number of -1 to 1, this is 1.5",
             "s:11:77: `profile.p.stage.2.intervall`: `vigilinfer` has no property `intervall`; did you mean `interval`?",
@@ -389,8 +389,8 @@ profile = "none"
         &[
             "s:5:10: `profile.none.stage.0`: it has no `model`",
             "s:5:38: `profile.none.stage.1`: it has no `uri`: where records go",
-            "s:7:44: `profile.gone.stage.0.model`: no model \"nothing\"",
-            "s:7:72: `profile.gone.stage.0.fallback-model`: no model \"nowhere\"",
+            "s:7:44: this machine: `profile.gone.stage.0.model`: no model \"nothing\"",
+            "s:7:72: this machine: `profile.gone.stage.0.fallback-model`: no model \"nowhere\"",
             "s:10:62: warning: `profile.two.stage.0.object-class`: it has no effect without inference-region",
             "s:11:108: `profile.two.stage.1.object-class`: the models before it have no class \"persn\"; did you mean \"person\"?",
             "s:11:108: `profile.two.stage.1.object-class`: the models before it have no class \"cat\"; they have: person, bag",
@@ -402,7 +402,7 @@ profile = "none"
             "s:27:21: warning: `camera.a.stage.infer.model`: the store had to give release 1",
             "s:28:20: `camera.a.stage.export.uri`: `flie:x` names no sink",
             "s:32:21: warning: `camera.b.stage.infer.model`: the store had to give release 1",
-            "s:33:28: `camera.b.stage.infer.shadow-model`: no model \"new\"",
+            "s:33:28: this machine: `camera.b.stage.infer.shadow-model`: no model \"new\"",
         ],
     );
 }
@@ -443,7 +443,7 @@ output = [{ kind = "file", path = ".." }]
             "s:5:36: `defaults.output.0.mount`: the outputs of \"a\" and \"b\" are both the mount /x; {camera} in it",
             "s:8:43: `profile.p.stage.0.uri`: the outputs of \"a\" and \"b\" are both the file /etc/vigil/records.jsonl",
             "s:8:43: `profile.p.stage.0.uri`: the outputs of \"a\" and \"c\" are both the file",
-            "s:16:27: `camera.c.output.0.path`: nothing can be written to the folder /etc/vigil/locked",
+            "s:16:27: this machine: `camera.c.output.0.path`: nothing can be written to the folder /etc/vigil/locked",
             "s:16:55: warning: `camera.c.output.0.max-files`: it has no effect without `segment`",
             "s:17:27: `camera.c.output.1.path`: with `segment` it needs a number in it, such as c-%05d.mp4",
             "s:18:27: `camera.c.output.2.path`: a % in it is the place of a number",
@@ -451,7 +451,7 @@ output = [{ kind = "file", path = ".." }]
             "s:19:27: warning: `camera.c.output.3.path`: the number in it has no effect without `segment`",
             "s:20:28: `camera.c.output.4.mount`: \"c\" is no path of a mount",
             "s:20:50: `camera.c.output.4.encode.element`: GStreamer does not understand it",
-            "s:21:28: `camera.c.output.5.folder`: nothing can be written to the folder",
+            "s:21:28: this machine: `camera.c.output.5.folder`: nothing can be written to the folder",
             "s:22:31: `camera.c.output.6.path`: two outputs of \"c\" are the file /etc/vigil/c.mp4",
             "s:22:59: `camera.c.output.6.every`: it must be longer than 0",
             "s:22:77: warning: `camera.c.output.6.max-files`: it has no effect without a number",
@@ -472,7 +472,7 @@ fn addresses_are_ours_free_and_not_open_to_all() {
         &machine,
         "api.listen = \"192.0.2.1:1\"\napi.token = { env = \"T\" }",
         &[
-            "s:3:14: `api.listen`: this machine has no address 192.0.2.1",
+            "s:3:14: this machine: `api.listen`: this machine has no address 192.0.2.1",
             "s:4:5: warning: `api.token`: the environment has no variable T here",
         ],
     );
@@ -487,7 +487,7 @@ fn addresses_are_ours_free_and_not_open_to_all() {
         &machine,
         &text,
         &[
-            "s:4:1: `rtsp`: this build of vigil has no RTSP server",
+            "s:4:1: this machine: `rtsp`: this build of vigil has no RTSP server",
             "s:4:15: `rtsp.listen`: 127.0.0.1:5 is the address of `api.listen` too",
             "s:5:13: `rtsp.user`: it needs a `password` too",
         ],
@@ -503,7 +503,7 @@ fn one_mistake_is_told_once() {
     // The stage's list is gone with its mistake: that stages are missing is no news.
     let text = "format = 1\nname = \"a\"\n[profile.p]\nstage = [{ name = \"infer\" }]\n[camera.a]\nuri = 5\nprofile = \"p\"\nstage.infer.interval = 1\n";
     let (document, problems) = read_text(text, "s", Path::new("/etc/vigil"));
-    assert_eq!(problems.count(), (2, 0), "{problems}");
+    assert_eq!((problems.errors().count(), problems.0.len()), (2, 2), "{problems}");
     let more = check(&document.unwrap(), &Registry::new(), &Fake::default());
     assert_eq!(more.to_string(), "");
 }

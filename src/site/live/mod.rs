@@ -214,6 +214,20 @@ impl Site {
         lock(&self.0.state).follow(plan, &self.0.events);
     }
 
+    /// Puts the plan of the same description in place of `before`, on a machine that has something more or less since: what was switched on
+    /// or off stays so. Nothing is done if another plan was applied meanwhile.
+    pub fn renew(&self, before: &Arc<Plan>, mut plan: Plan) {
+        for (id, camera) in &mut plan.cameras {
+            if let Some(before) = before.cameras.get(id) {
+                camera.enabled = before.enabled;
+            }
+        }
+        let mut state = lock(&self.0.state);
+        if state.plan.as_ref().is_some_and(|running| Arc::ptr_eq(running, before)) {
+            state.follow(plan, &self.0.events);
+        }
+    }
+
     /// Switches a camera on or off, until a plan says otherwise.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use gst::prelude::*;
 use rustix::fs::{Access, access};
 
 use crate::bundle::ModelSource;
-use crate::site::surroundings::{ModelFacts, Port, Surroundings};
+use crate::site::surroundings::{BadFragment, ModelFacts, Port, Surroundings};
 
 /// The machine that this process runs on. Each model is opened once.
 #[derive(Debug, Default)]
@@ -86,21 +86,26 @@ impl Surroundings for Machine {
         std::env::var_os(name).is_some_and(|value| !value.is_empty())
     }
 
-    fn launch(&self, fragment: &str, filter: bool) -> Result<(), String> {
+    fn launch(&self, fragment: &str, filter: bool) -> Result<(), BadFragment> {
+        let wrong = |text: &str| BadFragment::Wrong(text.into());
         if fragment.contains('\0') {
-            return Err("a launch fragment cannot have a NUL in it".into());
+            return Err(wrong("a launch fragment cannot have a NUL in it"));
         }
         // As it is used: with something behind it, so that it may end in caps, and for a filter something before it.
         let before = if filter { format!("identity name={BEGIN} ! ") } else { String::new() };
         let whole = format!("{before}{fragment} ! identity name={END}");
-        let made = gst::parse::bin_from_description_full(&whole, false, None, gst::ParseFlags::FATAL_ERRORS)
-            .map_err(|e| format!("GStreamer does not understand it: {}", e.message()))?;
-        let bin = made.downcast_ref::<gst::Bin>().ok_or("GStreamer made no bin of it")?;
+        let made = gst::parse::bin_from_description_full(&whole, false, None, gst::ParseFlags::FATAL_ERRORS);
+        let made = made.map_err(|e| {
+            let text = format!("GStreamer does not understand it: {}", e.message());
+            let absent = e.matches(gst::ParseError::NoSuchElement);
+            if absent { BadFragment::Absent(text) } else { BadFragment::Wrong(text) }
+        })?;
+        let bin = made.downcast_ref::<gst::Bin>().ok_or_else(|| wrong("GStreamer made no bin of it"))?;
         match open_ends(bin) {
             (0, 0) => Ok(()),
-            (1.., _) if filter => Err("an input of its elements has nothing to come in".into()),
-            (1.., _) => Err("an input of its elements has nothing to come in: it is no source".into()),
-            (_, 1..) => Err("it has several outputs, one is expected".into()),
+            (1.., _) if filter => Err(wrong("an input of its elements has nothing to come in")),
+            (1.., _) => Err(wrong("an input of its elements has nothing to come in: it is no source")),
+            (_, 1..) => Err(wrong("it has several outputs, one is expected")),
         }
     }
 
@@ -154,15 +159,20 @@ mod tests {
         assert_eq!(source("videotestsrc"), Ok(()));
         assert_eq!(source("filesrc location=/nowhere ! decodebin"), Ok(()), "its output comes later");
         assert_eq!(source("videotestsrc ! video/x-raw,width=320"), Ok(()), "it may end in caps");
-        assert!(source("videotestsrc ! fakesink").unwrap_err().contains("could not link"));
-        assert!(source("videoconvert").unwrap_err().contains("no source"));
-        assert!(machine.launch("tee name=t ! queue t. ! queue", true).unwrap_err().contains("several"));
-        assert!(source("videotestsrc videotestsrc").unwrap_err().contains("several outputs"));
-        assert!(source("videotestsrcc").unwrap_err().contains("videotestsrcc"));
+        let wrong = |result: Result<(), BadFragment>, word: &str| match result {
+            Err(BadFragment::Wrong(text)) => assert!(text.contains(word), "{text}"),
+            other => panic!("{other:?}"),
+        };
+        wrong(source("videotestsrc ! fakesink"), "could not link");
+        wrong(source("videoconvert"), "no source");
+        wrong(machine.launch("tee name=t ! queue t. ! queue", true), "several");
+        wrong(source("videotestsrc videotestsrc"), "several outputs");
+        let absent = source("videotestsrcc");
+        assert!(matches!(&absent, Err(BadFragment::Absent(text)) if text.contains("videotestsrcc")), "{absent:?}");
         assert!(source("videotestsrc pattern=nonsense").is_err());
         assert!(source("").is_err());
         assert_eq!(machine.launch("videoconvert", true), Ok(()));
-        assert!(machine.launch("videotestsrc", true).unwrap_err().contains("could not link"));
+        wrong(machine.launch("videotestsrc", true), "could not link");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use super::super::problem::{Place, Places, Problem, Problems, Severity};
+use super::super::problem::{Place, Places, Problem, Problems};
 use super::super::units::Span;
 use super::tree::{At, Entry, Lines, Tree};
 use crate::suggest::{did_you_mean, nearest};
@@ -45,7 +45,7 @@ impl Walk<'_> {
     /// A problem at the bytes `at`.
     pub fn error(&mut self, at: &Range<usize>, path: &str, text: impl Into<String>) {
         let (place, key) = (Some(self.lines.place(at.start)), path.to_owned());
-        self.problems.0.push(Problem { severity: Severity::Error, place, key, text: text.into() });
+        self.problems.0.push(Problem::wrong(place, key, text));
     }
 
     fn expected(&mut self, expected: &str, at: &At, path: &str) {

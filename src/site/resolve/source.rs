@@ -7,6 +7,7 @@ use super::uri::{self, Origin};
 use crate::site::convert::value_text;
 use crate::site::description::{Camera, Scalar, Transport};
 use crate::site::plan::{Node, Step, Value};
+use crate::site::problem::{About, Severity};
 use crate::site::units::{Span, TextOrSecret};
 
 /// Pictures of RTSP wait so long for those that arrive late.
@@ -75,8 +76,14 @@ impl Making<'_, '_> {
     /// Adds an element of the site's own choice.
     fn element<const N: usize>(&mut self, factory: &str, name: &str, properties: [(&str, Value); N]) {
         if self.resolving.catalog.element(factory).is_none() {
-            self.error("", format!("it needs GStreamer's element \"{factory}\", which is not installed"));
+            let (key, lack) = (format!("camera.{}", self.id), (Severity::Error, About::Machine));
+            let text = format!("it needs GStreamer's element \"{factory}\", which is not installed");
+            self.resolving.lacks.add(lack, &self.resolving.document.places, &key, text);
         }
+        self.node(factory, name, properties);
+    }
+
+    fn node<const N: usize>(&mut self, factory: &str, name: &str, properties: [(&str, Value); N]) {
         let properties = properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let node = Node { factory: factory.into(), name: name.into(), properties, live: BTreeSet::new() };
         self.steps.push(Step::Element(node));
@@ -242,7 +249,7 @@ impl Making<'_, '_> {
         };
         self.element("parsebin", "decode", []);
         let info = self.resolving.catalog.element(&factory);
-        self.element(&factory, "decoder", []);
+        self.node(&factory, "decoder", []);
         let names = ["max-threads", "threads", "n-threads"];
         if let Some(name) = names.iter().find(|name| info.as_ref().is_some_and(|info| info.property(name).is_some())) {
             self.set(name, Value::Text(decoder_threads(self.options).to_string()));

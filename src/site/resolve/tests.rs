@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::site::catalog::{ElementInfo, PropertyInfo, PropertyKind, Unit};
+use crate::site::problem::About;
 use crate::site::read::read_text;
 use crate::site::show;
 
@@ -77,7 +78,9 @@ fn resolved(text: &str) -> Result<Plan, Problems> {
     let text = format!("format = 1\nname = \"yard\"\n{text}");
     let (document, problems) = read_text(&text, "site.toml", Path::new("/etc/vigil"));
     assert_eq!(problems.to_string(), "");
-    resolve(&document.unwrap(), &Few::new())
+    let (plan, lacks) = resolve(&document.unwrap(), &Few::new())?;
+    assert_eq!(lacks.to_string(), "");
+    Ok(plan)
 }
 
 fn plan(text: &str) -> Plan {
@@ -294,7 +297,6 @@ fn what_cannot_be_planned_is_told_all_at_once_with_its_place() {
         "stage.1`: stages that the watchdog guards come before",
         "stage.2`: two stages are called \"infer\"",
         "stage.3`: a stage cannot be called \"feed\"",
-        "stage.4.element`: there is no element \"vigilmagic\"",
         "`camera.a.uri`: it has a password in it",
         "`camera.b`: it has neither `uri` nor `launch`",
         "`camera.c.uri`: cameras cannot have \"ftp:\"",
@@ -308,4 +310,25 @@ fn what_cannot_be_planned_is_told_all_at_once_with_its_place() {
     }
     assert!(told.contains("site.toml:"), "{told}");
     assert!(!told.contains("secret"), "{told}");
+}
+
+#[test]
+fn what_the_machine_lacks_is_planned_as_it_is_written() {
+    let text = format!(
+        "format = 1\nname = \"yard\"\n{}{}",
+        PEOPLE.replace("\"vigiltrack\", max-lost-time", "\"fancytrack\", name = \"track\", patience"),
+        "[camera.gate]\nuri = \"rtsp://cam/1\"\nprofile = \"people\"\ndecode.element = \"omxh264dec\"\n"
+    );
+    let (document, problems) = read_text(&text, "site.toml", Path::new("/etc/vigil"));
+    assert_eq!(problems.to_string(), "");
+    let mut few = Few::new();
+    few.0.remove("parsebin");
+    let (plan, lacks) = resolve(&document.unwrap(), &few).unwrap();
+    let line = show::launch_line(&plan.cameras["gate"]);
+    assert!(line.contains("! fancytrack name=track patience=3s\""), "{line}");
+    assert!(line.contains("! parsebin name=decode ! omxh264dec name=decoder ! "), "{line}");
+    // Stages and what the user names are told by the check.
+    let [lack] = lacks.0.as_slice() else { panic!("{lacks}") };
+    assert_eq!((lack.about, lack.key.as_str()), (About::Machine, "camera.gate"));
+    assert!(lack.text.contains("\"parsebin\""), "{lack}");
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstvigil::site::description::{Camera, Description, FORMAT, Properties, Scalar};
-use gstvigil::site::problem::{Problems, Severity};
+use gstvigil::site::problem::Problems;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -131,10 +131,9 @@ impl Changes {
         Self { kept: self.written(), passing: self.passing.clone(), left_out: ByCamera::new() }
     }
 
-    /// Leaves out the kept changes of the cameras that errors are about; if that is none of them, all.
+    /// Leaves out the kept changes of the cameras that errors of the description are about; if that is none of them, all.
     pub fn leave_out(&mut self, problems: &Problems) {
-        let is_bad =
-            |id: &str| problems.0.iter().any(|problem| problem.severity == Severity::Error && is_of(&problem.key, id));
+        let is_bad = |id: &str| problems.wrong().any(|problem| is_of(&problem.key, id));
         let any = self.kept.keys().any(|id| is_bad(id));
         let bad = self.kept.extract_if(.., |id, _| !any || is_bad(id));
         self.left_out.extend(bad);

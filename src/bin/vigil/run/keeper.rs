@@ -1,5 +1,6 @@
 //! The one thread that changes the site: it reads the description, lays changes of the API over it, and applies the plan.
 
+mod lacks;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -8,15 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use gstvigil::site::again::Again;
 use gstvigil::site::plan::{CameraPlan, Plan};
-use gstvigil::site::problem::Problems;
-use gstvigil::site::read::Document;
+use gstvigil::site::problem::{Problems, Severity};
+use gstvigil::site::read::{Document, read};
 use gstvigil::site::status::Event;
 use gstvigil::telemetry::utc_now_ns;
 use serde_json::{Value, json};
 
 use super::changes::{Change, Changes, Shelf};
-use super::compose::{Composer, read};
+use super::compose::{Composer, Described};
 use super::files::Files;
 use super::http::Http;
 use super::scrub;
@@ -29,13 +31,6 @@ pub use self::requests::Refusal;
 /// Kinds of events that the keeper is told.
 pub const HEARD: &[&str] = &["camera", "vigil-model", "vigil-watchdog"];
 
-/// A description that was read and is not the one that runs.
-struct Refused {
-    document: Document,
-    /// Whether it is all that its files say, so that another reading can be compared with it.
-    whole: bool,
-}
-
 /// The site's keeper.
 pub struct Keeper {
     shared: Arc<Shared>,
@@ -46,9 +41,11 @@ pub struct Keeper {
     files: Option<Files>,
     service: Service,
     /// The description that runs, without changes of the API.
-    document: Document,
+    described: Described,
     /// The last one that was read, if it is another one, which does not check.
-    refused: Option<Refused>,
+    refused: Option<Described>,
+    /// When the machine is looked at again.
+    again: Again,
     changes: Changes,
     swaps: Swaps,
     /// Cameras whose watchdog has given up, and since when.
@@ -56,10 +53,10 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the site as its description and the changes that are kept say.
+    /// Starts the site as its description and the changes that are kept say. What the machine lacks costs what needs it.
     ///
     /// # Errors
-    /// All that is wrong with the description, or a text if the API cannot listen.
+    /// All that is wrong, if that is the description itself.
     pub fn start(
         shared: Arc<Shared>,
         file: PathBuf,
@@ -69,8 +66,11 @@ impl Keeper {
         library: Option<PathBuf>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let composer = Composer::new(library);
-        let (document, written) = read(&file).map_err(|(_, problems)| unusable(problems))?;
-        let (changes, plan, found) = begin(&composer, &document, &shelf)?;
+        let described = match read(&file) {
+            (Some(document), written) => Described { document, written },
+            (None, problems) => return Err(unusable(problems).into()),
+        };
+        let (changes, plan, found) = begin(&composer, &described, &shelf)?;
         let mut keeper = Self {
             shared,
             composer,
@@ -79,59 +79,63 @@ impl Keeper {
             http,
             files,
             service: Service::default(),
-            document,
+            described,
             refused: None,
+            again: Again::default(),
             changes,
             swaps: Swaps::default(),
             exhausted: BTreeMap::new(),
         };
-        keeper.http.configure(&plan.api)?;
+        let found = keeper.serve(&plan, found);
         keeper.apply(plan);
-        keeper.took(Cause::Start, &joined(written, found), json!([]));
+        keeper.took(Cause::Start, &found, json!([]));
         keeper.shared.ready.store(true, Ordering::Relaxed);
         keeper.service.ready();
         keeper.tick();
         Ok(keeper)
     }
 
-    /// Reads the description again; the site stays as it is if that does not check.
+    /// Reads the description again; the site stays as it is if that does not check, or if the machine lacks something for it that it
+    /// does not lack for what runs.
     ///
     /// # Errors
     /// What is wrong with it.
     pub fn reload(&mut self, cause: Cause) -> Result<(), Problems> {
-        let (document, written) = match read(&self.file) {
-            Ok(read) => read,
-            Err((document, problems)) => {
-                self.refused = document.map(|document| Refused { document, whole: false });
-                // What may put it right is to be seen.
+        let described = match read(&self.file) {
+            (Some(document), written) => Described { document, written },
+            (None, problems) => {
+                self.refused = None;
                 self.watch();
                 return Err(self.refuse(cause, problems));
             }
         };
         let taken = self.shared.report().reading.as_ref().is_some_and(|reading| reading.taken);
-        let refused = || self.refused.as_ref().filter(|refused| refused.whole).map(|refused| &refused.document);
-        let known = if taken { Some(&self.document) } else { refused() };
-        if cause == Cause::File && known.is_some_and(|known| known.description == document.description) {
+        // What is badly written is not in the document: such a one is like no other.
+        let whole = |described: &Described| !described.written.has_errors();
+        let known = if taken { Some(&self.described) } else { self.refused.as_ref() }.filter(|known| whole(known));
+        let same = known.is_some_and(|known| known.document.description == described.document.description);
+        if cause == Cause::File && same && whole(&described) {
             tracing::debug!("the description says what it said before");
             // One of its folders may be another one.
             self.watch();
             return Ok(());
         }
         self.service.reloading();
-        let result = self.take(cause, document, written);
+        let result = self.take(cause, described);
         self.service.ready();
         result
     }
 
-    fn take(&mut self, cause: Cause, document: Document, written: Problems) -> Result<(), Problems> {
+    fn take(&mut self, cause: Cause, described: Described) -> Result<(), Problems> {
         let before = self.shared.site.plan();
-        let composed = self.compose(&document, before.as_deref());
-        let configured = composed.and_then(|(changes, plan, problems)| match self.http.configure(&plan.api) {
+        let composed = self.compose(&described, before.as_deref());
+        let configured = composed.and_then(|(changes, plan, mut problems)| match self.http.configure(&plan.api) {
             Ok(()) => Ok((changes, plan, problems)),
             Err(text) => {
-                let mut problems = Problems::default();
-                problems.error(&document.places, "api.listen", text);
-                Err(problems)
+                lacks::add_api(&mut problems, &described, text);
+                // Where it is to be as before, it goes on as before, if it did.
+                let same = before.as_ref().is_some_and(|before| before.api == plan.api);
+                if same { Ok((changes, plan, problems)) } else { Err(problems) }
             }
         });
         match configured {
@@ -140,22 +144,23 @@ impl Keeper {
                     tracing::info!(camera, "the site checks with what was changed through the API again");
                 }
                 self.changes = changes;
-                let hidden = self.changes.all().into_keys().filter(|id| changed(&self.document, &document, id));
+                let (old, new) = (&self.described.document, &described.document);
+                let hidden = self.changes.all().into_keys().filter(|id| changed(old, new, id));
                 for id in hidden {
                     let camera = id.as_str();
                     tracing::warn!(camera, "what was changed through the API lies over what the description says now");
                 }
                 let told = before.map_or_else(|| json!([]), |before| told(&before, &plan));
-                (self.document, self.refused) = (document, None);
+                (self.described, self.refused) = (described, None);
                 self.apply(plan);
-                self.took(cause, &joined(written, problems), told);
+                self.took(cause, &problems, told);
                 Ok(())
             }
             Err(problems) => {
-                self.refused = Some(Refused { document, whole: true });
+                self.refused = Some(described);
                 // What may put it right is to be seen.
                 self.watch();
-                Err(self.refuse(cause, joined(written, problems)))
+                Err(self.refuse(cause, problems))
             }
         }
     }
@@ -167,22 +172,24 @@ impl Keeper {
         self.shared.report().changes = self.changes.clone();
     }
 
-    /// The plan of a description, with the changes that were left out if it checks with them now.
-    fn compose(&self, document: &Document, running: Option<&Plan>) -> Result<(Changes, Plan, Problems), Problems> {
+    /// The plan of a description that is to take the place of what runs by `plan`, with the changes that were left out if it checks with
+    /// them now.
+    fn compose(&self, described: &Described, plan: Option<&Plan>) -> Result<(Changes, Plan, Problems), Problems> {
+        let running = (&self.described, &self.changes);
         if !self.changes.left_out.is_empty() {
             let complete = self.changes.complete();
-            if let Ok((plan, problems)) = self.composer.compose(document, &complete, running) {
+            if let Ok((plan, problems)) = self.composer.change((described, &complete), running, plan) {
                 return Ok((complete, plan, problems));
             }
         }
-        let (plan, problems) = self.composer.compose(document, &self.changes, running)?;
+        let (plan, problems) = self.composer.change((described, &self.changes), running, plan)?;
         Ok((self.changes.clone(), plan, problems))
     }
 
     /// Watches the files of what runs, and of what was refused.
     fn watch(&mut self) {
         let Some(files) = &mut self.files else { return };
-        let documents = [Some(&self.document), self.refused.as_ref().map(|refused| &refused.document)];
+        let documents = [Some(&self.described.document), self.refused.as_ref().map(|refused| &refused.document)];
         let documents = || documents.iter().flatten();
         let all: Vec<PathBuf> = documents().flat_map(|document| document.files.iter().cloned()).collect();
         let patterns: Vec<PathBuf> = documents()
@@ -191,8 +198,13 @@ impl Keeper {
         files.follow(&all, &patterns);
     }
 
-    fn took(&self, cause: Cause, problems: &Problems, changes: Value) {
-        problems.0.iter().for_each(|problem| tracing::warn!("{problem}"));
+    fn took(&mut self, cause: Cause, problems: &Problems, changes: Value) {
+        for problem in &problems.0 {
+            match problem.severity {
+                Severity::Error => tracing::error!("{problem}"),
+                Severity::Warning => tracing::warn!("{problem}"),
+            }
+        }
         let reading = Reading { time_ns: utc_now_ns(), cause, taken: true, problems: details(problems) };
         let mut report = self.shared.report();
         report.reading = Some(reading);
@@ -201,6 +213,8 @@ impl Keeper {
         let text = "the site is as its description says now";
         let data = json!({ "action": "taken", "cause": cause.word(), "text": text, "changes": changes });
         self.shared.site.events().tell(None, "site", data);
+        self.again = Again::default();
+        self.looked(problems);
     }
 
     fn refuse(&self, cause: Cause, problems: Problems) -> Problems {
@@ -254,6 +268,7 @@ impl Keeper {
             let planned = plan.as_ref().and_then(|plan| plan.cameras.get(id));
             planned.is_some_and(|planned| site.camera(id).is_ok_and(|camera| is_exhausted(planned, &camera.stages)))
         });
+        self.look_again();
     }
 
     /// Ends the site: files and exports are made whole within `limit`. `false` if something was not.
@@ -275,19 +290,25 @@ fn is_exhausted(camera: &CameraPlan, stages: &BTreeMap<String, Value>) -> bool {
 }
 
 /// The first plan: with the changes that are kept, but for those with which the site does not check. They stay in their file.
-fn begin(composer: &Composer, document: &Document, shelf: &Shelf) -> Result<(Changes, Plan, Problems), String> {
+fn begin(composer: &Composer, described: &Described, shelf: &Shelf) -> Result<(Changes, Plan, Problems), String> {
     let mut changes = Changes { kept: shelf.read()?, ..Changes::default() };
     let mut found = Problems::default();
     loop {
-        match composer.compose(document, &changes, None) {
-            Ok((plan, problems)) => return Ok((changes, plan, joined(found, problems))),
-            Err(problems) if changes.kept.is_empty() => return Err(unusable(problems)),
+        match composer.compose(described, &changes, None) {
+            Ok((plan, problems)) => {
+                found.append(problems);
+                return Ok((changes, plan, found));
+            }
+            Err(problems) if changes.kept.is_empty() || described.written.has_errors() => {
+                return Err(unusable(problems));
+            }
             Err(problems) => {
                 changes.leave_out(&problems);
                 let cameras = changes.left_out.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                let (file, why) = (shelf.path().display(), one_line(&problems));
+                let wrong = Problems(problems.wrong().cloned().collect());
+                let (file, why) = (shelf.path().display(), one_line(&wrong));
                 tracing::error!("changes of {cameras} in {file} are left out, and stay there: {why}");
-                found = joined(found, problems);
+                found.append(wrong);
             }
         }
     }
@@ -302,11 +323,6 @@ fn changed(before: &Document, after: &Document, id: &str) -> bool {
 fn told(before: &Plan, after: &Plan) -> Value {
     let text = gstvigil::site::show::changes(&gstvigil::site::diff::diff(before, after));
     text.lines().map(str::to_owned).collect()
-}
-
-fn joined(mut some: Problems, more: Problems) -> Problems {
-    some.0.extend(more.0);
-    some
 }
 
 /// Logs what is wrong with the description at the start.
@@ -337,7 +353,7 @@ mod tests {
                 "format = 1\nname = \"s\"\n[profile.p]\nstage = [{{ element = \"identity\" }}]\n[camera.a]\nuri = \"test:\"\n{more}"
             );
             let (document, _) = read_text(&text, "site.toml", std::path::Path::new("/"));
-            resolve(&document.unwrap(), &Registry::new()).unwrap().cameras["a"].clone()
+            resolve(&document.unwrap(), &Registry::new()).unwrap().0.cameras["a"].clone()
         };
         let said = |exhausted: bool| BTreeMap::from([("watchdog".to_owned(), json!({ "exhausted": exhausted }))]);
         let guarded = camera("profile = \"p\"");

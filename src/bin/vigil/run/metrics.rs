@@ -110,6 +110,7 @@ pub fn text(shared: &Arc<Shared>) -> Result<String, Error> {
         ready: shared.is_ready(),
         reloads: report.reloads,
         taken: report.reading.is_none_or(|reading| reading.taken),
+        lacks: report.lacks.len(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(figures));
@@ -128,6 +129,7 @@ struct Figures {
     ready: bool,
     reloads: [u64; 2],
     taken: bool,
+    lacks: usize,
 }
 
 type Labels<'a> = Vec<(&'a str, String)>;
@@ -188,6 +190,8 @@ impl Figures {
         single(encoder, "vigil_description_taken", help, flag(self.taken))?;
         let help = "Runs of engines in this process that were abandoned and have not come back";
         single(encoder, "vigil_abandoned_runs", help, gauge(self.abandoned as f64))?;
+        let help = "Things that the machine lacks for what runs";
+        single(encoder, "vigil_machine_lacks", help, gauge(self.lacks as f64))?;
         single(encoder, "process_start_time_seconds", "Start of the process, Unix time", gauge(self.started))?;
         let memory = gauge(self.process.resident_memory_bytes as f64);
         single(encoder, "process_resident_memory_bytes", "Memory in use", memory)?;
@@ -341,6 +345,7 @@ mod tests {
             ready: true,
             reloads: [1, 2],
             taken: false,
+            lacks: 2,
         };
         assert!(figures.process.threads > 0 && figures.process.resident_memory_bytes > 0);
         let mut registry = Registry::default();
@@ -349,6 +354,7 @@ mod tests {
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "vigil_ready 1.0",
+            "vigil_machine_lacks 2.0",
             "vigil_description_readings_total{result=\"refused\"} 2",
             "vigil_camera_up{camera=\"gate\"} 1.0",
             "vigil_camera_state{camera=\"gate\",state=\"lost\"} 0.0",

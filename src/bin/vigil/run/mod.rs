@@ -75,7 +75,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Runs the site until a signal ends it.
 ///
 /// # Errors
-/// If the description does not check or the gateway cannot start; what is wrong.
+/// If the description itself is wrong or the gateway cannot start; what is wrong.
 pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Box<dyn Error>> {
     log::start(arguments.log_format, arguments.log_level);
     gst::init()?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use gstvigil::site::live::Site;
-use gstvigil::site::problem::{Problem, Problems, Severity};
+use gstvigil::site::problem::{About, Problem, Problems, Severity};
 use gstvigil::site::status::{Event, State};
 use gstvigil::telemetry::utc_now_ns;
 use schemars::JsonSchema;
@@ -61,6 +61,8 @@ impl Cause {
 pub struct Detail {
     /// `error` or `warning`.
     pub severity: &'static str,
+    /// What must be mended.
+    pub about: About,
     /// File, line and column; `null` for what is not in a file.
     pub place: Option<String>,
     /// The key with its tables, such as `camera.gate.uri`.
@@ -76,6 +78,7 @@ impl From<&Problem> for Detail {
                 Severity::Error => "error",
                 Severity::Warning => "warning",
             },
+            about: problem.about,
             place: problem.place.as_ref().map(ToString::to_string),
             key: problem.key.clone(),
             text: problem.text.clone(),
@@ -107,6 +110,8 @@ pub struct Reading {
 pub struct Report {
     /// The last reading; `None` before the first.
     pub reading: Option<Reading>,
+    /// What the machine lacks for what runs, when it was last looked at.
+    pub lacks: Vec<Detail>,
     /// What was changed through the API.
     pub changes: Changes,
     /// Descriptions that were taken, and that were not.
@@ -129,7 +134,7 @@ pub struct Shared {
     pub access: Mutex<Arc<Access>>,
     /// What happens, for those who listen.
     pub heard: broadcast::Sender<Arc<Event>>,
-    /// All cameras were started.
+    /// All cameras were started that can be.
     pub ready: AtomicBool,
     /// It is coming to its end.
     pub stopping: AtomicBool,
@@ -157,6 +162,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             report: Mutex::new(Report {
                 reading: None,
+                lacks: Vec::new(),
                 changes: Changes::default(),
                 reloads: [0; 2],
                 busy: None,

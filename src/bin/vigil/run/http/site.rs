@@ -22,7 +22,7 @@ use super::openapi::{Operation, Table};
 use crate::run::changes::Change;
 use crate::run::keeper::Refusal;
 use crate::run::metrics::{self, Process};
-use crate::run::shared::{Cause, Reading};
+use crate::run::shared::{Cause, Detail, Reading};
 
 /// Whether the gateway is well.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -101,6 +101,8 @@ pub struct SiteStatus {
     pub description: String,
     /// The last time that it was read.
     pub reading: Option<Reading>,
+    /// What the machine lacks for what runs: it costs what needs it, and is looked for again and again.
+    pub lacks: Vec<Detail>,
     /// Cameras of which something was changed through the API.
     pub changed: Vec<String>,
 }
@@ -121,6 +123,7 @@ pub async fn site(State(context): State<Context>) -> Result<Json<SiteStatus>, An
             playing,
             description: shared.description.clone(),
             reading: report.reading.clone(),
+            lacks: report.lacks.clone(),
             changed: report.changes.all().into_keys().collect(),
         }
     });

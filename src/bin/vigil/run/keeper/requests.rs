@@ -40,7 +40,7 @@ impl Keeper {
     /// Whether the description or a change has a camera of this id.
     fn has(&self, id: &str) -> bool {
         let change = self.changes.of(id);
-        change.camera.is_some() || (!change.removed && self.document.description.camera.contains_key(id))
+        change.camera.is_some() || (!change.removed && self.described.document.description.camera.contains_key(id))
     }
 
     /// Edits what is changed of camera `id`, if the site checks with it.
@@ -63,11 +63,13 @@ impl Keeper {
     /// The plan with other changes.
     fn planned(&self, changes: &Changes) -> Result<Plan, Refusal> {
         let before = self.shared.site.plan();
-        let composed = self.composer.compose(&self.document, changes, before.as_deref());
+        let running = (&self.described, &self.changes);
+        let composed = self.composer.change((&self.described, changes), running, before.as_deref());
         composed.map(|(plan, _)| plan).map_err(|problems| {
             // What is wrong without the change as well is none of its doing.
-            let known =
-                self.composer.compose(&self.document, &self.changes, before.as_deref()).err().unwrap_or_default();
+            let known = match self.composer.compose(&self.described, &self.changes, before.as_deref()) {
+                Ok((_, known)) | Err(known) => known,
+            };
             let new = problems.0.into_iter().filter(|problem| !known.0.contains(problem)).collect::<Vec<_>>();
             if new.is_empty() {
                 return Refusal::Conflict(format!("the description does not check: {}", one_line(&known)));
@@ -104,7 +106,7 @@ impl Keeper {
             None => Ok(()),
         };
         // Before it is checked: that makes elements of launch fragments.
-        let mut description = self.document.description.clone();
+        let mut description = self.described.document.description.clone();
         changes.lay(&mut description);
         forbid(trust::objection(id, camera, &description))?;
         let plan = self.planned(&changes)?;
@@ -123,7 +125,7 @@ impl Keeper {
         if !self.has(id) {
             return Err(Refusal::NoCamera(id.into()));
         }
-        let removed = self.document.description.camera.contains_key(id);
+        let removed = self.described.document.description.camera.contains_key(id);
         self.change(id, persist, |change| *change = Change { removed, ..Change::default() })
     }
 
@@ -167,7 +169,7 @@ impl Keeper {
         persist: bool,
     ) -> Result<Vec<(String, String)>, Refusal> {
         // By the same rule as in the description, and then the same in all places.
-        let model = model_text(&self.document.folder, model);
+        let model = model_text(&self.described.document.folder, model);
         let requests = self.shared.site.swap_model(id, stage, &model, options)?;
         let of_stage = |request: String| {
             let stage = request.rsplit_once('/').map_or(stage, |(stage, _)| stage).to_owned();
