@@ -200,7 +200,7 @@ impl Camera {
 
     /// What it is doing.
     pub fn state(&self) -> State {
-        lock(&self.shared.shown).state
+        lock(&self.shared.shown).status.state
     }
 
     /// Asks its stages for their statistics. What becomes of it is for [`Self::status`].
