@@ -354,7 +354,7 @@ impl Site {
         ends.extend(tiles.into_values().map(|tile| tile.stop(limit)));
         ends.extend(left_before);
         let left = || until.saturating_duration_since(Instant::now());
-        ends.iter().fold(true, |all, end| end.recv_timeout(left()).unwrap_or(false) && all)
+        ends.iter().filter(|end| !end.recv_timeout(left()).unwrap_or(false)).count() == 0
     }
 }
 

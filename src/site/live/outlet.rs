@@ -105,7 +105,8 @@ impl Outlet {
     pub fn stop_all(outlets: Vec<Self>, limit: Duration) -> bool {
         let until = Instant::now() + limit + GRACE;
         let ends: Vec<_> = outlets.into_iter().map(|outlet| outlet.end(limit)).collect();
-        ends.into_iter().fold(true, |all, end| end.wait(until) && all)
+        // All are waited for, also behind one that is not whole.
+        ends.into_iter().filter(|end| !end.wait(until)).count() == 0
     }
 
     fn end(self, limit: Duration) -> Over {

@@ -17,8 +17,8 @@ impl Over {
     }
 
     /// Waits for it; `false` if it has not come to its end by `until`, and is left to itself.
-    pub fn wait(self, until: Instant) -> bool {
-        let Some(done) = self.0 else { return true };
+    pub fn wait(&self, until: Instant) -> bool {
+        let Some(done) = &self.0 else { return true };
         match done.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(whole) => whole,
             Err(RecvTimeoutError::Timeout) => false,
