@@ -356,7 +356,14 @@ mod tests {
     /// A session on the CPU stands for one of which a provider runs nothing.
     #[test]
     fn a_provider_that_runs_nothing_is_refused() {
-        let options = Options { provider: "cpu".into(), threads: 1, lanes: 1, spin: false, isolation: Isolation::None };
+        let options = Options {
+            provider: "cpu".into(),
+            threads: 1,
+            lanes: 1,
+            spin: false,
+            max_batch: 1,
+            isolation: Isolation::None,
+        };
         let runtime = runtime::get(None).unwrap();
         let (key, value) = placement::RECORD;
         let mut builder = builder(runtime, &options).unwrap().with_config_entry(key, value).unwrap();
