@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod common;
+#[allow(dead_code, reason = "other tests use it too")]
 #[path = "common/gateway_rig.rs"]
 mod rig;
 

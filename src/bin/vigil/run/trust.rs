@@ -173,7 +173,7 @@ mod tests {
         gstvigil::plugin::plugin_register_static().unwrap();
         let plan = |more: &str| {
             let (document, _) = read_text(&format!("{SITE}{more}"), "site.toml", Path::new("/etc/vigil"));
-            resolve(&document.unwrap(), &Registry::new()).unwrap()
+            resolve(&document.unwrap(), &Registry::new()).unwrap().0
         };
         let running = plan("");
         let refused = |camera: &str| {
