@@ -336,13 +336,16 @@ impl Site {
     /// Ends all cameras with an end of stream, so that files and exports are whole; what takes longer than `limit` is left.
     /// `false` if something was. A plan that is applied later begins anew.
     pub fn stop(&self, limit: Duration) -> bool {
-        Self::end(std::mem::take(&mut *lock(&self.0.state)), limit)
+        // In a statement of its own: who asks meanwhile does not wait.
+        let state = std::mem::take(&mut *lock(&self.0.state));
+        Self::end(state, limit)
     }
 
     /// The same for good: plans that are applied later are nobody's.
     pub fn close(&self, limit: Duration) -> bool {
         let closed = State { closed: true, ..State::default() };
-        Self::end(std::mem::replace(&mut *lock(&self.0.state), closed), limit)
+        let state = std::mem::replace(&mut *lock(&self.0.state), closed);
+        Self::end(state, limit)
     }
 
     fn end(state: State, limit: Duration) -> bool {
