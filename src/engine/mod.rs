@@ -70,8 +70,14 @@ impl EngineError {
 }
 
 /// How runtimes say that memory is at its end.
-const NO_MEMORY: [&str; 5] =
-    ["bad_alloc", "ailed to allocate memory", "out of memory", "ot enough memory", "_ALLOC_FAILED"];
+const NO_MEMORY: [&str; 6] = [
+    "bad_alloc",
+    "ailed to allocate memory",
+    "out of memory",
+    "ot enough memory",
+    "_ALLOC_FAILED",
+    "allocation failed",
+];
 
 impl EngineError {
     /// What the runtime's text about a load means.

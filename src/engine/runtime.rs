@@ -74,8 +74,10 @@ pub fn get(explicit: Option<&Path>) -> Result<&'static Runtime, EngineError> {
     }
 }
 
-fn same_file(a: &Path, b: &Path) -> bool {
-    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+/// Whether `named` is the file `loaded`, or the folder that has it.
+fn same_file(named: &Path, loaded: &Path) -> bool {
+    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    named == loaded || same(named, loaded) || loaded.parent().is_some_and(|folder| same(named, folder))
 }
 
 /// The file that this code was loaded from: the plugin, the command, or the application that links the crate.
