@@ -91,6 +91,8 @@ pub struct Core {
     pub room: Condvar,
     /// A start has come to its end.
     pub started: Condvar,
+    /// Held while the source pad's task is brought to rest or started, but for a deactivation.
+    pub task: Mutex<()>,
     pub counters: Counters,
     clock: Mutex<Option<gst::Clock>>,
     pub marker: Marker,
@@ -108,6 +110,7 @@ impl Core {
             out: Condvar::new(),
             room: Condvar::new(),
             started: Condvar::new(),
+            task: Mutex::default(),
             counters: Counters::default(),
             clock: Mutex::default(),
             marker: Marker::default(),

@@ -158,6 +158,7 @@ impl Watchdog {
         let core = self.core();
         let limit = Duration::from_nanos(lock(&self.settings).start_timeout_ns);
         {
+            let _task = lock(&core.task);
             let mut state = core.lock();
             state.stopped = false;
             state.flushing = false;

@@ -11,6 +11,7 @@ use gst::subclass::prelude::*;
 use super::branch::Command;
 use super::core::Core;
 use super::imp::Watchdog;
+use crate::gstutil::lock;
 use crate::gstutil::report_flow_at_eos;
 
 fn builder(template: Option<gst::PadTemplate>, direction: gst::PadDirection) -> gst::PadBuilder<gst::Pad> {
@@ -106,6 +107,9 @@ fn sink_event(watchdog: &Watchdog, event: gst::Event) -> bool {
             if let Some(branch) = branch {
                 branch.command(Command::FlushStart(event));
             }
+            let _task = lock(&core.task);
+            // Again: the element may have been started meanwhile, and its task would not come to rest.
+            core.close(|state| state.flushing = true);
             let _ = core.src.pause_task();
             return forwarded;
         }
@@ -119,6 +123,7 @@ fn sink_event(watchdog: &Watchdog, event: gst::Event) -> bool {
                 branch.command(Command::FlushStop(event.clone()));
             }
             let forwarded = core.src.push_event(event);
+            let _task = lock(&core.task);
             core.resume();
             if core.src.is_active() {
                 let _ = start_task(core, &core.src);
