@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use common::{again, caps, compile, descriptors, frame, init, is_child, model, output, result, threads};
 use gst::prelude::*;
@@ -67,11 +68,19 @@ fn in_a_clean_process(name: &str, refusals: impl FnOnce()) {
     let before = (descriptors(), own());
     refusals();
     a_good_model_runs();
+    // A model that a streaming thread let go of last is ended by another thread.
+    let begun = Instant::now();
+    while (descriptors(), own()) != before && begun.elapsed() < LONG {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     assert_eq!((descriptors(), own()), before, "nothing is left open");
 }
 
 /// Name and content of the files of a bundle.
 type Files = BTreeMap<String, Vec<u8>>;
+
+/// Longest that a test waits for another thread.
+const LONG: Duration = Duration::from_secs(60);
 
 const MANIFEST: &str = r#"format = 1
 name = "tried"

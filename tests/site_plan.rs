@@ -229,7 +229,7 @@ fn the_shell_runs_what_is_printed() {
         stage = [{ element = "identity", name = NAME }]
         watchdog.enabled = false
         [camera.gate]
-        launch = '''videotestsrc num-buffers=3 name="a ! b  \"c\"" ! video/x-raw,width=64,height=48'''
+        launch = '''videotestsrc num-buffers=15 name="a ! b  \"c\"" ! video/x-raw,width=64,height=48'''
         profile = "words"
     "#;
     let text = text.replace("NAME", &format!("'''{name}'''"));
