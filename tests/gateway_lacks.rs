@@ -59,7 +59,7 @@ fn what_is_missing_costs_one_camera_and_is_found_when_it_comes() {
     let place = poor(SITE);
     let gateway = Gateway::start(&place.file, &[], &[]);
     gateway.camera("good", playing);
-    let wall = gateway.camera("wall", |camera| text(&camera["outputs"][0], "error") != "");
+    let wall = gateway.camera("wall", |camera| !text(&camera["outputs"][0], "error").is_empty());
     assert!(playing(&wall), "an output is no part of the camera: {wall}");
     let bare = gateway.camera("bare", |camera| text(camera, "state") == "failed");
     assert_eq!(text(&bare, "reason"), "cannot-build");
@@ -85,7 +85,7 @@ fn what_is_missing_costs_one_camera_and_is_found_when_it_comes() {
     gateway.camera("bare", playing);
     mend_pictures(&place);
     gateway.camera("wall", |camera| {
-        number(&camera["outputs"][0], "frames") > 0 && text(&camera["outputs"][0], "error") == ""
+        number(&camera["outputs"][0], "frames") > 0 && text(&camera["outputs"][0], "error").is_empty()
     });
     until_lacks(&gateway, 0);
     events.find(|event| event["data"]["action"] == "lacks" && event["data"]["problems"] == json!([]));

@@ -10,8 +10,8 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const THRESHOLD: libc::c_int = 128 << 10;
 
-/// Makes the C library keep little, from now on and in the whole process; for a process in which models are replaced. Does
-/// nothing where the environment says how the C library is to keep memory.
+/// Makes the C library keep little, from now on and in the whole process; for a process in which models are replaced, or
+/// cameras come and go. Does nothing where the environment says how the C library is to keep memory.
 pub fn keep_little() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

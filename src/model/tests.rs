@@ -118,6 +118,21 @@ fn runs_are_shared_where_a_measurement_says_that_it_pays() {
 }
 
 #[test]
+fn runs_are_not_shared_where_each_change_of_their_size_takes_long() {
+    let mut before = 0;
+    let engine = Fake::free(1).behave(move |io| {
+        let size = io.inputs[0].shape[0];
+        if std::mem::replace(&mut before, size) != size {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    });
+    let found = shared(engine, 0, None).unwrap().unwrap();
+    assert_eq!(found.most, 1, "{found:?}");
+    assert!(found.measured.ends_with("after one of another size"), "{found:?}");
+}
+
+#[test]
 fn answers_that_differ_are_not_shared() {
     let wrong = |change: fn(&mut [f32])| {
         let engine = Fake::free(1).behave(move |io| {

@@ -45,6 +45,7 @@ use super::diff::{self, Change};
 use super::events::Events;
 use super::plan::Plan;
 use super::status::{CameraStatus, State as CameraState, TileStatus};
+use crate::engine::heap;
 use crate::gstutil::lock;
 use camera::Camera;
 use feed::Feed;
@@ -204,8 +205,9 @@ struct Inner {
 pub struct Site(Arc<Inner>);
 
 impl Site {
-    /// A site without cameras.
+    /// A site without cameras. As cameras come and go in this process, the C library is told to keep little of freed memory.
     pub fn new() -> Self {
+        heap::keep_little();
         Self::default()
     }
 

@@ -43,7 +43,7 @@ impl Gathering {
             cameras.iter().enumerate().map(|(i, camera)| Reverse((camera.phase, Event::Come(i, 0)))).collect();
         let (mut frames, mut queue) = (Vec::new(), VecDeque::new());
         // Frames on lanes, with when a lane took them: those in the run, and those that gather.
-        let (mut running, mut waiting): (Vec<(usize, Duration)>, Vec<(usize, Duration)>) = Default::default();
+        let (mut running, mut waiting) = (Vec::<(usize, Duration)>::new(), Vec::<(usize, Duration)>::new());
         let mut under_way = vec![0; cameras.len()];
         while let Some(Reverse((now, event))) = events.pop() {
             if now > 12 * SECOND {
