@@ -50,8 +50,11 @@ fn look(harness: &mut Harness, camera: u8) -> Vec<Vec<(u32, f32)>> {
     seen
 }
 
+/// Class and confidence of each object of a frame.
+type Found = Vec<(u32, f32)>;
+
 /// Five cameras at once; what each has seen, and the statistics of one.
-fn cameras(properties: &str) -> (Vec<Vec<Vec<(u32, f32)>>>, gst::Structure) {
+fn cameras(properties: &str) -> (Vec<Vec<Found>>, gst::Structure) {
     // Loaded before any frame comes: whoever is measured beside running video is measured less well.
     let mut all: Vec<Harness> = (0..5).map(|_| start("batch_pays", properties)).collect();
     let seen = std::thread::scope(|scope| {
