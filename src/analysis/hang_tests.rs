@@ -123,14 +123,7 @@ fn a_flush_during_a_hang_frees_the_next_frames_when_it_is_over() {
 #[test]
 fn an_end_that_meets_a_hang_leaves_a_new_engine_to_the_next_user() {
     let gate: Arc<Gate> = Arc::default();
-    let options = Options {
-        provider: "cpu".into(),
-        threads: 1,
-        lanes: 1,
-        spin: false,
-        max_batch: 1,
-        isolation: crate::engine::options::Isolation::None,
-    };
+    let options = Options::least("cpu");
     let key = Key { digest: "an-end-that-meets-a-hang".into(), options, niceness: 0 };
     let load = || -> Result<Arc<dyn Engine>, EngineError> { Ok(Arc::new(Fake::new(1).hang_at(&gate, false))) };
     let old = with_model(Model::fake_on(shared::get(&key, load).unwrap()), Settings::default());

@@ -17,7 +17,6 @@ use ort::value::{TensorElementType, ValueType};
 
 use super::binding::Binding;
 use super::heap::GiveBack;
-use super::options::Isolation;
 use super::placement::{self, Placement};
 use super::runs::Runs;
 use super::{DataType, Engine, EngineError, Io, Spec, TensorSpec, lanes, runtime};
@@ -165,14 +164,7 @@ fn first_line(error: &dyn std::fmt::Display) -> String {
 /// [`EngineError::Runtime`] without a usable runtime, [`EngineError::Provider`] if the provider is unknown, absent, or
 /// lacks something on this machine.
 pub fn start_provider(name: &str, ort_library: Option<&Path>) -> Result<(), EngineError> {
-    let options = Options {
-        provider: name.to_owned(),
-        threads: 1,
-        lanes: 1,
-        spin: false,
-        max_batch: 1,
-        isolation: Isolation::None,
-    };
+    let options = Options::least(name);
     builder(runtime::get(ort_library)?, &options).map(drop)
 }
 
@@ -374,14 +366,7 @@ mod tests {
     /// A session on the CPU stands for one of which a provider runs nothing.
     #[test]
     fn a_provider_that_runs_nothing_is_refused() {
-        let options = Options {
-            provider: "cpu".into(),
-            threads: 1,
-            lanes: 1,
-            spin: false,
-            max_batch: 1,
-            isolation: Isolation::None,
-        };
+        let options = Options::least("cpu");
         let runtime = runtime::get(None).unwrap();
         let (key, value) = placement::RECORD;
         let mut builder = builder(runtime, &options).unwrap().with_config_entry(key, value).unwrap();

@@ -26,6 +26,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// One run at a time on one thread, in this process.
+    pub fn least(provider: &str) -> Self {
+        let (provider, isolation) = (provider.to_owned(), Isolation::None);
+        Self { provider, threads: 1, lanes: 1, spin: false, max_batch: 1, isolation }
+    }
+
     /// Most threads that one run uses: a lane brings its own thread, and the rest of the budget is a pool that all lanes
     /// share.
     pub fn threads_per_run(&self) -> usize {

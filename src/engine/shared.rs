@@ -100,21 +100,9 @@ fn is_used(cell: &Cell) -> bool {
 mod tests {
     use super::*;
     use crate::engine::fake::Fake;
-    use crate::engine::options::Isolation;
 
     fn key(digest: &str) -> Key {
-        Key {
-            digest: digest.into(),
-            options: Options {
-                provider: "cpu".into(),
-                threads: 1,
-                lanes: 1,
-                spin: false,
-                max_batch: 1,
-                isolation: Isolation::None,
-            },
-            niceness: 0,
-        }
+        Key { digest: digest.into(), options: Options::least("cpu"), niceness: 0 }
     }
 
     #[test]

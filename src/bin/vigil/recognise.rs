@@ -9,7 +9,7 @@ use gstvigil::bundle::contract::Labels;
 use gstvigil::bundle::create::{Draft, Given, Known, Reason};
 use gstvigil::engine::Engine;
 use gstvigil::engine::onnx::OnnxEngine;
-use gstvigil::engine::options::{Isolation, Options};
+use gstvigil::engine::options::Options;
 use gstvigil::model;
 use gstvigil::post::{self, Hint, Hints, Origin};
 use serde::de::DeserializeOwned;
@@ -30,18 +30,7 @@ pub fn draft(
         return Err(format!("{name} is a bundle already; vigil bundle show {name} tells about it").into());
     };
     let hints = Hints { operators, ..hints(given, labels.is_some())? };
-    let engine = OnnxEngine::load(
-        &bytes,
-        &Options {
-            provider: "cpu".into(),
-            threads: 1,
-            lanes: 1,
-            spin: false,
-            max_batch: 1,
-            isolation: Isolation::None,
-        },
-        library,
-    )?;
+    let engine = OnnxEngine::load(&bytes, &Options::least("cpu"), library)?;
     let known = post::recognise_with(engine.spec(), info.as_ref(), hints).map_err(|e| advice(&e.to_string(), name))?;
     let mut reasons: BTreeMap<String, Reason> = known
         .facts
