@@ -22,7 +22,7 @@ impl Even {
         let (Ok(own), Ok(there)) = (i64::try_from(own), i64::try_from(now)) else { return now };
         let late = there - own;
         let delay = match self.delay {
-            Some(delay) if late <= delay && delay - late < ANEW => delay - (delay - late) / CALM,
+            Some(delay) if late <= delay && delay.saturating_sub(late) < ANEW => delay - (delay - late) / CALM,
             _ => late,
         };
         self.delay = Some(delay);
@@ -71,6 +71,7 @@ mod tests {
         assert_eq!(even.time(90_000_040 * MS, 185 * MS), 185 * MS);
         assert_eq!(even.time(0, 225 * MS), 225 * MS, "and back");
         assert_eq!(even.time(u64::MAX, 265 * MS), 265 * MS);
+        assert_eq!(even.time(i64::MAX as u64, 265 * MS), 265 * MS);
         assert_eq!(even.time(40 * MS, 5265 * MS), 5265 * MS, "held up for five seconds");
         assert_eq!(even.time(5300 * MS, 5305 * MS), 5305 * MS);
     }
