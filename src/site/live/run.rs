@@ -72,6 +72,28 @@ pub struct Link {
 }
 
 impl Link {
+    /// For a pipeline that has done nothing yet.
+    fn new(
+        generation: u64,
+        address: Option<(String, String)>,
+        (feed, counts): (&Arc<Feed>, &Arc<Counts>),
+        keeper: &Sender<Command>,
+    ) -> Self {
+        Self {
+            generation,
+            current: AtomicBool::new(true),
+            frame: AtomicU64::new(0),
+            data: AtomicU64::new(0),
+            staged: AtomicU64::new(0),
+            frames_of_run: AtomicU64::new(0),
+            ended: Ended::default(),
+            counts: Arc::clone(counts),
+            feed: Arc::clone(feed),
+            address,
+            keeper: keeper.clone(),
+        }
+    }
+
     /// Tells the camera's keeper, without what the source's address has of secrets: elements put it into their errors.
     pub fn tell(&self, mut heard: Heard) {
         match &mut heard {
@@ -118,19 +140,8 @@ impl Run {
         counts: &Arc<Counts>,
         keeper: &Sender<Command>,
     ) -> Self {
-        let link = Arc::new(Link {
-            generation,
-            current: AtomicBool::new(true),
-            frame: AtomicU64::new(0),
-            data: AtomicU64::new(0),
-            staged: AtomicU64::new(0),
-            frames_of_run: AtomicU64::new(0),
-            ended: Ended::default(),
-            counts: Arc::clone(counts),
-            feed: Arc::clone(feed),
-            address: plan.location().map(|at| (at.to_owned(), shown(at))).filter(|(at, shown)| at != shown),
-            keeper: keeper.clone(),
-        });
+        let address = plan.location().map(|at| (at.to_owned(), shown(at))).filter(|(at, shown)| at != shown);
+        let link = Arc::new(Link::new(generation, address, (feed, counts), keeper));
         let (orders, receiver) = channel();
         let (plan, id, of_thread) = (plan.clone(), id.to_owned(), Arc::clone(&link));
         let name = format!("camera-{id}");
@@ -309,19 +320,7 @@ mod tests {
     #[test]
     fn a_pipeline_whose_thread_panics_has_failed_and_is_gone() {
         let (keeper, commands) = channel();
-        let link = Link {
-            generation: 7,
-            current: AtomicBool::new(true),
-            frame: AtomicU64::new(0),
-            data: AtomicU64::new(0),
-            staged: AtomicU64::new(0),
-            frames_of_run: AtomicU64::new(0),
-            ended: Ended::default(),
-            counts: Arc::default(),
-            feed: Arc::default(),
-            address: None,
-            keeper,
-        };
+        let link = Link::new(7, None, (&Arc::default(), &Arc::default()), &keeper);
         let of_thread = Arc::new(link);
         let link = Arc::clone(&of_thread);
         let work = move || {
