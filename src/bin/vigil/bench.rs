@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gstvigil::engine::Engine;
 use gstvigil::engine::onnx::OnnxEngine;
-use gstvigil::engine::options::{Isolation, Options};
+use gstvigil::engine::options::Options;
 use gstvigil::model::{Model, Request};
 use gstvigil::telemetry::processor_time;
 
@@ -163,18 +163,7 @@ fn bare_engine(model: &Model, threads: usize) -> Result<OnnxEngine, Failure> {
     // The very weights that the pipelines run: `auto` may have gone past a variant.
     let variant = bundle.variants.iter().find(|v| v.sha256 == model.id().digest);
     let bytes = bundle.weights(variant.ok_or("the bundle lost the variant that runs")?)?;
-    Ok(OnnxEngine::load(
-        &bytes,
-        &Options {
-            provider: model.provider().into(),
-            threads,
-            lanes: 1,
-            spin: true,
-            max_batch: 1,
-            isolation: Isolation::None,
-        },
-        None,
-    )?)
+    Ok(OnnxEngine::load(&bytes, &Options { threads, spin: true, ..Options::least(model.provider()) }, None)?)
 }
 
 /// The engine alone: one run after another, on all threads, which spin as by default.
