@@ -18,6 +18,7 @@ pub mod post;
 pub mod pre;
 pub mod priority;
 pub mod result;
+pub mod secret;
 pub mod site;
 pub mod store;
 pub mod suggest;

@@ -3,9 +3,12 @@
 //! [`record`] turns a frame result into one JSON line, [`writer`] queues lines and hands them to a [`sink`] on a thread
 //! of its own, [`uri`] names the sink. Documented for users in `docs/records.md`.
 
+pub mod address;
 pub mod file;
 pub mod fs;
+pub mod kind;
 pub mod record;
+pub mod remote;
 pub mod sink;
 pub mod stdout;
 pub mod units;

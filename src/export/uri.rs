@@ -35,6 +35,27 @@ pub enum UriError {
         /// The text.
         uri: String,
     },
+    /// No host, several where one is meant, or a port that there is not.
+    #[error("the address names no host; write {scheme}://HOST:PORT/PATH")]
+    Host {
+        /// What stands before the colon.
+        scheme: String,
+    },
+    /// The password is given in two ways.
+    #[error(
+        "the password is given in two ways; leave it out of the address, or leave out password-file and password-env"
+    )]
+    TwoPasswords,
+    /// A value that an option cannot have.
+    #[error("{option}: `{value}` is not {wanted}")]
+    Value {
+        /// The option's name.
+        option: &'static str,
+        /// The value.
+        value: String,
+        /// What it may be: a noun.
+        wanted: &'static str,
+    },
     /// A `%` without two hexadecimal digits, or bytes that are not UTF-8.
     #[error("`{text}` has a broken escape; write % as %25 and ? as %3F")]
     Escape {
@@ -47,7 +68,7 @@ pub enum UriError {
         /// The option's name.
         option: String,
         /// The sink's scheme.
-        scheme: &'static str,
+        scheme: String,
         /// What was probably meant, or what there is.
         hint: String,
     },
@@ -97,7 +118,7 @@ impl FromStr for SinkUri {
             "stdout" => match rest.trim_start_matches("//").strip_prefix('?') {
                 Some(query) => Err(UriError::Option {
                     option: query.split(['=', '&']).next().unwrap_or_default().to_string(),
-                    scheme: "stdout",
+                    scheme: scheme.to_string(),
                     hint: ", which has none".to_string(),
                 }),
                 None if rest.trim_start_matches("//").is_empty() => Ok(Self::Stdout),
@@ -135,14 +156,8 @@ fn parse_file(uri: &str, rest: &str) -> Result<FileOptions, UriError> {
         return Err(UriError::Path { uri: uri.to_string() });
     }
     let mut options = FileOptions::new(PathBuf::from(unescape(path)?));
-    let mut seen: Vec<&str> = Vec::new();
-    for pair in query.split('&').filter(|p| !p.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if seen.contains(&name) {
-            return Err(UriError::Twice { option: name.to_string() });
-        }
-        seen.push(name);
-        set_option(&mut options, name, value)?;
+    for (name, value) in self::options(query)? {
+        set_option(&mut options, &name, &value)?;
     }
     if options.keep.is_some() && options.rotate_size.is_none() && options.rotate_time.is_none() {
         return Err(UriError::KeepAlone);
@@ -172,23 +187,36 @@ fn set_option(options: &mut FileOptions, name: &str, value: &str) -> Result<(), 
             let keep = value.parse().ok().filter(|&n: &usize| n > 0);
             options.keep = Some(keep.ok_or_else(|| UriError::Keep { value: value.to_string() })?);
         }
-        _ => return Err(unknown_option(name)),
+        _ => return Err(unknown_option("file", name, &FILE_OPTIONS)),
     }
     Ok(())
 }
 
-fn unknown_option(name: &str) -> UriError {
-    let near =
-        FILE_OPTIONS.into_iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-    let hint = match near.filter(|n| strsim::jaro_winkler(n, name) > 0.8) {
+/// The options after the question mark, escapes resolved.
+pub(super) fn options(query: &str) -> Result<Vec<(String, String)>, UriError> {
+    let mut options: Vec<(String, String)> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if options.iter().any(|(option, _)| option == name) {
+            return Err(UriError::Twice { option: name.to_string() });
+        }
+        options.push((name.to_string(), unescape(value)?));
+    }
+    Ok(options)
+}
+
+/// The error for an option that there is not, with the one of `known` that was probably meant.
+pub(super) fn unknown_option(scheme: &str, name: &str, known: &[&str]) -> UriError {
+    let near = known.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+    let hint = match near.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
         Some(near) => format!(" (did you mean {near}?)"),
-        None => format!("; there are {}", FILE_OPTIONS.join(", ")),
+        None => format!("; there are {}", known.join(", ")),
     };
-    UriError::Option { option: name.to_string(), scheme: "file", hint }
+    UriError::Option { option: name.to_string(), scheme: scheme.to_string(), hint }
 }
 
 /// Percent-escapes resolved (RFC 3986, section 2.1).
-fn unescape(text: &str) -> Result<String, UriError> {
+pub(super) fn unescape(text: &str) -> Result<String, UriError> {
     let broken = || UriError::Escape { text: text.to_string() };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

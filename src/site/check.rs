@@ -16,7 +16,8 @@ use super::description::Description;
 use super::problem::{About, Problems, Severity};
 use super::read::Document;
 use super::surroundings::{BadFragment, Port, Surroundings};
-use super::units::{Secret, TextOrSecret};
+use super::units::TextOrSecret;
+use crate::secret::Secret;
 use crate::suggest::did_you_mean;
 
 /// Longest id or name, characters: they become parts of file names.

@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::output::Output;
-use super::units::{Secret, Span, TextOrSecret};
+use super::units::{Span, TextOrSecret};
+use crate::secret::Secret;
 
 /// The format of descriptions that this version reads.
 pub const FORMAT: u32 = 1;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::secret::Secret;
 use crate::site::description::NoSignal;
 use crate::site::plan::Policy;
-use crate::site::units::{Secret, Span};
+use crate::site::units::Span;
 
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::description::{Api, NoSignal, RtspServer};
 use super::output::Output;
-use super::units::Secret;
+use crate::secret::Secret;
 
 /// What a site is made of.
 #[derive(Debug, Clone, PartialEq)]

@@ -18,7 +18,8 @@ use super::output::Output;
 use super::plan::{CameraPlan, Node, Plan, Policy, RESERVED, TilePlan, Value};
 use super::problem::Problems;
 use super::read::Document;
-use super::units::{Secret, Span};
+use super::units::Span;
+use crate::secret::Secret;
 
 /// The element around guarded stages.
 pub const WATCHDOG: &str = "vigilwatchdog";

@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
 
 /// A duration, written with its unit: `"300ms"`, `"5s"`, `"1h 30m"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,26 +72,6 @@ impl JsonSchema for Span {
             "description": "A duration with its unit: 300ms, 5s, 2m, 1h 30m, 7d.",
             "examples": ["300ms", "5s", "1h 30m"],
         })
-    }
-}
-
-/// Something that must not be read in a description, a log, a record or a message: only where it is to be found.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Secret {
-    /// In this variable of the environment.
-    Env(String),
-    /// In this file, without the end of its last line; relative to the description's folder.
-    File(PathBuf),
-}
-
-impl fmt::Display for Secret {
-    /// Says where it is, not what it is.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "<environment {name}>"),
-            Self::File(path) => write!(f, "<file {}>", path.display()),
-        }
     }
 }
 

@@ -6,8 +6,9 @@ use super::config::{Config, Entry, Group};
 use super::findings::{Findings, Level};
 use super::nvinfer::name_of;
 use super::uri::{decoded, split};
+use crate::secret::Secret;
 use crate::site::description::{Camera, Transport};
-use crate::site::units::{Secret, Span, TextOrSecret};
+use crate::site::units::{Span, TextOrSecret};
 
 /// A camera, and where the file describes it.
 pub(super) struct Source {

@@ -29,7 +29,7 @@ pub mod outputs;
 pub mod picture;
 pub mod rtsp;
 pub mod run;
-pub mod secret;
+
 pub mod sink;
 pub mod snapshot;
 pub mod surroundings;

@@ -9,9 +9,10 @@ use proptest::option::of;
 use proptest::prelude::*;
 
 use super::*;
+use crate::secret::Secret;
 use crate::site::description::*;
 use crate::site::output::{Encode, Output};
-use crate::site::units::{Secret, Span, TextOrSecret};
+use crate::site::units::{Span, TextOrSecret};
 
 fn scalar() -> impl Strategy<Value = Scalar> {
     prop_oneof![

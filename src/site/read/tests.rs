@@ -1,5 +1,5 @@
 use super::*;
-use crate::site::units::Secret;
+use crate::secret::Secret;
 
 fn told_of(text: &str, file: &str) -> String {
     let mut problems = read_text(text, file, Path::new("/etc/vigil")).1;

@@ -4,11 +4,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gstvigil::secret;
+use gstvigil::secret::Secret;
 use gstvigil::site::description::Api;
-use gstvigil::site::live::secret;
 use gstvigil::site::plan::{Node, Plan, Step, Value};
 use gstvigil::site::resolve::without_secrets;
-use gstvigil::site::units::{Secret, TextOrSecret};
+use gstvigil::site::units::TextOrSecret;
 
 /// What stands in a secret's place.
 const HIDDEN: &str = "<secret>";

@@ -13,8 +13,8 @@ use gst_rtsp_server::{RTSPAuth, RTSPFilterResult, RTSPServer, RTSPToken};
 use super::Mounted;
 use super::factory::{Showing, factory};
 use crate::gstutil::lock;
+use crate::secret;
 use crate::site::description::RtspServer;
-use crate::site::live::secret;
 use crate::site::units::TextOrSecret;
 
 /// How long after a failure it is tried again, at first and at most.

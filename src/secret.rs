@@ -1,11 +1,34 @@
-//! Secrets are read when a camera is built, and never kept.
+//! Where a secret is to be found, and reading it: when it is needed, and never to keep it.
 
+use std::fmt;
 use std::io::Read;
+use std::path::PathBuf;
 
-use crate::site::units::Secret;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Longest file of a secret, bytes.
 const LONGEST: u64 = 64 * 1024;
+
+/// Something that must not be read in a description, a log, a record or a message: only where it is to be found.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Secret {
+    /// In this variable of the environment.
+    Env(String),
+    /// In this file, without the end of its last line; relative to the description's folder.
+    File(PathBuf),
+}
+
+impl fmt::Display for Secret {
+    /// Says where it is, not what it is.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "<environment {name}>"),
+            Self::File(path) => write!(f, "<file {}>", path.display()),
+        }
+    }
+}
 
 /// What the secret is.
 ///
