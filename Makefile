@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 20
 SOAK_SECONDS ?= 600
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo demo-faults demo-site gpu-check test soak build setup reference parity lint docs-check bench fuzz clean
+.PHONY: help demo demo-faults demo-offline demo-site gpu-check test soak build setup reference parity lint docs-check bench fuzz clean servers
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,12 +23,15 @@ demo-faults: build ## The same while its engine is killed and hangs: out/faults.
 demo-site: build ## Four cameras over RTSP; one is unplugged, models are swapped: out/site/
 	@scripts/demo-site
 
+demo-offline: build ## Records survive a broker that goes away and comes back: out/offline/
+	@scripts/demo-offline
+
 gpu-check: build ## Try it on this machine's GPU; GPU_CHECK holds options, see scripts/gpu-check --help
 	@scripts/gpu-check $(GPU_CHECK)
 
 # Tests of other programs build with the same words, so that they find all of it built: the examples are named since Cargo would
 # otherwise unify features without the tests' dependencies, and compile the crate again for each change between the two.
-test: setup reference ## Install what is missing, run every test
+test: setup reference servers ## Install what is missing, run every test
 	cargo build --lib --bins --examples
 	cargo nextest run
 
@@ -50,6 +53,9 @@ docs-check: setup ## Check the API docs, the pages, their launch lines and links
 
 reference: setup ## Install the Python reference that `vigil parity` compares with
 	@scripts/parity/run --install
+
+servers: setup ## Fetch the servers that tests talk to: mosquitto, nats-server, promtool
+	@scripts/servers
 
 parity: reference ## Compare with the Python reference on the test data: the figures of docs/ACCURACY.md
 	@scripts/parity/run

@@ -57,6 +57,24 @@ fn store_dir_from(var: Var) -> Option<PathBuf> {
     set(var, "VIGIL_STORE").or_else(|| home_from(var).map(|h| h.join("store")))
 }
 
+/// The folder of spools: `$VIGIL_SPOOL`, else the folder `spool` in the service's state folder (`$STATE_DIRECTORY`, which systemd sets), in
+/// `$XDG_STATE_HOME/vigil`, or in `$HOME/.local/state/vigil`. `None` if none of the four variables is set; it may not exist.
+pub fn spool_dir() -> Option<PathBuf> {
+    spool_dir_from(&process_env)
+}
+
+fn spool_dir_from(var: Var) -> Option<PathBuf> {
+    // A service may have several folders, separated by colons.
+    let service = || {
+        let listed = set(var, "STATE_DIRECTORY")?;
+        std::env::split_paths(&listed).next().map(|folder| folder.join("spool"))
+    };
+    set(var, "VIGIL_SPOOL")
+        .or_else(service)
+        .or_else(|| set(var, "XDG_STATE_HOME").map(|folder| folder.join("vigil/spool")))
+        .or_else(|| set(var, "HOME").map(|folder| folder.join(".local/state/vigil/spool")))
+}
+
 /// The files of `VIGIL_PUBLIC_KEYS` (separated by colons): the keys of which one must have signed a bundle.
 pub fn public_keys() -> Vec<PathBuf> {
     public_keys_from(&process_env)

@@ -1,6 +1,7 @@
 //! A new bundle around a model: the folder of `vigil bundle new`.
 
 mod given;
+pub mod predictions;
 pub mod reference;
 
 pub use given::Given;

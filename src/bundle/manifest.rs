@@ -90,6 +90,8 @@ pub struct Manifest {
     pub labels: Option<String>,
     /// Licence of the weights.
     pub license: Option<String>,
+    /// Path of what the model usually says, inside the bundle.
+    pub predictions: Option<String>,
     /// The model's input.
     pub input: InputContract,
     /// The model's output, with `per_class` still empty: see [`Manifest::output`].
@@ -205,6 +207,7 @@ impl Checker<'_> {
         let name = self.text(&top.name, check_name)?;
         let release = self.text(&top.release, check_name)?;
         let license = top.license.as_ref().map(|l| self.text(l, check_line)).transpose()?;
+        let predictions = top.predictions.as_ref().map(|p| self.text(p, check_path)).transpose()?;
         let labels = top.labels.as_ref().map(|l| self.text(l, check_path)).transpose()?;
         if labels.is_none() && top.task != Task::Embed {
             return self.fail(0..0, "the key `labels` is missing: name the file with one label per line");
@@ -231,6 +234,7 @@ impl Checker<'_> {
             task: top.task,
             labels,
             license,
+            predictions,
             input,
             output,
             variants,

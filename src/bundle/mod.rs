@@ -37,6 +37,7 @@ use contract::{InputContract, Labels, OutputContract, Task};
 use files::Files;
 use manifest::Manifest;
 
+use crate::drift::Summary;
 use crate::store::Lease;
 
 /// A bundle whose manifest, labels and digests have been checked; whether the model agrees is for `post` to find out.
@@ -50,6 +51,8 @@ pub struct Bundle {
     pub task: Task,
     /// Licence of the weights.
     pub license: Option<String>,
+    /// How the model's answers are usually distributed, where its makers say so.
+    pub predictions: Option<Summary>,
     /// Labels by class id; empty for embeddings.
     pub labels: Labels,
     /// The model's input.
@@ -110,6 +113,7 @@ impl Bundle {
             release: String::new(),
             task,
             license: None,
+            predictions: None,
             labels,
             input,
             output,
@@ -135,11 +139,13 @@ impl Bundle {
         if let Some(reference) = &manifest.reference {
             check_reference(origin, &files, reference)?;
         }
+        let predictions = read_predictions(origin, &files, &manifest)?;
         Ok(Self {
             name: manifest.name,
             release: manifest.release,
             task: manifest.task,
             license: manifest.license,
+            predictions,
             labels,
             input: manifest.input,
             output,
@@ -227,6 +233,16 @@ fn read_labels(origin: &Path, files: &Files, manifest: &Manifest) -> Result<Labe
     let Some(file) = &manifest.labels else { return Ok(Labels::new()) };
     require(origin, files, file, "labels")?;
     Ok(labels::parse(&files.read(file)?, &files.shown(file))?)
+}
+
+fn read_predictions(origin: &Path, files: &Files, manifest: &Manifest) -> Result<Option<Summary>, BundleError> {
+    let Some(file) = &manifest.predictions else { return Ok(None) };
+    require(origin, files, file, "predictions")?;
+    let summary = serde_json::from_slice(&files.read(file)?).map_err(|error| BundleError::Unusable {
+        path: files.shown(file).into(),
+        why: format!("not what `vigil bundle predictions` writes: {error}"),
+    })?;
+    Ok(Some(summary))
 }
 
 /// The length and digest of a file that `bundle.toml` names under `key`.

@@ -27,6 +27,7 @@ pub(super) struct Top {
     pub task: Task,
     pub labels: Option<Spanned<String>>,
     pub license: Option<Spanned<String>>,
+    pub predictions: Option<Spanned<String>>,
     pub input: Spanned<Input>,
     pub output: Spanned<Output>,
     #[serde(default)]

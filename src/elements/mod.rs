@@ -2,6 +2,7 @@
 //!
 //! A skin holds properties, pads, caps and messages; what it does lives in a domain module.
 
+pub mod drift;
 pub mod export;
 pub mod infer;
 pub mod overlay;
@@ -16,6 +17,7 @@ pub mod watchdog;
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     infer::register(plugin)?;
     track::register(plugin)?;
+    drift::register(plugin)?;
     overlay::register(plugin)?;
     export::register(plugin)?;
     watchdog::register(plugin)?;

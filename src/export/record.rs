@@ -4,6 +4,8 @@
 //! (`docs/schema/vigil-1.record.json`, printed by `vigil schema record`). Fields may be added to `vigil/1`; none is
 //! removed and none changes its meaning.
 
+mod back;
+mod content;
 mod freshness;
 
 use std::borrow::Cow;
@@ -12,6 +14,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use content::{Content, Mask, Thumbnail};
 pub use freshness::{Freshness, Reason};
 
 use crate::result::{self, FrameResult, TrackState};
@@ -62,6 +65,10 @@ pub struct Record<'a> {
     /// Classes of the whole frame, highest confidence first; left out if there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<Class<'a>>,
+    /// How the whole frame looks, as an object's `embedding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("contentEncoding" = "base64"))]
+    pub embedding: Option<Cow<'a, str>>,
 }
 
 /// The analysed frame.
@@ -117,6 +124,15 @@ pub struct Object<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32")]
     pub parent: Option<u32>,
+    /// Its silhouette; only if the exporter was asked for masks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Mask<'a>")]
+    pub mask: Option<Mask<'a>>,
+    /// How it looks, as base64 of 32-bit floats, little-endian: a vector of length 1, of which two of one model are compared by their dot
+    /// product; only if the exporter was asked for embeddings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("contentEncoding" = "base64"))]
+    pub embedding: Option<Cow<'a, str>>,
 }
 
 /// A point of the frame; it may lie outside.
@@ -236,16 +252,27 @@ impl Context {
     pub fn camera(&self) -> &str {
         &self.camera
     }
+
+    /// The id of this exporter's record `number`.
+    pub fn id(&self, number: u64) -> String {
+        format!("{}/{}/{number}", self.camera, self.run)
+    }
 }
 
 impl<'a> Record<'a> {
-    /// The record of `result`, the exporter's record number `number` since it started.
+    /// The record of `result` with `content` of it, the exporter's record number `number` since it started.
     ///
-    /// Numbers that are not finite become 0, so that the JSON is always valid; masks and embeddings are left out.
-    pub fn from_result(result: &'a FrameResult, context: &'a Context, number: u64) -> Self {
+    /// Numbers that are not finite become 0, so that the JSON is always valid. An object whose parent is left out has none.
+    pub fn new(result: &'a FrameResult, context: &'a Context, number: u64, content: &Content<'_>) -> Self {
+        let kept = |object: &&result::Object| (content.keep)(object);
+        let objects = result.objects.iter().filter(kept).map(|object| {
+            let mut made = Object::from_result(object, content);
+            made.parent = parent(result, object, content);
+            made
+        });
         Self {
             schema: SCHEMA.into(),
-            id: format!("{}/{}/{number}", context.camera, context.run),
+            id: context.id(number),
             time: rfc3339(result.utc_ns),
             camera: context.camera.as_str().into(),
             frame: result.frame,
@@ -255,29 +282,24 @@ impl<'a> Record<'a> {
             freshness: Freshness::from_result(result),
             model: result.model.as_deref().map(Model::from_result),
             secondary_models: result.secondary.iter().map(|m| Model::from_result(m)).collect(),
-            objects: result.objects.iter().map(Object::from_result).collect(),
+            objects: objects.collect(),
             classes: result
                 .classes
                 .iter()
                 .map(|c| Class { label: (&*c.label).into(), class_id: c.class_id, confidence: share(c.confidence) })
                 .collect(),
+            embedding: result.embedding.as_ref().filter(|_| content.embeddings).map(|v| content::vector(v).into()),
         }
     }
 
     /// One line: the record as JSON in UTF-8, with its newline.
     pub fn to_line(&self) -> Vec<u8> {
-        let mut line = Vec::with_capacity(256 + 160 * self.objects.len());
-        // Serialising plain structs into memory cannot fail: no maps with odd keys, no I/O.
-        if serde_json::to_writer(&mut line, self).is_err() {
-            line.clear();
-        }
-        line.push(b'\n');
-        line
+        to_line(self, 256 + 160 * self.objects.len())
     }
 }
 
 impl<'a> Model<'a> {
-    fn from_result(model: &'a result::ModelId) -> Self {
+    pub(super) fn from_result(model: &'a result::ModelId) -> Self {
         Self {
             name: model.name.as_str().into(),
             release: model.release.as_str().into(),
@@ -287,7 +309,7 @@ impl<'a> Model<'a> {
 }
 
 impl<'a> Object<'a> {
-    fn from_result(object: &'a result::Object) -> Self {
+    pub(super) fn from_result(object: &'a result::Object, content: &Content<'_>) -> Self {
         let bbox = object.bbox.clipped();
         Self {
             id: object.id,
@@ -312,6 +334,8 @@ impl<'a> Object<'a> {
                 .collect(),
             corners: object.corners.map(|c| c.map(|(x, y)| Point { x: rounded(x), y: rounded(y) })),
             parent: object.parent,
+            mask: object.mask.as_deref().filter(|_| content.masks).map(Mask::from_result),
+            embedding: object.embedding.as_ref().filter(|_| content.embeddings).map(|v| content::vector(v).into()),
         }
     }
 }
@@ -338,23 +362,44 @@ pub fn json_schema() -> String {
     format!("{:#}\n", schema.as_value())
 }
 
+/// The object in which this one was found, unless that is left out of the record.
+pub(super) fn parent(result: &FrameResult, object: &result::Object, content: &Content<'_>) -> Option<u32> {
+    object.parent.filter(|id| !result.objects.iter().any(|o| o.id == *id && !(content.keep)(o)))
+}
+
+/// One line: `value` as JSON in UTF-8, with its newline; `size` is about how long it will be.
+pub(super) fn to_line(value: &impl Serialize, size: usize) -> Vec<u8> {
+    let mut line = Vec::with_capacity(size);
+    // Serialising plain structs into memory cannot fail: no maps with odd keys, no I/O.
+    if serde_json::to_writer(&mut line, value).is_err() {
+        line.clear();
+    }
+    line.push(b'\n');
+    line
+}
+
 /// A UTC time; every `u64` of nanoseconds since 1970 is one.
 pub(super) fn timestamp(utc_ns: u64) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(utc_ns)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A UTC time as records write it, cut to milliseconds.
-fn rfc3339(utc_ns: u64) -> String {
+pub(super) fn rfc3339(utc_ns: u64) -> String {
     format!("{:.3}", timestamp(utc_ns))
 }
 
+/// A UTC time in names of files, cut to milliseconds: `20261126T101500.123`.
+pub fn compact_time(utc_ns: u64) -> String {
+    timestamp(utc_ns).strftime("%Y%m%dT%H%M%S.%3f").to_string()
+}
+
 /// Nearest milliseconds.
-fn milliseconds(ns: u64) -> u64 {
+pub(super) fn milliseconds(ns: u64) -> u64 {
     ns.saturating_add(500_000) / 1_000_000
 }
 
 /// `value` with 5 decimals, which are a twentieth of a pixel at 4K; 0 if it is not finite.
-fn rounded(value: f32) -> f32 {
+pub(super) fn rounded(value: f32) -> f32 {
     if !value.is_finite() {
         return 0.0;
     }
@@ -363,7 +408,7 @@ fn rounded(value: f32) -> f32 {
 }
 
 /// As [`rounded`], in 0..1.
-fn share(value: f32) -> f32 {
+pub(super) fn share(value: f32) -> f32 {
     rounded(value).clamp(0.0, 1.0)
 }
 
@@ -430,7 +475,7 @@ mod tests {
 
     #[test]
     fn a_full_record_is_one_line_with_these_values() {
-        let line = Record::from_result(&result(), &context(), 12).to_line();
+        let line = Record::new(&result(), &context(), 12, &Content::default()).to_line();
         let expected = concat!(
             r#"{"schema":"vigil/1","id":"gate/20261123T101500.000000005Z/12","time":"2026-11-23T10:15:00.123Z","#,
             r#""camera":"gate","frame":42,"pts_ns":4200000000,"running_time_ns":4200000001,"#,
@@ -462,7 +507,7 @@ mod tests {
         for (number, (reason, (since_ns, since))) in (0..).zip(every) {
             (absent.freshness, absent.absent_since_ns) = (result::Freshness::Absent(reason), since_ns);
             let context = context();
-            let record = Record::from_result(&absent, &context, number);
+            let record = Record::new(&absent, &context, number, &Content::default());
             let line = record.to_line();
             assert_valid(&line);
             let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
@@ -476,7 +521,7 @@ mod tests {
             assert_eq!(serde_json::from_slice::<Record>(&line).unwrap(), record);
         }
         let (full, context) = (result(), context());
-        let record = Record::from_result(&full, &context, 1);
+        let record = Record::new(&full, &context, 1, &Content::default());
         let line = record.to_line();
         assert_valid(&line);
         assert_eq!(serde_json::from_slice::<Record>(&line).unwrap(), record);
@@ -493,7 +538,7 @@ mod tests {
         }
         broken.utc_ns = u64::MAX;
         broken.absent_since_ns = Some(u64::MAX);
-        let line = Record::from_result(&broken, &context(), u64::MAX).to_line();
+        let line = Record::new(&broken, &context(), u64::MAX, &Content::default()).to_line();
         assert_eq!(line.iter().filter(|&&b| b == b'\n').count(), 1);
         assert_valid(&line);
     }
@@ -501,13 +546,13 @@ mod tests {
     #[test]
     fn a_box_is_written_as_far_as_it_lies_in_the_frame() {
         let o = result::Object::new(0, 0, "a".into(), 0.5, BBox { x: -0.25, y: 0.75, w: 0.5, h: 0.5 });
-        assert_eq!(Object::from_result(&o).bbox, Rect { x: 0.0, y: 0.75, w: 0.25, h: 0.25 });
+        assert_eq!(Object::from_result(&o, &Content::default()).bbox, Rect { x: 0.0, y: 0.75, w: 0.25, h: 0.25 });
     }
 
     #[test]
     fn the_schema_refuses_what_records_must_not_be() {
         let good: serde_json::Value =
-            serde_json::from_slice(&Record::from_result(&result(), &context(), 0).to_line()).unwrap();
+            serde_json::from_slice(&Record::new(&result(), &context(), 0, &Content::default()).to_line()).unwrap();
         let validator = validator();
         for (pointer, bad) in [
             ("/schema", serde_json::json!("vigil/2")),
@@ -523,6 +568,24 @@ mod tests {
             let mut value = good.clone();
             *value.pointer_mut(pointer).unwrap() = bad.clone();
             assert!(!validator.is_valid(&value), "{pointer} = {bad}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_a_result_again() {
+        for freshness in [
+            result::Freshness::Fresh,
+            result::Freshness::Held { age_ns: 100_000_000 },
+            result::Freshness::Absent(AbsentReason::Deadline),
+        ] {
+            let full = FrameResult { freshness, ..result() };
+            let line = Record::new(&full, &context(), 1, &Content::default()).to_line();
+            let back = serde_json::from_slice::<Record>(&line).unwrap().to_result();
+            assert_eq!(back.freshness, freshness);
+            let again = Record::new(&back, &context(), 1, &Content::default());
+            let mut expected = serde_json::from_slice::<Record>(&line).unwrap();
+            expected.time = again.time.clone();
+            assert_eq!(again, expected);
         }
     }
 

@@ -1,30 +1,30 @@
-//! Naming a sink: `file:PATH?option=value&…`, `stdout:` or `-`.
+//! Naming a sink: `file:PATH?option=value&…`, `stdout:` or `-`, or the address of a receiver over a network.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::file::{FileOptions, FileSink, Fsync};
-use super::fs::RealFs;
-use super::sink::{Now, Sink, SinkError};
-use super::stdout::StreamSink;
+use super::file::{FileOptions, Fsync};
+use super::receiver::RemoteUri;
 use super::units::{BadUnit, parse_duration, parse_size};
 
 /// Where records go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SinkUri {
     /// Standard output.
     Stdout,
     /// A file of JSON lines.
     File(FileOptions),
+    /// A receiver over a network.
+    Remote(RemoteUri),
 }
 
 /// A text does not name a sink.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UriError {
     /// Not a scheme that there is.
-    #[error("`{uri}` names no sink; write file:PATH, or stdout: for standard output{hint}")]
+    #[error("`{uri}` names no sink; write file:PATH, stdout: or an address that begins with {}{hint}", schemes())]
     Scheme {
-        /// The text.
+        /// The text, up to where secrets may begin.
         uri: String,
         /// What was probably meant.
         hint: String,
@@ -112,6 +112,9 @@ impl FromStr for SinkUri {
         if uri == "-" {
             return Ok(Self::Stdout);
         }
+        if let Some(remote) = RemoteUri::parse(uri) {
+            return remote.map(Self::Remote);
+        }
         let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
         match scheme {
             "file" => Ok(Self::File(parse_file(uri, rest)?)),
@@ -127,21 +130,28 @@ impl FromStr for SinkUri {
             "" if !rest.is_empty() => {
                 Err(UriError::Scheme { uri: uri.to_string(), hint: format!(" (did you mean file:{rest}?)") })
             }
-            _ => Err(UriError::Scheme { uri: uri.to_string(), hint: String::new() }),
+            _ => Err(UriError::Scheme { uri: format!("{scheme}:"), hint: built_without(scheme) }),
         }
     }
 }
 
-impl SinkUri {
-    /// Opens the sink, so that what cannot work is known at once.
-    ///
-    /// # Errors
-    /// Any [`SinkError`].
-    pub fn open(&self, now: Now) -> Result<Box<dyn Sink>, SinkError> {
-        Ok(match self {
-            Self::Stdout => Box::new(StreamSink::stdout()),
-            Self::File(options) => Box::new(FileSink::open(options.clone(), Box::new(RealFs), now)?),
-        })
+/// The beginnings of addresses of receivers over a network.
+fn schemes() -> String {
+    RemoteUri::schemes().iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ")
+}
+
+/// A word about a scheme that another build knows, or that looks like one that this build knows.
+fn built_without(scheme: &str) -> String {
+    if scheme.starts_with("kafka") && !RemoteUri::schemes().contains(&"kafka") {
+        return "; this build of Vigil is without Kafka (cargo feature `kafka`)".to_string();
+    }
+    let mut known = RemoteUri::schemes();
+    known.extend(["file", "stdout"]);
+    let near =
+        known.into_iter().max_by(|a, b| strsim::jaro_winkler(a, scheme).total_cmp(&strsim::jaro_winkler(b, scheme)));
+    match near.filter(|near| strsim::jaro_winkler(near, scheme) > 0.8) {
+        Some(near) => format!(" (did you mean {near}?)"),
+        None => String::new(),
     }
 }
 
@@ -291,11 +301,16 @@ mod tests {
 
     #[test]
     fn wrong_texts_get_an_answer_that_helps() {
-        assert_eq!(
-            error("out.jsonl"),
-            "`out.jsonl` names no sink; write file:PATH, or stdout: for standard output (did you mean file:out.jsonl?)"
+        let text = error("out.jsonl");
+        assert!(
+            text.starts_with(
+                "`out.jsonl` names no sink; write file:PATH, stdout: or an address that begins with mqtt://"
+            )
         );
-        assert!(error("kafka://broker").contains("write file:PATH"), "{}", error("kafka://broker"));
+        assert!(text.ends_with(" (did you mean file:out.jsonl?)"), "{text}");
+        let text = error("mqt://me:secret@broker/x");
+        assert!(text.contains("did you mean mqtt?") && !text.contains("secret"), "{text}");
+        assert!(error("amqp://broker").contains("write file:PATH"), "{}", error("amqp://broker"));
         assert!(error("").contains("names no sink"));
         assert!(error("stdout:x").contains("names no sink"));
         assert_eq!(error("stdout:?keep=3"), "`keep` is not an option of a stdout sink, which has none");
@@ -320,6 +335,15 @@ mod tests {
         for uri in ["-", "stdout:", "stdout://"] {
             assert_eq!(uri.parse(), Ok(SinkUri::Stdout), "{uri}");
         }
+    }
+
+    #[test]
+    fn receivers() {
+        assert!(matches!("mqtt://broker/site".parse(), Ok(SinkUri::Remote(_))));
+        assert_eq!(
+            error("mqtt://broker/site?qoss=1").split(';').next(),
+            Some("`qoss` is not an option of a mqtt sink (did you mean qos?)")
+        );
     }
 
     proptest::proptest! {

@@ -67,7 +67,7 @@ pub struct Change {
 }
 
 /// Takes a [`Change`]; called on the exporter's thread.
-pub type Report = Box<dyn Fn(Change) + Send>;
+pub type Report = Box<dyn Fn(Change) + Send + Sync>;
 
 #[derive(Default)]
 struct Queue {

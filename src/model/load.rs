@@ -8,6 +8,7 @@ use super::warm::WarmUp;
 use super::{Attempt, MAX_BATCH, MAX_BATCH_VALUES, Model, ModelError, Request, batching, fixed_batch, labels};
 use crate::bundle::contract::Task;
 use crate::bundle::{Bundle, BundleError, ModelSource, Variant};
+use crate::drift::references;
 use crate::engine::lanes::Lanes;
 use crate::engine::onnx::{OnnxEngine, PROVIDERS};
 use crate::engine::options::{self, Isolation, Options, Worker};
@@ -109,6 +110,9 @@ impl Model {
         let post = PostProcessor::new(&bundle.output, &bundle.input, &bundle.labels, lanes.engine().spec())
             .map_err(|e| ModelError::Contract { model: bundle.origin.display().to_string(), source: e.into() })?;
         let id = ModelId { name: bundle.name.clone(), release: bundle.release.clone(), digest: digest.to_owned() };
+        if let Some(predictions) = &bundle.predictions {
+            references::tell(digest, predictions.clone());
+        }
         let batch = fixed_batch(lanes.engine().spec(), post.image_input()).unwrap_or(1);
         let mut loaded = Self {
             bundle,

@@ -25,6 +25,7 @@ pub mod output;
 pub mod plan;
 pub mod problem;
 pub mod read;
+pub mod report;
 pub mod resolve;
 pub mod schema;
 pub mod show;

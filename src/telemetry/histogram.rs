@@ -8,6 +8,48 @@ const SUB_BITS: u32 = 5;
 const MAX_BITS: u32 = 36;
 const BUCKETS: usize = ((MAX_BITS - SUB_BITS + 1) as usize) << SUB_BITS;
 
+/// Upper bounds of the buckets in which latencies are told to others, nanoseconds: 1 ms to 5 s, three in a factor of ten.
+pub const LATENCY_BOUNDS_NS: [u64; 12] = [
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    20_000_000,
+    50_000_000,
+    100_000_000,
+    200_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_000_000_000,
+    5_000_000_000,
+];
+
+/// A histogram as others want it: how many durations do not exceed each of some bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cumulative {
+    /// How many durations are not longer than each bound, in the order of the bounds.
+    pub counts: Vec<u64>,
+    /// All durations; never less than any of `counts`.
+    pub count: u64,
+    /// The sum of all durations, nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl Cumulative {
+    /// How many durations lie between each bound and the one before, by upper bound in seconds, the last one infinite: what
+    /// `prometheus_client`'s `encode_histogram` takes. `bounds_ns` are those that the counts were asked for.
+    pub fn buckets(&self, bounds_ns: &[u64]) -> Vec<(f64, u64)> {
+        let bounds = bounds_ns.iter().map(|ns| *ns as f64 / 1e9).chain([f64::INFINITY]);
+        let mut below = 0;
+        let apart = self.counts.iter().chain([&self.count]).map(|count| {
+            let between = count.saturating_sub(below);
+            below = *count;
+            between
+        });
+        bounds.zip(apart).collect()
+    }
+}
+
 /// A histogram of durations that any number of threads may record into; no lock, no allocation, 8 KiB.
 ///
 /// Quantiles are exact below 64 ns and at most 1/32 too high above; values over 69 s are only told apart by the maximum.
@@ -42,6 +84,32 @@ impl Histogram {
     /// Durations counted.
     pub fn count(&self) -> u64 {
         self.buckets.iter().map(|b| b.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The sum of all durations, in nanoseconds.
+    pub fn sum_ns(&self) -> u64 {
+        self.sum.load(Ordering::Relaxed)
+    }
+
+    /// How many durations do not exceed each of `bounds_ns`, which rise.
+    ///
+    /// A duration counts as the upper limit of its bucket here, so one that is less than 1/32 below a bound may be counted as
+    /// above it, never the other way round. What is recorded meanwhile may be in or not, but all counts are of one pass: they rise with
+    /// the bounds, and from one call to the next.
+    pub fn cumulative(&self, bounds_ns: &[u64]) -> Cumulative {
+        // The last bucket has no upper limit.
+        let limits = (0..BUCKETS).map(|i| if i + 1 == BUCKETS { u64::MAX } else { highest(i) });
+        let mut buckets = limits.zip(self.buckets.iter().map(|b| b.load(Ordering::Relaxed))).peekable();
+        let mut count = 0;
+        let counts = bounds_ns.iter().map(|bound| {
+            while let Some((_, more)) = buckets.next_if(|(limit, _)| limit <= bound) {
+                count += more;
+            }
+            count
+        });
+        let counts = counts.collect();
+        count += buckets.map(|(_, more)| more).sum::<u64>();
+        Cumulative { counts, count, sum_ns: self.sum_ns() }
     }
 
     /// The longest, in nanoseconds; 0 if there is none.
@@ -125,6 +193,50 @@ mod tests {
             let got = h.quantile_ns(percent as f64 / 100.0);
             assert!(got >= exact && got - exact <= exact / 32, "{percent} %: {got} for {exact}");
         }
+    }
+
+    #[test]
+    fn durations_below_each_bound_are_counted_at_most_a_thirtysecond_off() {
+        let h = Histogram::new();
+        assert_eq!(h.cumulative(&LATENCY_BOUNDS_NS).counts, [0; LATENCY_BOUNDS_NS.len()]);
+        assert_eq!(h.cumulative(&[]), Cumulative::default());
+        let values: Vec<u64> = (1..=3000u64).map(|k| k * k * 1000).collect();
+        values.iter().for_each(|v| h.record(*v));
+        let found = h.cumulative(&LATENCY_BOUNDS_NS);
+        assert_eq!((found.count, found.sum_ns), (3000, values.iter().sum()));
+        for (bound, got) in LATENCY_BOUNDS_NS.iter().zip(&found.counts) {
+            let below = |bound: u64| values.iter().filter(|v| **v <= bound).count() as u64;
+            assert!(*got <= below(*bound) && *got >= below(bound - bound / 32), "{got} below {bound}");
+        }
+    }
+
+    #[test]
+    fn exact_values_are_below_their_own_bound_and_huge_ones_below_none() {
+        let h = Histogram::new();
+        [3, 3, 40, (1 << MAX_BITS) + 5, u64::MAX / 2].iter().for_each(|v| h.record(*v));
+        let found = h.cumulative(&[2, 3, 39, 40, 1 << 35, 1 << MAX_BITS, u64::MAX - 1]);
+        assert_eq!((found.counts.clone(), found.count), (vec![0, 2, 2, 3, 3, 3, 3], 5));
+        let apart = found.buckets(&[2, 3, 39, 40, 1 << 35, 1 << MAX_BITS, u64::MAX - 1]);
+        assert_eq!(apart.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [0, 2, 0, 1, 0, 0, 0, 2]);
+        assert_eq!((apart[1].0, apart[7].0), (3e-9, f64::INFINITY));
+        let sum = 46 + (1 << MAX_BITS) + 5 + u64::MAX / 2;
+        assert_eq!((found.sum_ns, h.sum_ns()), (sum, sum));
+    }
+
+    #[test]
+    fn counts_rise_with_the_bounds_while_others_record() {
+        let h = Histogram::new();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..200_000u64).for_each(|i| h.record(i * 31)));
+            let mut last = Cumulative { counts: vec![0; 3], ..Cumulative::default() };
+            while !writer.is_finished() {
+                let now = h.cumulative(&[1000, 100_000, 3_000_000]);
+                assert!(now.counts.is_sorted() && now.counts.iter().all(|c| *c <= now.count), "{now:?}");
+                assert!(now.count >= last.count && now.counts.iter().zip(&last.counts).all(|(now, last)| now >= last));
+                last = now;
+            }
+        });
+        assert_eq!(h.cumulative(&[u64::MAX]).counts, [200_000]);
     }
 
     #[test]

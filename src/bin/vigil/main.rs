@@ -10,6 +10,7 @@ mod plan;
 mod recognise;
 mod run;
 mod schema;
+mod spool;
 mod worker;
 
 use std::path::PathBuf;
@@ -48,6 +49,9 @@ enum Command {
     Plan(plan::Arguments),
     /// Run a site: cameras, models and outputs, from one description
     Run(run::Arguments),
+    /// Show, write out or remove records that wait on disk for a broker or a server
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
     /// Print a published JSON Schema
     Schema(schema::Arguments),
     /// Run a model for vigilinfer, which starts this itself with isolation=process
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, library),
+        Command::Spool(command) => spool::run(&command),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
     };

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
-use gstvigil::export::record;
+use gstvigil::export::{event, record};
 use gstvigil::site;
 use gstvigil::site::live::introspect::Registry;
 
@@ -13,6 +13,8 @@ use gstvigil::site::live::introspect::Registry;
 enum Schema {
     /// Exported records, vigil/1
     Record,
+    /// Exported events, vigil-event/1
+    Event,
     /// Descriptions of sites, for editors that complete and check them
     Site,
     /// The HTTP API of `vigil run`, as an OpenAPI description
@@ -33,6 +35,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let text = match arguments.schema {
         Schema::Record => record::json_schema(),
+        Schema::Event => event::json_schema(),
         Schema::Site => {
             gst::init()?;
             gstvigil::plugin::plugin_register_static()?;

@@ -1,8 +1,9 @@
 //! The skin of `vigilexport`.
 //!
-//! The streaming thread makes the record and queues it; the exporter's thread writes it and posts the messages.
+//! The streaming thread picks and makes records and queues them; threads of the export module write them and post the messages.
 //!
-//! Locks: `settings` and `running` are held for a copy only, never both and never over a call.
+//! Locks: `settings` and `running` are held for a copy only, never both and never over a call; `stream` and `picking` belong to the
+//! streaming thread, and to a property that changes what is picked.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -14,41 +15,56 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::base_transform::BaseTransformMode;
 use gst_base::subclass::prelude::*;
+use gst_video::{VideoFrameRef, VideoInfo};
 
+use super::properties::{SPECS, Settings};
+use crate::export::event::Event;
+use crate::export::format::Format;
+use crate::export::kind::Kind;
+use crate::export::record::Thumbnail;
+use crate::export::route::{Route, Stats};
+use crate::export::select::{Happening, Selection, Selector};
 use crate::export::sink::Clock;
 use crate::export::writer::{Change, SystemClock};
-use crate::export::{Context, Drained, Exporter, Record, SinkUri, Stats};
-use crate::gstutil::{lock, pad_templates};
+use crate::export::{Context, Drained, SinkUri};
+use crate::frame::FrameInfo;
+use crate::gstutil::{frame, lock, pad_templates};
 use crate::meta;
+use crate::picture;
+use crate::result::FrameResult;
 
 static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("vigilexport", gst::DebugColorFlags::empty(), Some("Vigil export")));
 
 /// Longest wait for the sink at the end of the stream, and again at stop.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-const DEFAULT_QUEUE_SIZE: u32 = 1000;
-
-#[derive(Clone)]
-struct Settings {
-    uri: Option<String>,
-    camera: Option<String>,
-    queue_size: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { uri: None, camera: None, queue_size: DEFAULT_QUEUE_SIZE }
-    }
-}
 
 /// One run, from start to stop; kept afterwards for its counters.
 struct Running {
-    exporter: Exporter,
+    route: Route,
     context: Context,
+    camera: Arc<str>,
+    format: Format,
+    picking: Mutex<Picking>,
     /// Records made.
     records: AtomicU64,
     /// Buffers that carried no frame result.
     without_result: AtomicU64,
+}
+
+/// What is exported of the frames that pass.
+struct Picking {
+    selector: Selector,
+    selection: Selection,
+    thumbnail_size: usize,
+}
+
+impl Picking {
+    fn new(settings: &Settings) -> Self {
+        let selection = settings.selection();
+        let thumbnail_size = settings.thumbnail_size as usize;
+        Self { selector: Selector::new(selection.clone()), selection, thumbnail_size }
+    }
 }
 
 /// See [`super::Export`].
@@ -56,6 +72,8 @@ struct Running {
 pub struct Export {
     settings: Mutex<Settings>,
     running: Mutex<Option<Arc<Running>>>,
+    /// The frames' format, once there are caps of raw video.
+    stream: Mutex<Option<(VideoInfo, FrameInfo)>>,
 }
 
 /// A change as the `vigil-export` message.
@@ -77,10 +95,7 @@ fn report(element: &super::Export, change: &Change) {
         gst::element_warning!(
             element,
             gst::ResourceError::Write,
-            (
-                "Records cannot be written: {}. Video goes on; records wait in memory as long as there is room",
-                change.text
-            )
+            ("Records cannot be written: {}. Video goes on; records wait as long as there is room", change.text)
         );
     } else {
         gst::info!(CAT, obj = element, "{}", change.text);
@@ -95,44 +110,53 @@ impl Export {
 
     fn stats(&self) -> gst::Structure {
         let running = self.running();
-        let stats = running.as_ref().map_or(Stats::default(), |r| r.exporter.stats());
-        gst::Structure::builder("stats")
+        let stats = running.as_ref().map_or(Stats::default(), |r| r.route.stats());
+        let mut content = gst::Structure::builder("stats")
             .field("written", stats.written)
             .field("dropped", stats.dropped)
             .field("errors", stats.errors)
             .field("bytes", stats.bytes)
-            .field("without-result", running.map_or(0, |r| r.without_result.load(Ordering::Relaxed)))
-            .build()
+            .field("records", running.as_ref().map_or(0, |r| r.records.load(Ordering::Relaxed)))
+            .field("without-result", running.map_or(0, |r| r.without_result.load(Ordering::Relaxed)));
+        if let Some(waiting) = stats.waiting {
+            content = content
+                .field("waiting", waiting.records)
+                .field("spool-bytes", waiting.bytes)
+                .field("oldest-waiting", waiting.oldest_ms)
+                .field("connected", waiting.connected);
+        }
+        content.build()
     }
 
     /// Opens the sink and starts its thread.
     fn open(&self) -> Result<Running, gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let uri = settings.uri.filter(|u| !u.is_empty()).ok_or_else(|| {
+        let uri = settings.uri.as_ref().filter(|u| !u.is_empty()).ok_or_else(|| {
             gst::error_msg!(
                 gst::ResourceError::Settings,
-                ("No place for the records is set: set the property uri to file:PATH or stdout:")
+                ("No place for the records is set: set the property uri, for example to file:PATH, stdout: or \
+                     mqtt://HOST/TOPIC")
             )
         })?;
         let uri: SinkUri =
             uri.parse().map_err(|e| gst::error_msg!(gst::ResourceError::Settings, ("property uri: {e}")))?;
         let clock = Arc::new(SystemClock::default());
         let now = clock.now();
-        let sink = uri
-            .open(now)
-            .map_err(|e| gst::error_msg!(gst::ResourceError::OpenWrite, ("Records cannot be written: {e}")))?;
         let weak = self.obj().downgrade();
         let on_change = Box::new(move |change| {
             if let Some(element) = weak.upgrade() {
                 report(&element, &change);
             }
         });
-        let exporter = Exporter::start(sink, settings.queue_size as usize, clock, on_change)
-            .map_err(|e| gst::error_msg!(gst::ResourceError::Failed, ("The export thread cannot be started: {e}")))?;
-        let camera = settings.camera.filter(|c| !c.is_empty()).unwrap_or_else(|| self.obj().name().to_string());
+        let route = Route::open(&uri, settings.how(), clock, on_change)
+            .map_err(|e| gst::error_msg!(gst::ResourceError::OpenWrite, ("Records cannot be written: {e}")))?;
+        let camera = settings.camera.clone().filter(|c| !c.is_empty()).unwrap_or_else(|| self.obj().name().to_string());
         Ok(Running {
-            exporter,
+            route,
+            camera: camera.as_str().into(),
             context: Context::new(camera, now.utc_ns),
+            format: settings.format.into(),
+            picking: Mutex::new(Picking::new(&settings)),
             records: AtomicU64::new(0),
             without_result: AtomicU64::new(0),
         })
@@ -141,8 +165,7 @@ impl Export {
     fn export(&self, buffer: &gst::BufferRef) {
         let Some(running) = self.running() else { return };
         if let Some(result) = meta::get(buffer) {
-            let number = running.records.fetch_add(1, Ordering::Relaxed);
-            running.exporter.push(Record::from_result(&result, &running.context, number).to_line());
+            self.export_result(&running, buffer, &result);
         } else if running.without_result.fetch_add(1, Ordering::Relaxed) == 0 {
             gst::element_imp_warning!(
                 self,
@@ -152,14 +175,60 @@ impl Export {
         }
     }
 
+    fn export_result(&self, running: &Running, buffer: &gst::BufferRef, result: &FrameResult) {
+        let (picked, selection, thumbnail_size) = {
+            let mut picking = lock(&running.picking);
+            (picking.selector.pick(result), picking.selection.clone(), picking.thumbnail_size)
+        };
+        let keep = |object: &_| selection.keeps(object);
+        let content = selection.content(&keep);
+        for happening in &picked.happenings {
+            let picture = match happening {
+                Happening::Appeared { index } if thumbnail_size > 0 => {
+                    let object = result.objects.get(*index);
+                    object.and_then(|object| self.thumbnail(buffer, object.bbox, thumbnail_size))
+                }
+                _ => None,
+            };
+            let number = running.records.load(Ordering::Relaxed);
+            if let Some(event) = Event::new(happening, result, &running.context, number, &content, picture) {
+                running.records.fetch_add(1, Ordering::Relaxed);
+                running.route.push(event.what.kind(), &running.camera, event.to_line());
+            }
+        }
+        if picked.frame {
+            let number = running.records.fetch_add(1, Ordering::Relaxed);
+            let line = running.format.line(result, &running.context, number, &content);
+            running.route.push(Kind::Frame, &running.camera, line);
+        }
+    }
+
+    /// The part of the frame in `bbox`; `None` where the pixels cannot be read.
+    fn thumbnail(
+        &self,
+        buffer: &gst::BufferRef,
+        bbox: crate::result::BBox,
+        limit: usize,
+    ) -> Option<Thumbnail<'static>> {
+        let (video, info) = lock(&self.stream).clone()?;
+        let mapped = VideoFrameRef::from_buffer_ref_readable(buffer, &video).ok()?;
+        let jpeg = picture::cut_out(&frame::view(&mapped, info).ok()?, bbox, limit)?;
+        Some(Thumbnail::new(jpeg.size, &jpeg.bytes))
+    }
+
     /// Waits, within bounds, until all records are written.
     fn drain(&self) {
         let Some(running) = self.running() else { return };
-        if running.exporter.drain(DRAIN_LIMIT) == Drained::TimedOut {
+        if running.route.drain(DRAIN_LIMIT) == Drained::TimedOut {
             let text = format!("the sink has not taken all records within {} s", DRAIN_LIMIT.as_secs());
-            report(&self.obj(), &Change { degraded: true, text, stats: running.exporter.stats() });
+            report(&self.obj(), &Change { degraded: true, text, stats: counters(running.route.stats()) });
         }
     }
+}
+
+fn counters(stats: Stats) -> crate::export::Stats {
+    let Stats { written, dropped, errors, bytes, .. } = stats;
+    crate::export::Stats { written, dropped, errors, bytes }
 }
 
 #[glib::object_subclass]
@@ -171,60 +240,26 @@ impl ObjectSubclass for Export {
 
 impl ObjectImpl for Export {
     fn properties() -> &'static [glib::ParamSpec] {
-        static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            vec![
-                glib::ParamSpecString::builder("uri")
-                    .nick("URI")
-                    .blurb(
-                        "Where records go: file:PATH?rotate-size=10MiB&rotate-time=1h&keep=5&fsync=1s (all options \
-                         may be left out), or stdout:",
-                    )
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecString::builder("camera")
-                    .nick("Camera")
-                    .blurb("The camera's name in the records (not set: the element's name)")
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecUInt::builder("queue-size")
-                    .nick("Queue size")
-                    .blurb("Most records that wait in memory for the sink; the oldest is dropped when one more comes")
-                    .minimum(1)
-                    .maximum(1_000_000)
-                    .default_value(DEFAULT_QUEUE_SIZE)
-                    .mutable_ready()
-                    .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb(
-                        "Counters since the last start: written, dropped and errors (records and failed attempts), \
-                         bytes, without-result (buffers that carried no frame result)",
-                    )
-                    .read_only()
-                    .build(),
-            ]
-        });
         SPECS.as_slice()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        match pspec.name() {
-            "uri" => settings.uri = value.get().unwrap_or_default(),
-            "camera" => settings.camera = value.get().unwrap_or_default(),
-            "queue-size" => settings.queue_size = value.get().unwrap_or(DEFAULT_QUEUE_SIZE),
-            _ => {}
+        let settings = {
+            let mut settings = lock(&self.settings);
+            if !settings.set(pspec.name(), value) {
+                return;
+            }
+            settings.clone()
+        };
+        if let Some(running) = self.running()
+            && pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING)
+        {
+            *lock(&running.picking) = Picking::new(&settings);
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings).clone();
-        match pspec.name() {
-            "uri" => settings.uri.to_value(),
-            "camera" => settings.camera.to_value(),
-            "queue-size" => settings.queue_size.to_value(),
-            _ => self.stats().to_value(),
-        }
+        lock(&self.settings).get(pspec.name()).unwrap_or_else(|| self.stats().to_value())
     }
 }
 
@@ -236,7 +271,7 @@ impl ElementImpl for Export {
             gst::subclass::ElementMetadata::new(
                 "Vigil export",
                 "Filter/Analyzer/Video",
-                "Writes the frame results of passing buffers as JSON records to a file or to standard output",
+                "Exports the frame results of passing buffers as JSON records: to a file, a broker or a server",
                 env!("CARGO_PKG_AUTHORS"),
             )
         });
@@ -265,8 +300,16 @@ impl BaseTransformImpl for Export {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let Some(running) = self.running() else { return Ok(()) };
-        let stats = running.exporter.stop(DRAIN_LIMIT);
-        gst::info!(CAT, imp = self, "stopped: {stats:?}");
+        running.route.stop(DRAIN_LIMIT);
+        *lock(&self.stream) = None;
+        gst::info!(CAT, imp = self, "stopped: {:?}", running.route.stats());
+        Ok(())
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        // Only pictures of objects need pixels: frames that cannot be read, or are no raw video, are exported all the same.
+        let video = VideoInfo::from_caps(incaps).ok();
+        *lock(&self.stream) = video.and_then(|video| Some((video.clone(), frame::frame_info(&video)?)));
         Ok(())
     }
 

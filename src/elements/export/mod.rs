@@ -31,6 +31,7 @@
 //! ```
 
 mod imp;
+mod properties;
 
 use glib::prelude::*;
 

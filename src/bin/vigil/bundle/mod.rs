@@ -3,6 +3,7 @@
 mod compare;
 mod installed;
 mod keys;
+mod predictions;
 mod prove;
 mod reference;
 
@@ -29,6 +30,8 @@ pub enum BundleCommand {
     Pack(PackArgs),
     /// Write a reference set into a bundle's folder: pictures, and what the model finds on them here
     Reference(reference::Arguments),
+    /// Write into a bundle's folder how its model's answers are usually distributed, from records that it made
+    Predictions(predictions::Arguments),
     /// Check that the model finds here what its reference set says; exit code 1 if it does not
     Prove(prove::Arguments),
     /// Compare what two bundles' models find on the same pictures: whether NEW may take the place of OLD; exit code 1 if
@@ -143,6 +146,7 @@ pub fn run(command: BundleCommand, library: Option<&Path>) -> Result<ExitCode, B
         }
         BundleCommand::Reference(args) => reference::run(&args, library),
         BundleCommand::Compare(args) => Ok(compare::run(&args, library)),
+        BundleCommand::Predictions(args) => predictions::run(&args),
         BundleCommand::Prove(args) => prove::run(&args, library),
         BundleCommand::Pack(args) => {
             let bundle = Bundle::open(&locate(&args.dir)?)?;

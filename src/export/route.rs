@@ -1,0 +1,153 @@
+//! From an exporter to its sink: straight to a file or standard output, through the spool to a receiver over a network.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::destination::{self, Member};
+use super::file::FileSink;
+use super::fs::RealFs;
+use super::kind::Kind;
+use super::remote::Outgoing;
+use super::shipper::Pace;
+use super::sink::{Clock, Sink, SinkError};
+use super::spool::{SpoolError, SpoolOptions};
+use super::stdout::StreamSink;
+use super::uri::SinkUri;
+use super::writer::{Drained, Exporter, Report};
+use crate::paths;
+
+/// How records wait and are sent.
+#[derive(Debug, Clone)]
+pub struct How {
+    /// Files and standard output: most records that wait in memory.
+    pub queue_size: usize,
+    /// The folder of spools; `None`: the user's or the service's, see [`paths::spool_dir`].
+    pub folder: Option<PathBuf>,
+    /// What the spool keeps.
+    pub spool: SpoolOptions,
+    /// How fast, and in which order, it is sent after an outage.
+    pub pace: Pace,
+}
+
+/// Why records cannot go there.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The sink cannot be opened.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    /// The spool cannot be opened.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// Nobody says where the spool is to be.
+    #[error("there is no place for the spool: set the property spool, or one of VIGIL_SPOOL, XDG_STATE_HOME and HOME")]
+    NoFolder,
+    /// The receiver's options cannot be used.
+    #[error("{0}")]
+    Remote(String),
+    /// No thread can be started.
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Counters since the start. For a receiver over a network they are those of all that this process sends there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Records that the sink took, or the receiver acknowledged.
+    pub written: u64,
+    /// Records that were lost.
+    pub dropped: u64,
+    /// Attempts that failed.
+    pub errors: u64,
+    /// Bytes that the sink took.
+    pub bytes: u64,
+    /// What waits in the spool; `None` without one.
+    pub waiting: Option<Waiting>,
+}
+
+/// What waits in a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiting {
+    /// Records.
+    pub records: u64,
+    /// Bytes that the spool takes on disk.
+    pub bytes: u64,
+    /// Wall clock time of the oldest record, milliseconds since 1970 UTC; 0 if none waits.
+    pub oldest_ms: u64,
+    /// Whether the receiver answered the last time.
+    pub connected: bool,
+}
+
+/// Where one exporter's records go.
+pub enum Route {
+    /// To a file or standard output.
+    Direct(Exporter),
+    /// To a receiver over a network.
+    Spooled(Member),
+}
+
+impl Route {
+    /// Opens the way to `uri`. `report` is told of the beginning and the end of times in which records are kept back or lost.
+    ///
+    /// # Errors
+    /// Any [`RouteError`]. A receiver that does not answer is none: records wait for it.
+    pub fn open(uri: &SinkUri, how: How, clock: Arc<dyn Clock>, report: Report) -> Result<Self, RouteError> {
+        match uri {
+            SinkUri::Remote(remote) => {
+                let folder = how.folder.or_else(paths::spool_dir).ok_or(RouteError::NoFolder)?;
+                Ok(Self::Spooled(destination::join(remote, &folder, how.spool, how.pace, clock, report)?))
+            }
+            SinkUri::Stdout => Self::direct(Box::new(StreamSink::stdout()), how, clock, report),
+            SinkUri::File(options) => {
+                let sink = FileSink::open(options.clone(), Box::new(RealFs), clock.now())?;
+                Self::direct(Box::new(sink), how, clock, report)
+            }
+        }
+    }
+
+    fn direct(sink: Box<dyn Sink>, how: How, clock: Arc<dyn Clock>, report: Report) -> Result<Self, RouteError> {
+        Ok(Self::Direct(Exporter::start(sink, how.queue_size, clock, report)?))
+    }
+
+    /// Hands over a record, a line of JSON; never waits.
+    pub fn push(&self, kind: Kind, camera: &Arc<str>, mut line: Vec<u8>) {
+        match self {
+            Self::Direct(exporter) => exporter.push(line),
+            Self::Spooled(member) => {
+                if line.last() == Some(&b'\n') {
+                    line.pop();
+                }
+                member.push(Outgoing { kind, camera: camera.clone(), body: line });
+            }
+        }
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        match self {
+            Self::Direct(exporter) => {
+                let stats = exporter.stats();
+                let (written, dropped) = (stats.written, stats.dropped);
+                Stats { written, dropped, errors: stats.errors, bytes: stats.bytes, waiting: None }
+            }
+            Self::Spooled(member) => member.stats(),
+        }
+    }
+
+    /// Waits, at most for `limit`, until all that was pushed is written, or acknowledged by the receiver. A receiver that does
+    /// not answer is not waited for once its records are in the spool.
+    pub fn drain(&self, limit: Duration) -> Drained {
+        match self {
+            Self::Direct(exporter) => exporter.drain(limit),
+            Self::Spooled(member) => member.drain(limit),
+        }
+    }
+
+    /// Drains, then ends what was started for this exporter alone.
+    pub fn stop(&self, limit: Duration) {
+        match self {
+            Self::Direct(exporter) => drop(exporter.stop(limit)),
+            Self::Spooled(member) => member.leave(limit),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! What a site tells about itself as records: telemetry of its cameras and of the machine, and events.
+//!
+//! [`Reporter`] is a plain value: it is given what the cameras say and what has happened, with the time, and says what is to be sent.
+//! The doc comments of the types are the descriptions in the published JSON Schema (`docs/schema/vigil-1.telemetry.json`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::status::{CameraStatus, Event as SiteEvent, State};
+use crate::drift::{CameraKey, Fleet, FleetConfig, PeerReport, Summary};
+use crate::export::event::{Event, SCHEMA as EVENT_SCHEMA, What};
+use crate::export::kind::Kind;
+use crate::export::record::{Context, rfc3339};
+use crate::export::route::Stats;
+use crate::export::sink::Now;
+use crate::telemetry::device::Device;
+
+/// The value of a telemetry record's `schema` field.
+pub const SCHEMA: &str = "vigil-telemetry/1";
+
+/// Figures about a camera, or about the gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "Vigil telemetry, schema vigil-telemetry/1")]
+pub struct Telemetry {
+    /// Version of this format.
+    #[schemars(extend("const" = "vigil-telemetry/1"))]
+    pub schema: String,
+    /// Names the record, and stays the same when it is sent again.
+    pub id: String,
+    /// Wall clock time: UTC, RFC 3339 with milliseconds.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
+    /// The site's name.
+    pub site: String,
+    /// Time since the record before it, milliseconds: what rates are over; 0 for the first one.
+    pub interval_ms: u64,
+    /// What it is about.
+    #[serde(flatten)]
+    pub about: About,
+}
+
+/// What telemetry is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "about", rename_all = "kebab-case")]
+pub enum About {
+    /// A camera.
+    Camera(Box<CameraFigures>),
+    /// The gateway and the machine.
+    Gateway(Box<GatewayFigures>),
+}
+
+/// How a camera is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CameraFigures {
+    /// Its id.
+    pub camera: String,
+    /// Its profile; empty without one.
+    pub profile: String,
+    /// What it is doing.
+    pub state: State,
+    /// Why it is not playing, in words; empty if it is.
+    pub text: String,
+    /// Frames a second: into the analysis, looked at by the model, out of the camera's pipeline.
+    pub fps: Rates,
+    /// Age of its last frame, milliseconds; `null` before the first one.
+    pub last_frame_age_ms: Option<u64>,
+    /// How often it was tried again after it was lost.
+    pub reconnects: u64,
+    /// `stats` of its stages and its watchdog, by name, as in `/api/v1/cameras`.
+    pub stages: BTreeMap<String, Value>,
+    /// What its model has said lately (an hour with the defaults of `vigildrift`), and how that compares; left out without the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Predictions")]
+    pub predictions: Option<Predictions>,
+}
+
+/// Frames a second.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Rates {
+    /// Into the analysis.
+    pub r#in: f64,
+    /// Looked at by the model.
+    pub inferred: f64,
+    /// Out of the camera's pipeline.
+    pub out: f64,
+}
+
+/// What a camera's model has said lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Predictions {
+    /// SHA-256 of the weights.
+    pub digest: String,
+    /// Counts and histograms, which add up: `frames`, `objects`, `classes` (by label), `confidence` (20 bins of 0..1), `area`, `per_frame`.
+    #[schemars(with = "Map<String, Value>")]
+    pub summary: Summary,
+    /// Among the cameras of this gateway with the same profile and model; left out before it was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Map<String, Value>")]
+    pub peers: Option<PeerReport>,
+}
+
+/// How the gateway is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GatewayFigures {
+    /// Vigil's version.
+    pub version: String,
+    /// Cameras by state.
+    pub cameras: BTreeMap<String, u64>,
+    /// The machine.
+    pub device: Device,
+    /// Receivers of records, by address.
+    pub exports: BTreeMap<String, ExportFigures>,
+}
+
+/// How records are doing on their way to a receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportFigures {
+    /// Whether it answered the last time.
+    pub connected: bool,
+    /// Records that it acknowledged.
+    pub written: u64,
+    /// Records that were lost.
+    pub dropped: u64,
+    /// Records that wait.
+    pub waiting: u64,
+    /// Bytes that the spool takes on disk.
+    pub spool_bytes: u64,
+}
+
+impl From<Stats> for ExportFigures {
+    fn from(stats: Stats) -> Self {
+        let waiting = stats.waiting.unwrap_or_default();
+        Self {
+            connected: waiting.connected,
+            written: stats.written,
+            dropped: stats.dropped,
+            waiting: waiting.records,
+            spool_bytes: waiting.bytes,
+        }
+    }
+}
+
+/// A record to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What it is about.
+    pub kind: Kind,
+    /// The camera, or the site.
+    pub camera: String,
+    /// One line of JSON.
+    pub line: Vec<u8>,
+}
+
+/// Counters of a camera at the last round.
+#[derive(Debug, Clone, Copy, Default)]
+struct Before {
+    at: Duration,
+    frames_in: u64,
+    fresh: u64,
+    frames_out: u64,
+}
+
+/// Makes a site's records.
+#[derive(Debug)]
+pub struct Reporter {
+    site: String,
+    context: Context,
+    number: u64,
+    before: BTreeMap<String, Before>,
+    last: Option<Duration>,
+    fleet: Fleet,
+    /// The summary of each camera that was compared last, and what came of it.
+    compared: BTreeMap<String, (String, Option<PeerReport>)>,
+}
+
+impl Reporter {
+    /// For the site of this name, from now on.
+    pub fn new(site: &str, now: Now) -> Self {
+        Self {
+            site: site.to_owned(),
+            context: Context::new(site, now.utc_ns),
+            number: 0,
+            before: BTreeMap::new(),
+            last: None,
+            fleet: Fleet::new(FleetConfig::default()),
+            compared: BTreeMap::new(),
+        }
+    }
+
+    fn next_id(&mut self) -> String {
+        self.number += 1;
+        self.context.id(self.number - 1)
+    }
+
+    /// The record of something that happened.
+    pub fn event(&mut self, event: &SiteEvent) -> Line {
+        let alarm = is_alarm(event);
+        let camera = event.camera.clone().unwrap_or_else(|| self.site.clone());
+        let record = Event {
+            schema: EVENT_SCHEMA.into(),
+            id: self.next_id(),
+            time: rfc3339(event.time_ns),
+            camera: camera.as_str().into(),
+            alarm,
+            what: What::Gateway { name: event.kind.as_str().into(), data: event.data.clone() },
+            at: None,
+            model: None,
+        };
+        Line { kind: if alarm { Kind::Alarm } else { Kind::Event }, line: record.to_line(), camera }
+    }
+
+    /// The telemetry of all cameras and of the gateway, and cameras whose standing among their peers has changed.
+    pub fn round(
+        &mut self,
+        cameras: &[CameraStatus],
+        device: Device,
+        exports: Vec<(String, Stats)>,
+        now: Now,
+    ) -> (Vec<Line>, Vec<PeerReport>) {
+        let news = self.compare(cameras, now.monotonic);
+        self.before.retain(|id, _| cameras.iter().any(|camera| camera.id == *id));
+        let mut lines: Vec<Line> = cameras.iter().map(|camera| self.camera(camera, now)).collect();
+        let mut states: BTreeMap<String, u64> = BTreeMap::new();
+        for camera in cameras {
+            let word = serde_json::to_value(camera.state).ok().and_then(|word| Some(word.as_str()?.to_owned()));
+            *states.entry(word.unwrap_or_default()).or_default() += 1;
+        }
+        let figures = GatewayFigures {
+            version: crate::VERSION.to_owned(),
+            cameras: states,
+            device,
+            exports: exports.into_iter().map(|(address, stats)| (address, stats.into())).collect(),
+        };
+        let interval = self.last.replace(now.monotonic).map_or(Duration::ZERO, |last| now.monotonic.saturating_sub(last));
+        let site = self.site.clone();
+        lines.push(self.line(&site, About::Gateway(Box::new(figures)), interval, now));
+        (lines, news)
+    }
+
+    fn line(&mut self, camera: &str, about: About, interval: Duration, now: Now) -> Line {
+        let record = Telemetry {
+            schema: SCHEMA.to_owned(),
+            id: self.next_id(),
+            time: rfc3339(now.utc_ns),
+            site: self.site.clone(),
+            interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+            about,
+        };
+        Line { kind: Kind::Telemetry, camera: camera.to_owned(), line: crate::export::record::to_line(&record, 2048) }
+    }
+
+    fn camera(&mut self, camera: &CameraStatus, now: Now) -> Line {
+        let counter = |field: &str| {
+            let infers = camera.stages.values().filter(|stats| stats.get("fresh").is_some() && stats.get("in-flight").is_some());
+            infers.filter_map(|stats| stats.get(field)?.as_u64()).next().unwrap_or(0)
+        };
+        let counts = Before {
+            at: now.monotonic,
+            frames_in: counter("frames"),
+            fresh: counter("fresh"),
+            frames_out: camera.frames,
+        };
+        let before = self.before.insert(camera.id.clone(), counts);
+        let interval = before.map_or(Duration::ZERO, |before| now.monotonic.saturating_sub(before.at));
+        let rate = |now: u64, before: Option<u64>| match before {
+            // A pipeline that was made anew counts from 0.
+            Some(before) if !interval.is_zero() => now.checked_sub(before).unwrap_or(now) as f64 / interval.as_secs_f64(),
+            _ => 0.0,
+        };
+        let figures = CameraFigures {
+            camera: camera.id.clone(),
+            profile: camera.profile.clone(),
+            state: camera.state,
+            text: camera.text.clone(),
+            fps: Rates {
+                r#in: rate(counts.frames_in, before.map(|before| before.frames_in)),
+                inferred: rate(counts.fresh, before.map(|before| before.fresh)),
+                out: rate(counts.frames_out, before.map(|before| before.frames_out)),
+            },
+            last_frame_age_ms: camera.last_frame_age_ns.map(|age| age / 1_000_000),
+            reconnects: camera.reconnects,
+            stages: camera.stages.iter().map(|(name, stats)| (name.clone(), without_summaries(stats))).collect(),
+            predictions: predictions(camera).map(|(digest, _, summary)| {
+                let peers = self.compared.get(&camera.id).and_then(|(_, report)| report.clone());
+                Predictions { digest, summary, peers: peers.filter(|report| report.peers > 0) }
+            }),
+        };
+        self.line(&camera.id, About::Camera(Box::new(figures)), interval, now)
+    }
+
+    /// Compares cameras whose summaries are new with their peers; those whose standing has changed.
+    fn compare(&mut self, cameras: &[CameraStatus], now: Duration) -> Vec<PeerReport> {
+        self.compared.retain(|id, _| cameras.iter().any(|camera| camera.id == *id));
+        let mut any = false;
+        for camera in cameras {
+            let Some((digest, text, summary)) = predictions(camera) else { continue };
+            let known = self.compared.entry(camera.id.clone()).or_default();
+            if known.0 == text {
+                continue;
+            }
+            known.0 = text;
+            let (gateway, profile) = (self.site.clone(), camera.profile.clone());
+            let key = CameraKey { gateway, camera: camera.id.clone(), profile };
+            any |= self.fleet.observe(key, &digest, summary, now);
+        }
+        if !any {
+            return Vec::new();
+        }
+        let reports = self.fleet.compare(now);
+        for report in &reports {
+            if let Some((_, last)) = self.compared.get_mut(&report.key.camera) {
+                *last = Some(report.clone());
+            }
+        }
+        reports.into_iter().filter(PeerReport::is_news).collect()
+    }
+}
+
+/// The fields of `vigildrift`'s `stats` that hold summaries as JSON texts.
+const SUMMARIES: [&str; 2] = ["predictions", "recent-predictions"];
+
+/// A stage's `stats` without what is told elsewhere.
+fn without_summaries(stats: &Value) -> Value {
+    match stats.as_object() {
+        Some(fields) if SUMMARIES.iter().any(|name| fields.contains_key(*name)) => {
+            let kept = fields.iter().filter(|(name, _)| !SUMMARIES.contains(&name.as_str()));
+            kept.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>().into()
+        }
+        _ => stats.clone(),
+    }
+}
+
+/// The digest, the text and the value of what a camera's model has said lately; `None` without a stage `vigildrift`, or before its first
+/// window has ended.
+fn predictions(camera: &CameraStatus) -> Option<(String, String, Summary)> {
+    let stats = camera.stages.values().find(|stats| stats.get("recent-predictions").is_some())?;
+    let text = stats.get("recent-predictions")?.as_str()?;
+    let summary: Summary = serde_json::from_str(text).ok()?;
+    let digest = stats.get("digest")?.as_str()?.to_owned();
+    (summary.frames() > 0 && !digest.is_empty()).then(|| (digest, text.to_owned(), summary))
+}
+
+/// Whether somebody should do something about it.
+fn is_alarm(event: &SiteEvent) -> bool {
+    let says = |field: &str, words: &[&str]| event.data.get(field).and_then(Value::as_str).is_some_and(|word| words.contains(&word));
+    match event.kind.as_str() {
+        "camera" => says("state", &["lost", "failed"]),
+        "output" => says("state", &["failing", "failed"]),
+        "vigil-watchdog" => says("to", &["bypassing"]),
+        "vigil-model" => says("phase", &["rejected", "rolled-back"]),
+        "vigil-drift" => says("state", &["drifting"]),
+        "vigil-peers" => says("state", &["odd"]),
+        "vigil-export" => says("state", &["degraded"]),
+        _ => false,
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a telemetry record, pretty-printed, with a newline at the end.
+pub fn json_schema() -> String {
+    format!("{:#}\n", schemars::schema_for!(Telemetry).as_value())
+}
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;
