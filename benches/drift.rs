@@ -196,7 +196,7 @@ fn run_fleet(seed: u64, fault: Fault, scene: &impl Fn(u64) -> Scene) -> (usize, 
                 summary.add(&world.result);
             }
             hour.push_back(summary);
-            if hour.len() > 12 {
+            if hour.len() > 144 {
                 hour.pop_front();
             }
             let mut all = Summary::default();

@@ -68,24 +68,32 @@ impl Source {
     }
 }
 
+#[derive(Default)]
+struct Inbox {
+    /// The number that is next, by camera.
+    next: HashMap<Arc<str>, u64>,
+    count: u64,
+    away: bool,
+}
+
 /// Takes all, and checks that each camera's records come in order and once.
 #[derive(Default, Clone)]
-struct Receiver(Arc<Mutex<(HashMap<Arc<str>, u64>, u64, bool)>>);
+struct Receiver(Arc<Mutex<Inbox>>);
 
 impl Remote for Receiver {
     fn send(&mut self, batch: &[Outgoing], _limit: Duration) -> Result<(), RemoteError> {
         let mut inner = self.0.lock().unwrap();
-        if inner.2 {
+        if inner.away {
             return Err(RemoteError::Unreachable("nobody answers".into()));
         }
         for record in batch {
             let text = std::str::from_utf8(&record.body).unwrap();
             let id = text.split('"').nth(7).unwrap();
             let number: u64 = id.rsplit('/').next().unwrap().parse().unwrap();
-            let next = inner.0.entry(record.camera.clone()).or_default();
+            let next = inner.next.entry(record.camera.clone()).or_default();
             assert_eq!(number, *next, "{}: out of order, twice or lost", record.camera);
             *next += 1;
-            inner.1 += 1;
+            inner.count += 1;
         }
         Ok(())
     }
@@ -210,7 +218,7 @@ fn outage() {
     const RECORDS: u64 = CAMERAS * 25 * 3600;
     let (_folder, spool) = open(SpoolOptions::default());
     let receiver = Receiver::default();
-    receiver.0.lock().unwrap().2 = true;
+    receiver.0.lock().unwrap().away = true;
     let shipper = ship(&spool, &receiver);
     let mut source = Source::new();
     let before = resident();
@@ -218,13 +226,17 @@ fn outage() {
     push_all(&spool, &mut source, RECORDS);
     assert!(spool.flush(LONG));
     measure.print("outage of an hour, 16 cameras at 25 fps", RECORDS, source.bytes);
-    println!("  ({} MiB on the disk; memory {before} MiB before, {} MiB now)", spool.stats().disk_bytes >> 20, resident());
-    receiver.0.lock().unwrap().2 = false;
+    println!(
+        "  ({} MiB on the disk; memory {before} MiB before, {} MiB now)",
+        spool.stats().disk_bytes >> 20,
+        resident()
+    );
+    receiver.0.lock().unwrap().away = false;
     let measure = Measure::start();
     assert_eq!(shipper.drain(LONG), Drained::Complete);
     measure.print("its replay", RECORDS, source.bytes);
     let stats = spool.stats();
-    assert_eq!(receiver.0.lock().unwrap().1, RECORDS);
+    assert_eq!(receiver.0.lock().unwrap().count, RECORDS);
     assert_eq!((stats.dropped(), stats.corrupt, stats.waiting()), (0, 0, 0));
     println!("  (all {RECORDS} arrived, each once, in the order of their camera; memory {} MiB)", resident());
     assert!(spool.close(LONG));

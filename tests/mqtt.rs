@@ -378,7 +378,7 @@ fn whatever_the_network_does_every_record_arrives() {
             let mut mqtt = mqtt(&uri);
             let mut failures = 0;
             for start in (0..600).step_by(30) {
-                failures += insist(&mut mqtt, &frames(start..start + 30), Duration::from_secs(1)).len();
+                failures += insist(&mut mqtt, &frames(start..start + 30), Duration::from_millis(500)).len();
                 // Connections that go well end too, so that each fault has its turn.
                 if start % 120 == 0 {
                     mqtt.close(Duration::from_secs(1));

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gstvigil::export::kind::Kind;
@@ -78,35 +78,25 @@ fn number(body: &[u8]) -> u64 {
 struct Inbox {
     arrived: Vec<Outgoing>,
     away: bool,
-    calls: u64,
 }
 
 /// A receiver that can be away.
 #[derive(Default, Clone)]
-struct Receiver(Arc<(Mutex<Inbox>, Condvar)>);
+struct Receiver(Arc<Mutex<Inbox>>);
 
 impl Receiver {
     fn away(&self, away: bool) {
-        self.0.0.lock().unwrap().away = away;
-        self.0.1.notify_all();
-    }
-
-    fn wait_for(&self, what: &str, condition: impl Fn(&Inbox) -> bool) {
-        let inbox = self.0.0.lock().unwrap();
-        let (_inbox, time) = self.0.1.wait_timeout_while(inbox, LONG, |inbox| !condition(inbox)).unwrap();
-        assert!(!time.timed_out(), "{what} did not happen");
+        self.0.lock().unwrap().away = away;
     }
 
     fn arrived(&self) -> Vec<Outgoing> {
-        self.0.0.lock().unwrap().arrived.clone()
+        self.0.lock().unwrap().arrived.clone()
     }
 }
 
 impl Remote for Receiver {
     fn send(&mut self, batch: &[Outgoing], _limit: Duration) -> Result<(), RemoteError> {
-        let mut inbox = self.0.0.lock().unwrap();
-        inbox.calls += 1;
-        self.0.1.notify_all();
+        let mut inbox = self.0.lock().unwrap();
         if inbox.away {
             return Err(RemoteError::Unreachable("nobody answers".into()));
         }
@@ -115,10 +105,7 @@ impl Remote for Receiver {
     }
 
     fn tick(&mut self, _limit: Duration) -> Result<(), RemoteError> {
-        let mut inbox = self.0.0.lock().unwrap();
-        inbox.calls += 1;
-        self.0.1.notify_all();
-        if inbox.away { Err(RemoteError::Unreachable("nobody answers".into())) } else { Ok(()) }
+        if self.0.lock().unwrap().away { Err(RemoteError::Unreachable("nobody answers".into())) } else { Ok(()) }
     }
 
     fn close(&mut self, _limit: Duration) {}
@@ -189,7 +176,9 @@ fn an_outage_loses_nothing_and_keeps_the_order() {
     assert_order(&arrived);
     let ids: BTreeSet<_> = arrived.iter().map(|r| r.body.clone()).collect();
     assert_eq!(ids.len(), arrived.len());
-    assert!(arrived[..(CAMERAS * EACH / 50) as usize].iter().all(|r| r.kind == Kind::Event), "events go first");
+    // While their next block is read, what is at hand goes.
+    let last_event = arrived.iter().rposition(|record| record.kind == Kind::Event).unwrap();
+    assert!(last_event < arrived.len() / 2, "events go first: the last one was number {last_event}");
     let stats = spool.stats();
     assert_eq!((stats.waiting(), stats.dropped(), stats.corrupt), (0, 0, 0));
     assert_eq!(stats.acknowledged, CAMERAS * (EACH + 1));
@@ -262,11 +251,14 @@ fn the_bound_holds_on_the_disk_and_the_least_important_goes_first() {
         spool.push(noise(kind, number, 4000, &mut random));
         if number % 40 == 0 {
             assert!(spool.flush(LONG));
-            let bytes: u64 = std::fs::read_dir(folder.path()).unwrap().map(|e| {
-                use std::os::unix::fs::MetadataExt;
-                let file = e.unwrap().metadata().unwrap();
-                file.len().max(file.blocks() * 512)
-            }).sum();
+            let bytes: u64 = std::fs::read_dir(folder.path())
+                .unwrap()
+                .map(|e| {
+                    use std::os::unix::fs::MetadataExt;
+                    let file = e.unwrap().metadata().unwrap();
+                    file.len().max(file.blocks() * 512)
+                })
+                .sum();
             most = most.max(bytes);
         }
     }

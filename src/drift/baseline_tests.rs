@@ -73,15 +73,15 @@ fn a_baseline_needs_windows_and_objects() {
     let features: Vec<_> = baseline.features.iter().map(|f| f.feature.clone()).collect();
     assert_eq!(features, Feature::all(&window(0, 1, 0.7).summary));
     for aspect in crate::drift::Aspect::ALL {
-        let weight: f64 =
-            baseline.features.iter().filter(|f| f.feature.aspect() == aspect).map(|f| f.weight).sum();
+        let weight: f64 = baseline.features.iter().filter(|f| f.feature.aspect() == aspect).map(|f| f.weight).sum();
         assert!((weight - 1.0).abs() < 1e-12, "{aspect:?}: {weight}");
     }
 }
 
 #[test]
 fn a_slot_that_knows_too_little_borrows_from_the_whole() {
-    let mut windows: Vec<Window> = (0..300).map(|i| window(usize::from(i >= 150), 12, 0.6 + 0.2 * f64::from(i >= 150))).collect();
+    let mut windows: Vec<Window> =
+        (0..300).map(|i| window(usize::from(i >= 150), 12, 0.6 + 0.2 * f64::from(i >= 150))).collect();
     windows.extend((0..5).map(|_| window(2, 12, 0.9)));
     let baseline = Baseline::learn(&windows, 4, None).unwrap();
     assert_eq!([0, 1, 2, 3].map(|slot| baseline.borrows(slot)), [false, false, true, true]);

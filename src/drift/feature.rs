@@ -109,7 +109,9 @@ impl Feature {
     pub fn tolerance(&self, expected: f64, above: bool) -> f64 {
         match self {
             // Half a thing more is one that stands in view half of the time.
-            Self::Count if above => (tolerance::COUNT_RATIO * expected.powi(2) + tolerance::COUNT_MORE).sqrt() - expected,
+            Self::Count if above => {
+                (tolerance::COUNT_RATIO * expected.powi(2) + tolerance::COUNT_MORE).sqrt() - expected
+            }
             Self::Count => expected * (1.0 - tolerance::COUNT_RATIO.recip().sqrt()),
             Self::Confidence => tolerance::CONFIDENCE,
             Self::Area => tolerance::AREA,

@@ -6,7 +6,12 @@ use crate::result::{AbsentReason, BBox, ModelId, Object};
 const WINDOW_S: u64 = 60;
 
 fn config() -> Config {
-    Config { window: Duration::from_secs(WINDOW_S), learn: Duration::from_secs(100 * WINDOW_S), slots: 1, ..Config::default() }
+    Config {
+        window: Duration::from_secs(WINDOW_S),
+        learn: Duration::from_secs(100 * WINDOW_S),
+        slots: 1,
+        ..Config::default()
+    }
 }
 
 /// A camera that sees a dozen people, each window a little differently.
@@ -28,8 +33,7 @@ impl Camera {
     fn frame(&self, confidence: f32) -> FrameResult {
         let mut result = FrameResult::absent(AbsentReason::EngineError, (640, 480));
         result.freshness = Freshness::Fresh;
-        result.model =
-            Some(Arc::new(ModelId { name: "m".into(), release: "1".into(), digest: self.digest.into() }));
+        result.model = Some(Arc::new(ModelId { name: "m".into(), release: "1".into(), digest: self.digest.into() }));
         let wobble = (self.time_s / WINDOW_S * 7 % 11) as f32 * 0.004;
         let bbox = BBox { x: 0.0, y: 0.0, w: 0.1, h: 0.2 };
         let object = |i| Object::new(i, 0, "person".into(), confidence + wobble, bbox);

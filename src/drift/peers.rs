@@ -11,6 +11,8 @@ use super::summary::{Aspect, Summary};
 
 /// Makes the median absolute deviation of a normal distribution its standard deviation.
 const NORMAL: f64 = 0.6745;
+/// What is found is compared only where something was found in this share of the frames.
+const OCCUPIED: f64 = 0.2;
 /// Added to the objects per frame before the logarithm, so that an empty scene is not infinitely far from another.
 const NEAR_NOTHING: f64 = 0.05;
 
@@ -52,7 +54,7 @@ impl Default for FleetConfig {
     fn default() -> Self {
         Self {
             threshold: 5.0,
-            rounds: 6,
+            rounds: 12,
             least_peers: 4,
             least_frames: 100,
             silent: Duration::from_secs(3600),
@@ -291,8 +293,12 @@ fn furthest(place: usize, values: &[Vec<Option<f64>>], own: &Summary, mix: &Mix,
     found
 }
 
-/// The number that stands for an aspect; `None` if the summary says nothing about it.
+/// The number that stands for an aspect; `None` if the summary says nothing about it, or rests on one or two passers-by.
 fn value(aspect: Aspect, summary: &Summary, mix: &Mix) -> Option<f64> {
+    let found = summary.frames().saturating_sub(summary.empty_frames());
+    if aspect != Aspect::ObjectsPerFrame && (found as f64) < OCCUPIED * summary.frames() as f64 {
+        return None;
+    }
     match aspect {
         Aspect::ClassMix => mix.distance(summary),
         Aspect::Confidence => summary.mean_confidence(),
@@ -305,7 +311,7 @@ fn value(aspect: Aspect, summary: &Summary, mix: &Mix) -> Option<f64> {
 /// tiny difference odd.
 fn least_spread(aspect: Aspect) -> f64 {
     match aspect {
-        Aspect::ClassMix => 0.05,
+        Aspect::ClassMix => 0.03,
         Aspect::Confidence => 0.015,
         Aspect::BoxSize | Aspect::ObjectsPerFrame => 0.3,
     }

@@ -39,7 +39,7 @@ struct Test {
 
 impl Test {
     fn new() -> Self {
-        Self { fleet: Fleet::new(FleetConfig::default()), round: 0 }
+        Self { fleet: Fleet::new(FleetConfig { rounds: 6, ..FleetConfig::default() }), round: 0 }
     }
 
     fn now(&self) -> Duration {
@@ -65,7 +65,11 @@ fn of(reports: &[PeerReport], camera: u64) -> &PeerReport {
 fn the_bad_one_among_sixteen_is_told_once_it_lasts_and_until_it_ends() {
     let cases = [
         (summary(7500, 4.0, 0.5, -6.0, 0.7), Aspect::Confidence, "mean confidence 0.50, median of 15 others 0.7"),
-        (summary(7500, 4.0, 0.7, -12.0, 0.7), Aspect::BoxSize, "box size in % of the frame 0.02, median of 15 others 1."),
+        (
+            summary(7500, 4.0, 0.7, -12.0, 0.7),
+            Aspect::BoxSize,
+            "box size in % of the frame 0.02, median of 15 others 1.",
+        ),
         (summary(7500, 0.1, 0.7, -6.0, 0.7), Aspect::ObjectsPerFrame, "objects per frame 0.10, median of 15 others "),
         (summary(7500, 4.0, 0.7, -6.0, 0.1), Aspect::ClassMix, "share of car 0.90, median of 15 others 0.30"),
     ];
@@ -149,7 +153,8 @@ fn silent_cameras_are_forgotten_and_their_number_is_bounded() {
 #[test]
 fn numbers_from_strangers_do_no_harm() {
     let strange = |text: &str| serde_json::from_str::<Summary>(text).unwrap();
-    let mut fleet = Fleet::new(FleetConfig { least_peers: 0, rounds: 0, threshold: f64::NAN, ..FleetConfig::default() });
+    let mut fleet =
+        Fleet::new(FleetConfig { least_peers: 0, rounds: 0, threshold: f64::NAN, ..FleetConfig::default() });
     let all = [
         "{}",
         "{\"frames\":200}",

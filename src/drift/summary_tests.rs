@@ -78,14 +78,19 @@ fn impossible_numbers_are_left_out_and_do_no_harm() {
 fn two_halves_add_up_to_the_whole() {
     let frames: Vec<FrameResult> = (0..40)
         .map(|i| {
-            let objects: Vec<_> = (0..i % 7).map(|k| (["a", "b", "c"][(i + k) % 3], 0.5 + 0.01 * k as f32, 0.3)).collect();
+            let objects: Vec<_> =
+                (0..i % 7).map(|k| (["a", "b", "c"][(i + k) % 3], 0.5 + 0.01 * k as f32, 0.3)).collect();
             frame(&objects)
         })
         .collect();
     let (mut whole, mut a, mut b) = (Summary::default(), Summary::default(), Summary::default());
     for (i, frame) in frames.iter().enumerate() {
         whole.add(frame);
-        if i < 13 { a.add(frame) } else { b.add(frame) };
+        if i < 13 {
+            a.add(frame)
+        } else {
+            b.add(frame)
+        };
     }
     a.merge(&b);
     let close = |x: f64, y: f64| (x - y).abs() < 1e-9;

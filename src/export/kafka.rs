@@ -42,8 +42,6 @@ struct Report {
     failed: Option<(Code, String)>,
     /// Login or certificate refused.
     denied: Option<String>,
-    /// No broker is connected.
-    down: bool,
     /// The producer will never send anything again.
     fatal: Option<String>,
     /// The last thing that went wrong, which may not matter.
@@ -72,7 +70,8 @@ impl ClientContext for Hearing {
         let mut report = self.0.lock();
         let text = plain(reason);
         match error.rdkafka_error_code() {
-            Some(Code::AllBrokersDown) => report.down = true,
+            // It adds nothing to what was said of each.
+            Some(Code::AllBrokersDown) => {}
             Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => report.denied = Some(text),
             Some(Code::Fatal) => report.fatal = Some(text),
             _ => report.last = Some(text),
@@ -99,8 +98,6 @@ impl ProducerContext for Hearing {
 struct Link {
     producer: BaseProducer<Hearing>,
     ear: Arc<Ear>,
-    /// Whether it has ever brought a batch home.
-    proven: bool,
 }
 
 /// A Kafka cluster that takes records.
@@ -137,7 +134,7 @@ impl Kafka {
             KafkaError::ClientCreation(text) => wrong(plain(&text)),
             error => wrong(plain(&error.to_string())),
         })?;
-        Ok(Link { producer, ear, proven: false })
+        Ok(Link { producer, ear })
     }
 
     /// Lets go of a producer without waiting for it.
@@ -162,7 +159,7 @@ impl Kafka {
         ended
     }
 
-    fn deliver(&self, link: &mut Link, batch: &[Outgoing], limit: Duration, until: Instant) -> Result<(), RemoteError> {
+    fn deliver(&self, link: &Link, batch: &[Outgoing], limit: Duration, until: Instant) -> Result<(), RemoteError> {
         {
             let mut report = link.ear.lock();
             *report = Report { fatal: report.fatal.take(), ..Report::default() };
@@ -170,6 +167,8 @@ impl Kafka {
         for record in batch {
             self.enqueue(link, record, until)?;
         }
+        // That no broker can be reached is no reason to end it before its time: names have several addresses, which are tried in
+        // turns, and a connection that comes back brings what it knows.
         loop {
             link.producer.poll(LISTEN);
             let report = link.ear.lock();
@@ -177,7 +176,7 @@ impl Kafka {
                 return Err(self.failure(*code, text));
             }
             if report.done >= batch.len() {
-                break;
+                return Ok(());
             }
             if let Some(text) = &report.denied {
                 return Err(RemoteError::Denied(format!(
@@ -186,10 +185,6 @@ impl Kafka {
                 )));
             }
             let because = report.last.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
-            // A producer that has worked is given time to connect again, since it knows what has arrived.
-            if report.down && !link.proven {
-                return Err(RemoteError::Unreachable(format!("{}: no broker answers{because}", self.place())));
-            }
             if let Some(text) = &report.fatal {
                 return Err(RemoteError::Unreachable(format!("{}: {text}", self.place())));
             }
@@ -199,8 +194,6 @@ impl Kafka {
                 return Err(RemoteError::Unreachable(text));
             }
         }
-        link.proven = true;
-        Ok(())
     }
 
     fn enqueue(&self, link: &Link, record: &Outgoing, until: Instant) -> Result<(), RemoteError> {
@@ -254,8 +247,8 @@ impl Remote for Kafka {
             return Ok(());
         }
         let until = Instant::now() + limit;
-        let mut link = self.link(until)?;
-        let result = self.deliver(&mut link, batch, limit, until);
+        let link = self.link(until)?;
+        let result = self.deliver(&link, batch, limit, until);
         match &result {
             Ok(()) => self.link = Some(link),
             // What is still in its queues, or on its way, must not be sent beside the next try.

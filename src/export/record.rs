@@ -368,7 +368,7 @@ pub(super) fn parent(result: &FrameResult, object: &result::Object, content: &Co
 }
 
 /// One line: `value` as JSON in UTF-8, with its newline; `size` is about how long it will be.
-pub(super) fn to_line(value: &impl Serialize, size: usize) -> Vec<u8> {
+pub(crate) fn to_line(value: &impl Serialize, size: usize) -> Vec<u8> {
     let mut line = Vec::with_capacity(size);
     // Serialising plain structs into memory cannot fail: no maps with odd keys, no I/O.
     if serde_json::to_writer(&mut line, value).is_err() {
@@ -384,7 +384,7 @@ pub(super) fn timestamp(utc_ns: u64) -> Timestamp {
 }
 
 /// A UTC time as records write it, cut to milliseconds.
-pub(super) fn rfc3339(utc_ns: u64) -> String {
+pub(crate) fn rfc3339(utc_ns: u64) -> String {
     format!("{:.3}", timestamp(utc_ns))
 }
 

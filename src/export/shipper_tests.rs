@@ -148,10 +148,7 @@ fn the_one_bad_record_is_found_dropped_and_told_of() {
     assert_eq!((stats.refused, stats.acknowledged, stats.waiting()), (1, 199, 0));
     bench.receiver.wait("a notice", |script| script.notices.len() >= 2);
     let notices = bench.receiver.script(|script| script.notices.clone());
-    assert_eq!(
-        notices[0].text,
-        "the receiver refused a record, which is dropped and counted: it is not understood"
-    );
+    assert_eq!(notices[0].text, "the receiver refused a record, which is dropped and counted: it is not understood");
     assert!(notices[0].degraded && !notices[1].degraded);
 }
 
@@ -236,8 +233,7 @@ fn who_hangs_holds_up_nobody() {
     assert_eq!(bench.spool.stats().waiting_on_disk[1], 20);
     assert!(!bench.shipper().stop(Duration::from_millis(20)));
     let remote = Box::new(bench.receiver.clone());
-    let second =
-        Shipper::start(bench.spool.clone(), remote, Pace::default(), bench.clock.clone(), Box::new(|_| {}));
+    let second = Shipper::start(bench.spool.clone(), remote, Pace::default(), bench.clock.clone(), Box::new(|_| {}));
     assert_eq!(second.err().map(|e| e.kind()), Some(io::ErrorKind::ResourceBusy));
     bench.receiver.script(|script| script.hangs = false);
     assert!(bench.shipper().stop(LONG));
@@ -311,8 +307,8 @@ fn live_first_sends_the_new_at_once_and_the_old_in_order() {
         bench.receiver.wait("the next", |script| script.arrived.len() as u64 >= (second * 100 + 105).min(1005));
     }
     assert_eq!(bench.shipper().drain(LONG), Drained::Complete);
-    let old: Vec<_> = bench.receiver.script(|script| {
-        script.arrived.iter().filter(|body| body.len() < "Frame <1000>".len()).cloned().collect()
-    });
+    let old: Vec<_> = bench
+        .receiver
+        .script(|script| script.arrived.iter().filter(|body| body.len() < "Frame <1000>".len()).cloned().collect());
     assert_eq!(old, (0..1000).map(|n| format!("Frame <{n}>")).collect::<Vec<_>>());
 }

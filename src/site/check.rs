@@ -17,6 +17,7 @@ use super::problem::{About, Problems, Severity};
 use super::read::Document;
 use super::surroundings::{BadFragment, Port, Surroundings};
 use super::units::TextOrSecret;
+use crate::export::uri::SinkUri;
 use crate::secret::Secret;
 use crate::suggest::did_you_mean;
 
@@ -117,6 +118,11 @@ impl<'a> Checking<'a> {
         }
         if let Some(token) = &description.api.token {
             self.secret("api.token", token);
+        }
+        if let Some(uri) = &description.telemetry.uri
+            && let Err(why) = uri.parse::<SinkUri>()
+        {
+            self.error("telemetry.uri", why.to_string());
         }
         self.user("rtsp.user", &rtsp.user);
         if let Some(password) = &rtsp.password {

@@ -54,6 +54,9 @@ pub struct Description {
     /// The RTSP server of outputs with `kind = "rtsp"`.
     #[serde(default)]
     pub rtsp: RtspServer,
+    /// Where the site's telemetry and events are sent.
+    #[serde(default)]
+    pub telemetry: TelemetryTo,
     /// What cameras and their profiles do not say.
     #[serde(default)]
     pub defaults: Camera,
@@ -102,6 +105,26 @@ pub struct RtspServer {
 impl Default for RtspServer {
     fn default() -> Self {
         Self { listen: "127.0.0.1:8554".into(), user: None, password: None }
+    }
+}
+
+/// Where the site's telemetry and events are sent, beside the gateway's HTTP interface, which always has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct TelemetryTo {
+    /// Where to, as the property `uri` of `vigilexport`: `mqtts://broker/line-3?password-env=BROKER_PASSWORD`. Without it they are not sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+    /// How often telemetry is sent; events are sent as they come.
+    pub interval: Span,
+    /// The folder in which records wait for a broker or a server; without it the user's or the service's state folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<PathBuf>,
+}
+
+impl Default for TelemetryTo {
+    fn default() -> Self {
+        Self { uri: None, interval: Span::from_secs(10), spool: None }
     }
 }
 

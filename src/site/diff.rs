@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::description::{Api, RtspServer};
+use super::description::{Api, RtspServer, TelemetryTo};
 use super::output::Output;
 use super::plan::{CameraPlan, Node, Plan, Step, TilePlan, Value};
 
@@ -15,6 +15,8 @@ pub enum Change {
     Api(Api),
     /// The RTSP server for outputs is another.
     Rtsp(RtspServer),
+    /// Telemetry and events are sent elsewhere.
+    Telemetry(TelemetryTo),
     /// A tile is no more.
     RemoveTile {
         /// Its name.
@@ -95,6 +97,9 @@ pub fn diff(from: &Plan, to: &Plan) -> Vec<Change> {
     if from.rtsp != to.rtsp {
         changes.push(Change::Rtsp(to.rtsp.clone()));
     }
+    if from.telemetry != to.telemetry {
+        changes.push(Change::Telemetry(to.telemetry.clone()));
+    }
     let gone = |name: &&String| !to.tiles.contains_key(*name);
     changes.extend(from.tiles.keys().filter(gone).map(|name| Change::RemoveTile { name: name.clone() }));
     let gone = |id: &&String| !to.cameras.contains_key(*id);
@@ -124,6 +129,7 @@ pub fn apply(changes: &[Change], plan: &Plan) -> Plan {
             Change::Name(name) => plan.name = name,
             Change::Api(api) => plan.api = api,
             Change::Rtsp(rtsp) => plan.rtsp = rtsp,
+            Change::Telemetry(telemetry) => plan.telemetry = telemetry,
             Change::RemoveTile { name } => drop(plan.tiles.remove(&name)),
             Change::RemoveCamera { id } => drop(plan.cameras.remove(&id)),
             Change::AddCamera { id, plan: camera } => drop(plan.cameras.insert(id, *camera)),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::secret::Secret;
-use crate::site::description::NoSignal;
+use crate::site::description::{NoSignal, TelemetryTo};
 use crate::site::plan::Policy;
 use crate::site::units::Span;
 
@@ -89,11 +89,13 @@ prop_compose! {
         name in "[xy]",
         api in "[xy]",
         rtsp in "[xy]",
+        uri in prop::option::of("[xy]"),
         cameras in prop::collection::btree_map("[abcd]", camera_plan(), 0..5),
         tiles in prop::collection::btree_map("[ab]", tile(), 0..3),
     ) -> Plan {
         let api = Api { listen: api, token: None };
-        Plan { name, api, rtsp: RtspServer { listen: rtsp, ..Default::default() }, cameras, tiles }
+        let telemetry = TelemetryTo { uri, ..Default::default() };
+        Plan { name, api, rtsp: RtspServer { listen: rtsp, ..Default::default() }, telemetry, cameras, tiles }
     }
 }
 
@@ -224,7 +226,14 @@ fn sample() -> Plan {
         outputs: Vec::new(),
     };
     let cameras = [("gate".to_owned(), camera.clone()), ("door".to_owned(), camera)].into();
-    Plan { name: "yard".into(), api: Api::default(), rtsp: RtspServer::default(), cameras, tiles: BTreeMap::new() }
+    Plan {
+        name: "yard".into(),
+        api: Api::default(),
+        rtsp: RtspServer::default(),
+        telemetry: TelemetryTo::default(),
+        cameras,
+        tiles: BTreeMap::new(),
+    }
 }
 
 /// The words for a change of the camera `gate`.

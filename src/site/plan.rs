@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::description::{Api, NoSignal, RtspServer};
+use super::description::{Api, NoSignal, RtspServer, TelemetryTo};
 use super::output::Output;
 use crate::secret::Secret;
 
@@ -18,6 +18,8 @@ pub struct Plan {
     pub api: Api,
     /// The RTSP server for outputs.
     pub rtsp: RtspServer,
+    /// Where telemetry and events are sent.
+    pub telemetry: TelemetryTo,
     /// Cameras by id.
     pub cameras: BTreeMap<String, CameraPlan>,
     /// Tiles by name.

@@ -235,7 +235,8 @@ impl Reporter {
             device,
             exports: exports.into_iter().map(|(address, stats)| (address, stats.into())).collect(),
         };
-        let interval = self.last.replace(now.monotonic).map_or(Duration::ZERO, |last| now.monotonic.saturating_sub(last));
+        let interval =
+            self.last.replace(now.monotonic).map_or(Duration::ZERO, |last| now.monotonic.saturating_sub(last));
         let site = self.site.clone();
         lines.push(self.line(&site, About::Gateway(Box::new(figures)), interval, now));
         (lines, news)
@@ -255,7 +256,8 @@ impl Reporter {
 
     fn camera(&mut self, camera: &CameraStatus, now: Now) -> Line {
         let counter = |field: &str| {
-            let infers = camera.stages.values().filter(|stats| stats.get("fresh").is_some() && stats.get("in-flight").is_some());
+            let infers =
+                camera.stages.values().filter(|stats| stats.get("fresh").is_some() && stats.get("in-flight").is_some());
             infers.filter_map(|stats| stats.get(field)?.as_u64()).next().unwrap_or(0)
         };
         let counts = Before {
@@ -268,7 +270,9 @@ impl Reporter {
         let interval = before.map_or(Duration::ZERO, |before| now.monotonic.saturating_sub(before.at));
         let rate = |now: u64, before: Option<u64>| match before {
             // A pipeline that was made anew counts from 0.
-            Some(before) if !interval.is_zero() => now.checked_sub(before).unwrap_or(now) as f64 / interval.as_secs_f64(),
+            Some(before) if !interval.is_zero() => {
+                now.checked_sub(before).unwrap_or(now) as f64 / interval.as_secs_f64()
+            }
             _ => 0.0,
         };
         let figures = CameraFigures {
@@ -346,10 +350,12 @@ fn predictions(camera: &CameraStatus) -> Option<(String, String, Summary)> {
 
 /// Whether somebody should do something about it.
 fn is_alarm(event: &SiteEvent) -> bool {
-    let says = |field: &str, words: &[&str]| event.data.get(field).and_then(Value::as_str).is_some_and(|word| words.contains(&word));
+    let says = |field: &str, words: &[&str]| {
+        event.data.get(field).and_then(Value::as_str).is_some_and(|word| words.contains(&word))
+    };
     match event.kind.as_str() {
         "camera" => says("state", &["lost", "failed"]),
-        "output" => says("state", &["failing", "failed"]),
+        "output" => says("state", &["failed"]),
         "vigil-watchdog" => says("to", &["bypassing"]),
         "vigil-model" => says("phase", &["rejected", "rolled-back"]),
         "vigil-drift" => says("state", &["drifting"]),

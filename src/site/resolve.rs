@@ -54,12 +54,15 @@ pub fn resolve(document: &Document, catalog: &dyn Catalog) -> Result<(Plan, Prob
     if let Some(super::units::TextOrSecret::Secret(secret)) = rtsp.user {
         rtsp.user = Some(super::units::TextOrSecret::Secret(resolving.secret(secret)));
     }
+    let mut telemetry = description.telemetry.clone();
+    telemetry.uri = telemetry.uri.map(|uri| paths::absolute_uri(&resolving.folder, &uri));
+    telemetry.spool = telemetry.spool.map(|spool| resolving.folder.join(spool));
     let Resolving { mut problems, lacks, .. } = resolving;
     if problems.has_errors() {
         problems.append(lacks);
         return Err(problems);
     }
-    Ok((Plan { name: description.name.clone(), api, rtsp, cameras, tiles }, lacks))
+    Ok((Plan { name: description.name.clone(), api, rtsp, telemetry, cameras, tiles }, lacks))
 }
 
 /// How a stage is named: as it says, or as its element without `vigil`.

@@ -306,6 +306,23 @@ fn what_fails_costs_itself_and_what_comes_later_is_found() {
     assert!(mended.iter().any(|t| t.name == "cpu-thermal" && t.celsius == 60.0), "{mended:?}");
 }
 
+/// A sensor whose device is gone fails when it is read; what comes under its name later is another file.
+#[test]
+fn a_file_that_fails_is_opened_anew() {
+    let machine = Machine::new(&[("other", "5\n")]);
+    let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let link = machine.path("link");
+    symlink(format!("/proc/{}/stat", child.id()), &link).unwrap();
+    let mut file = files::Rereader::new(link.clone());
+    assert_eq!(file.number::<u32>(), Some(child.id()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(file.text(), None);
+    fs::remove_file(&link).unwrap();
+    symlink(machine.path("other"), &link).unwrap();
+    assert_eq!(file.number::<u32>(), Some(5));
+}
+
 #[test]
 fn an_empty_machine_says_nothing() {
     let device = Machine::new(&[]).reader().read();

@@ -1,5 +1,7 @@
 //! Latency histograms, processor time, and the wall clock.
 
+pub mod device;
+pub mod figures;
 pub mod histogram;
 mod processor;
 

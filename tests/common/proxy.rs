@@ -94,8 +94,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, fault: Fault, sent: bool, deaf: 
         let _ = from.shutdown(Shutdown::Both);
         let _ = to.shutdown(Shutdown::Both);
     };
-    loop {
-        let Ok(count @ 1..) = from.read(&mut buffer) else { break };
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
         let most = match fault {
             Fault::CutSent(most) | Fault::HalfClose(most) | Fault::Deaf(most) if sent => most,
             Fault::CutAnswered(most) if !sent => most,

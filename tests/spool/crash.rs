@@ -78,10 +78,9 @@ fn what_was_confirmed_survives_a_kill_at_any_moment() {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut left = 1 + random.next(40);
-        let killed = AtomicU64::new(0);
-        while let Some(line) = lines.next() {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut left, mut killed) = (1 + random.next(40), false);
+        for line in lines {
             // The test program writes "test crash::child ... " before the first one.
             let line = line.unwrap();
             let line = line.rsplit("... ").next().unwrap();
@@ -91,7 +90,7 @@ fn what_was_confirmed_survives_a_kill_at_any_moment() {
                 got.insert(number);
             }
             left = left.saturating_sub(1);
-            if left == 0 && killed.fetch_add(1, Ordering::Relaxed) == 0 {
+            if left == 0 && !std::mem::replace(&mut killed, true) {
                 // A random moment; nothing is waited for.
                 std::thread::sleep(Duration::from_micros(random.next(4000)));
                 child.kill().unwrap();
@@ -109,6 +108,9 @@ fn what_was_confirmed_survives_a_kill_at_any_moment() {
     }
     let corrupt = list(folder.path()).unwrap()[0].set_aside.len();
     assert_eq!(corrupt, 0);
-    println!("{kills} kills: {safe} records confirmed, {} received, {on_disk} on the disk at the end; none lost", got.len());
+    println!(
+        "{kills} kills: {safe} records confirmed, {} received, {on_disk} on the disk at the end; none lost",
+        got.len()
+    );
     assert!(safe > kills && !got.is_empty());
 }

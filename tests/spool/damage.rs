@@ -82,7 +82,8 @@ fn a_foreign_file_is_set_aside_untouched_and_told_of() {
     let other = tempfile::tempdir().unwrap();
     let other = other.path().join("other.db");
     let made = Command::new("sqlite3").arg(&other).arg("CREATE TABLE frame (a); INSERT INTO frame VALUES (1)").status();
-    let mut foreign = vec![b"not a database at all".to_vec(), vec![0; 100_000], b"SQLite format 3\0 but not really".repeat(999)];
+    let mut foreign =
+        vec![b"not a database at all".to_vec(), vec![0; 100_000], b"SQLite format 3\0 but not really".repeat(999)];
     match made {
         Ok(status) if status.success() => foreign.push(std::fs::read(&other).unwrap()),
         _ => println!("skipped: a foreign database, since there is no sqlite3 program"),
@@ -154,6 +155,9 @@ fn damage_at_random_never_stops_it_and_costs_only_what_is_damaged() {
         }
         assert!(corrupt <= sent.len() as u64, "round {round}: {corrupt}");
     }
-    println!("{rounds} damaged files: {kept} of {} records kept, {set_aside} files set aside", sent.len() as u64 * rounds);
+    println!(
+        "{rounds} damaged files: {kept} of {} records kept, {set_aside} files set aside",
+        sent.len() as u64 * rounds
+    );
     assert!(kept as u64 > sent.len() as u64 * rounds / 2);
 }

@@ -15,6 +15,8 @@ enum Schema {
     Record,
     /// Exported events, vigil-event/1
     Event,
+    /// Telemetry of a site, vigil-telemetry/1
+    Telemetry,
     /// Descriptions of sites, for editors that complete and check them
     Site,
     /// The HTTP API of `vigil run`, as an OpenAPI description
@@ -36,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let text = match arguments.schema {
         Schema::Record => record::json_schema(),
         Schema::Event => event::json_schema(),
+        Schema::Telemetry => site::report::json_schema(),
         Schema::Site => {
             gst::init()?;
             gstvigil::plugin::plugin_register_static()?;

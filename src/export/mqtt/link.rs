@@ -20,8 +20,11 @@ const FOREVER: u64 = 24 * 3600;
 /// A message to publish.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
+    /// A topic without wildcards.
     pub topic: &'a str,
+    /// What is published.
     pub body: &'a [u8],
+    /// Whether the broker keeps it for those who subscribe later.
     pub retain: bool,
 }
 

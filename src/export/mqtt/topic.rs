@@ -64,7 +64,7 @@ impl Template {
 
 /// Whether a text may be part of a topic as it is; it may have several levels.
 pub fn is_safe(text: &str) -> bool {
-    !text.chars().any(|c| is_foreign(c))
+    !text.chars().any(is_foreign)
 }
 
 /// A name as one level of a topic: `_` stands for what would be a wildcard or another level, and for characters that

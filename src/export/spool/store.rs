@@ -354,11 +354,11 @@ pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
 
 fn remove_done(db: &Connection, change: &Change) -> rusqlite::Result<()> {
     for kind in Kind::ALL {
-            let head = change.heads.get(kind.index()).copied().unwrap_or(0);
-            let done = change.done.get(kind.index()).into_iter().flatten();
-            for range in std::iter::once(&(0..head)).chain(done) {
-                rows::remove(db, kind, range)?;
-            }
+        let head = change.heads.get(kind.index()).copied().unwrap_or(0);
+        let done = change.done.get(kind.index()).into_iter().flatten();
+        for range in std::iter::once(&(0..head)).chain(done) {
+            rows::remove(db, kind, range)?;
         }
+    }
     Ok(())
 }

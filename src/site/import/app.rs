@@ -9,7 +9,9 @@ use super::nvinfer::{Infer, name_of};
 use super::sink::Sinks;
 use super::source::Source;
 use super::{analytics, gie, sink, source, tracker};
-use crate::site::description::{Api, Camera, Description, FORMAT, Profile, Properties, Scalar, Stage, Tile, Watchdog};
+use crate::site::description::{
+    Api, Camera, Description, FORMAT, Profile, Properties, Scalar, Stage, TelemetryTo, Tile, Watchdog,
+};
 
 /// The folder of bundles in the site's folder.
 pub const BUNDLES: &str = "bundles";
@@ -222,6 +224,7 @@ fn description(
         include: Vec::new(),
         api: Api::default(),
         rtsp: sinks.rtsp.unwrap_or_default(),
+        telemetry: TelemetryTo::default(),
         defaults,
         profile,
         camera,

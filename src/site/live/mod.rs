@@ -27,6 +27,7 @@ pub mod outlet;
 mod outlets;
 pub mod outputs;
 pub mod picture;
+mod reporter;
 pub mod rtsp;
 pub mod run;
 
@@ -41,6 +42,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::description::TelemetryTo;
 use super::diff::{self, Change};
 use super::events::Events;
 use super::plan::Plan;
@@ -51,6 +53,7 @@ use camera::Camera;
 use feed::Feed;
 use keeper::Command;
 use outlet::Outlets;
+use reporter::Running as Reporting;
 use run::Order;
 use tiles::Tiled;
 
@@ -87,8 +90,10 @@ struct State {
     outlets: Option<Arc<Outlets>>,
     /// Cameras that were removed, and tell when they are over.
     leaving: BTreeMap<String, Receiver<bool>>,
-    /// The same of tiles.
+    /// The same of tiles, and of what sent telemetry.
     leaving_tiles: Vec<Receiver<bool>>,
+    /// What sends telemetry and events, where they are sent.
+    reporter: Option<Reporting>,
     /// It has ended for good.
     closed: bool,
 }
@@ -100,7 +105,8 @@ fn is_to_come(over: &Receiver<bool>) -> bool {
 
 impl State {
     /// Has made what is different in another plan.
-    fn follow(&mut self, plan: Plan, events: &Arc<Events>) {
+    fn follow(&mut self, plan: Plan, inner: &Arc<Inner>) {
+        let events = &inner.events;
         if self.closed {
             return;
         }
@@ -108,17 +114,22 @@ impl State {
             name: String::new(),
             api: plan.api.clone(),
             rtsp: plan.rtsp.clone(),
+            telemetry: TelemetryTo::default(),
             cameras: BTreeMap::new(),
             tiles: BTreeMap::new(),
         };
-        let changes = diff::diff(self.plan.as_deref().unwrap_or(&empty), &plan);
+        let mut changes = diff::diff(self.plan.as_deref().unwrap_or(&empty), &plan);
+        // Records are named after the site.
+        if self.plan.as_ref().is_some_and(|before| before.name != plan.name && before.telemetry == plan.telemetry) {
+            changes.push(Change::Telemetry(plan.telemetry.clone()));
+        }
         let plan = Arc::new(plan);
         self.plan = Some(Arc::clone(&plan));
         self.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
         let moved = |change: &Change| matches!(change, Change::AddCamera { .. } | Change::RemoveCamera { .. });
         let moves = changes.iter().any(moved);
         for change in changes {
-            self.make(change, events);
+            self.make(change, inner);
         }
         if moves {
             self.lay_out();
@@ -126,7 +137,8 @@ impl State {
     }
 
     /// Has one change made. Cameras do it on their own threads, one after the other.
-    fn make(&mut self, change: Change, events: &Arc<Events>) {
+    fn make(&mut self, change: Change, inner: &Arc<Inner>) {
+        let events = &inner.events;
         let tell = |id: &str, command: Command| {
             if let Some(camera) = self.cameras.get(id) {
                 camera.command(command);
@@ -155,6 +167,13 @@ impl State {
                 if let Some(outlets) = &self.outlets {
                     outlets.set_rtsp(&server);
                 }
+            }
+            Change::Telemetry(to) => {
+                if let Some(earlier) = self.reporter.take() {
+                    self.leaving_tiles.push(earlier.stop(END_LIMIT));
+                }
+                let name = self.plan.as_ref().map_or("", |plan| &plan.name);
+                self.reporter = to.uri.is_some().then(|| Reporting::start(inner, name, to)).flatten();
             }
             Change::RemoveTile { name } => {
                 if let Some(tile) = self.tiles.remove(&name) {
@@ -213,7 +232,7 @@ impl Site {
 
     /// Makes the site what `plan` says: cameras, tiles and outputs that are the same in the plan before are not touched.
     pub fn apply(&self, plan: Plan) {
-        lock(&self.0.state).follow(plan, &self.0.events);
+        lock(&self.0.state).follow(plan, &self.0);
     }
 
     /// Puts the plan of the same description in place of `before`, on a machine that has something more or less since: what was switched on
@@ -226,7 +245,7 @@ impl Site {
         }
         let mut state = lock(&self.0.state);
         if state.plan.as_ref().is_some_and(|running| Arc::ptr_eq(running, before)) {
-            state.follow(plan, &self.0.events);
+            state.follow(plan, &self.0);
         }
     }
 
@@ -241,7 +260,7 @@ impl Site {
         let camera = plan.as_mut().and_then(|plan| plan.cameras.get_mut(id));
         camera.ok_or_else(|| SiteError::NoCamera(id.into()))?.enabled = enabled;
         if let Some(plan) = plan {
-            state.follow(plan, &self.0.events);
+            state.follow(plan, &self.0);
         }
         Ok(())
     }
@@ -351,7 +370,7 @@ impl Site {
     }
 
     fn end(state: State, limit: Duration) -> bool {
-        let State { cameras, tiles, leaving, leaving_tiles, .. } = state;
+        let State { cameras, tiles, leaving, leaving_tiles, reporter, .. } = state;
         let left_before = leaving.into_values().chain(leaving_tiles).filter(is_to_come);
         let until = Instant::now() + limit + LAST_WORDS;
         // All at once, then one after the other until the time is over; what was removed before may still be ending.
@@ -359,7 +378,10 @@ impl Site {
         ends.extend(tiles.into_values().map(|tile| tile.stop(limit)));
         ends.extend(left_before);
         let left = || until.saturating_duration_since(Instant::now());
-        ends.iter().filter(|end| !end.recv_timeout(left()).unwrap_or(false)).count() == 0
+        let ended = ends.iter().filter(|end| !end.recv_timeout(left()).unwrap_or(false)).count() == 0;
+        // Last, since it tells how the cameras have ended.
+        let told = reporter.map(|reporter| reporter.stop(left().min(END_LIMIT)));
+        ended & told.is_none_or(|told| told.recv_timeout(left()).unwrap_or(false))
     }
 }
 

@@ -132,13 +132,20 @@ fn named<T: std::fmt::Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Valu
 
 fn description() -> impl Strategy<Value = Description> {
     let servers = (".{0,6}", of(secret()), ".{0,6}", of(user()), of(secret()));
-    (".{0,6}", servers, camera(), named(profile()), named(camera()), named(tile())).prop_map(
-        |(name, (api, token, rtsp, user, password), defaults, profile, camera, tile)| Description {
+    let telemetry = (of(".{0,9}"), 1..99_u64, of(".{1,9}"));
+    let telemetry = telemetry.prop_map(|(uri, seconds, spool)| TelemetryTo {
+        uri,
+        interval: Span::from_secs(seconds),
+        spool: spool.map(Into::into),
+    });
+    (".{0,6}", servers, telemetry, camera(), named(profile()), named(camera()), named(tile())).prop_map(
+        |(name, (api, token, rtsp, user, password), telemetry, defaults, profile, camera, tile)| Description {
             format: FORMAT,
             name,
             include: Vec::new(),
             api: Api { listen: api, token },
             rtsp: RtspServer { listen: rtsp, user, password },
+            telemetry,
             defaults,
             profile,
             camera,

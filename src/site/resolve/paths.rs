@@ -13,12 +13,47 @@ pub fn absolute_text(folder: &Path, factory: &str, property: &str, text: &str) -
         ("vigilinfer", "model" | "fallback-model" | "shadow-model") => model_text(folder, text),
         ("vigilinfer", "public-keys") => text.split(',').map(|file| joined(file.trim())).collect::<Vec<_>>().join(","),
         ("vigilinfer", "ort-library") | ("vigiloverlay", "font") => joined(text),
-        ("vigilexport", "uri") => match text.strip_prefix("file:") {
-            // `file:///srv/x` is absolute already.
-            Some(path) if !path.is_empty() && !path.starts_with('/') => format!("file:{}", joined(path)),
-            _ => text.into(),
-        },
+        ("vigilexport", "uri") => absolute_uri(folder, text),
+        ("vigilexport", "spool") | ("vigildrift", "baseline" | "samples") => joined(text),
         (_, "location") if !text.contains("://") => joined(text),
         _ => text.into(),
+    }
+}
+
+/// Options of a receiver's address that name files.
+const FILES: [&str; 5] = ["ca", "cert", "key", "password-file", "token-file"];
+
+/// The address of a sink with the paths in it made absolute.
+pub fn absolute_uri(folder: &Path, text: &str) -> String {
+    let joined = |path: &str| folder.join(path).display().to_string();
+    if let Some(path) = text.strip_prefix("file:") {
+        // `file:///srv/x` is absolute already.
+        return if path.is_empty() || path.starts_with('/') { text.into() } else { format!("file:{}", joined(path)) };
+    }
+    let Some((address, query)) = text.split_once('?').filter(|(address, _)| address.contains("://")) else {
+        return text.into();
+    };
+    let option = |pair: &str| match pair.split_once('=') {
+        Some((name, path)) if FILES.contains(&name) && !path.is_empty() => format!("{name}={}", joined(path)),
+        _ => pair.to_owned(),
+    };
+    format!("{address}?{}", query.split('&').map(option).collect::<Vec<_>>().join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_in_addresses_become_absolute() {
+        let absolute = |text| absolute_uri(Path::new("/site"), text);
+        assert_eq!(absolute("file:a/b.jsonl?keep=5"), "file:/site/a/b.jsonl?keep=5");
+        assert_eq!(absolute("file:///a"), "file:///a");
+        assert_eq!(absolute("stdout:"), "stdout:");
+        assert_eq!(absolute("mqtt://h/x"), "mqtt://h/x");
+        assert_eq!(
+            absolute("mqtts://u@h/x?ca=ca.pem&qos=2&password-file=/run/p"),
+            "mqtts://u@h/x?ca=/site/ca.pem&qos=2&password-file=/run/p"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::site::diff::Change;
 use crate::site::output::Output;
+use crate::site::resolve::without_secrets;
 
 /// Each change on a line of its own, `+` for what comes, `-` for what goes, `~` for what becomes another; empty if nothing
 /// changes.
@@ -15,6 +16,10 @@ fn line(change: &Change) -> String {
         Change::Api(api) => {
             format!("~ api: listens on {}{}", api.listen, if api.token.is_some() { ", with a token" } else { "" })
         }
+        Change::Telemetry(to) => match &to.uri {
+            Some(uri) => format!("~ telemetry: every {} to {}", to.interval, without_secrets(uri)),
+            None => "~ telemetry: not sent".to_owned(),
+        },
         Change::Rtsp(rtsp) => format!(
             "~ rtsp: listens on {}{}",
             rtsp.listen,
