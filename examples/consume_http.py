@@ -11,7 +11,9 @@ import argparse
 import gzip
 import json
 import os
+import signal
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MOST = 16 * 1024 * 1024
@@ -56,10 +58,9 @@ def main():
     Receiver.out = open(options.file, "a", encoding="utf-8") if options.file else sys.stdout
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Receiver)
     print(f"listening on port {server.server_port}", file=sys.stderr, flush=True)
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        pass
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    server.serve_forever()
 
 
 if __name__ == "__main__":

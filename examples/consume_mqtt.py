@@ -9,8 +9,9 @@ a session that lasts (a client id of its own, clean_session=False) and QoS 1; bo
 
 import argparse
 import json
+import signal
 import sys
-import time
+import threading
 
 import paho.mqtt.client as mqtt
 
@@ -85,12 +86,10 @@ def main():
     client.reconnect_delay_set(min_delay=1, max_delay=5)
     client.connect_async(options.host, options.port)
     client.loop_start()
-    try:
-        end = time.monotonic() + options.seconds if options.seconds else None
-        while end is None or time.monotonic() < end:
-            time.sleep(0.1)
-    except KeyboardInterrupt:
-        pass
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    end.wait(options.seconds)
     client.loop_stop()
     client.disconnect()
     print(

@@ -82,7 +82,7 @@ fn a_baseline_needs_windows_and_objects() {
 fn a_slot_that_knows_too_little_borrows_from_the_whole() {
     let mut windows: Vec<Window> =
         (0..300).map(|i| window(usize::from(i >= 150), 12, 0.6 + 0.2 * f64::from(i >= 150))).collect();
-    windows.extend((0..5).map(|_| window(2, 12, 0.9)));
+    windows.extend((0..5).map(|_| window(2, 30, 0.9)));
     let baseline = Baseline::learn(&windows, 4, None).unwrap();
     assert_eq!([0, 1, 2, 3].map(|slot| baseline.borrows(slot)), [false, false, true, true]);
     let confidence = baseline.features.iter().find(|f| f.feature == Feature::Confidence).unwrap();
@@ -92,6 +92,9 @@ fn a_slot_that_knows_too_little_borrows_from_the_whole() {
     assert!(by(0, 0.6).abs() < 0.02 && by(1, 0.8).abs() < 0.02, "each slot has its own");
     assert!((by(0, 0.7) - 0.1).abs() < 0.02);
     assert!((by(3, 0.8) - 0.1).abs() < 0.02, "the whole is at 0.7: {}", by(3, 0.8));
+    let count = baseline.features.iter().find(|f| f.feature == Feature::Count).unwrap();
+    let more = baseline.deviation(count, &Sample::of(&window(2, 30, 0.9))).unwrap().by;
+    assert!((more - (30f64.sqrt() - 12f64.sqrt())).abs() < 0.1, "five windows are no baseline of their own: {more}");
 }
 
 #[test]

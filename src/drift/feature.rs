@@ -57,7 +57,7 @@ impl Feature {
         if whole.classified() > 0 {
             features.push(Self::Shape(Aspect::ClassMix));
             let mut classes: Vec<_> = whole.classes().collect();
-            classes.sort_by(|a, b| b.1.cmp(&a.1));
+            classes.sort_by_key(|class| std::cmp::Reverse(class.1));
             let common = classes.into_iter().map(|(label, _)| label);
             let common = common.filter(|label| whole.share(label).is_some_and(|s| s > COMMON));
             features.extend(common.take(MOST_CLASSES).map(|label| Self::Class(label.to_owned())));

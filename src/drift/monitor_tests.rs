@@ -104,6 +104,20 @@ fn a_drift_that_lasts_stays_told() {
 }
 
 #[test]
+fn an_alarm_lasts_for_a_while_even_if_its_cause_is_gone_at_once() {
+    let mut camera = Camera::new(config());
+    camera.run(150, 0.7);
+    while camera.monitor.report().state != State::Drifting {
+        camera.time_s += 1;
+        let (frame, now) = (camera.frame(0.4), camera.now());
+        camera.monitor.observe(&frame, now);
+    }
+    let calm = camera.run(3 * RECENT as u64, 0.7);
+    let ended = calm.iter().position(|r| r.state == State::Stable).unwrap();
+    assert!((RECENT - 1..2 * RECENT).contains(&ended), "{ended} windows");
+}
+
+#[test]
 fn another_model_begins_anew_and_the_old_one_is_remembered() {
     let mut camera = Camera::new(config());
     camera.run(150, 0.7);

@@ -311,7 +311,7 @@ fn value(aspect: Aspect, summary: &Summary, mix: &Mix) -> Option<f64> {
 /// tiny difference odd.
 fn least_spread(aspect: Aspect) -> f64 {
     match aspect {
-        Aspect::ClassMix => 0.03,
+        Aspect::ClassMix => 0.05,
         Aspect::Confidence => 0.015,
         Aspect::BoxSize | Aspect::ObjectsPerFrame => 0.3,
     }

@@ -97,6 +97,19 @@ fn the_bad_one_among_sixteen_is_told_once_it_lasts_and_until_it_ends() {
 }
 
 #[test]
+fn cameras_that_are_all_alike_make_no_small_difference_odd() {
+    let mut fleet = Fleet::new(FleetConfig { rounds: 1, ..FleetConfig::default() });
+    for camera in 0..16 {
+        let mut confidence = 0.7;
+        if camera == 0 {
+            confidence = 0.72;
+        }
+        fleet.observe(key(camera), "d", summary(7500, 4.0, confidence, -6.0, 0.7), Duration::ZERO);
+    }
+    assert!(fleet.compare(Duration::ZERO).iter().all(|r| r.state == PeerState::Normal && r.score < 1.0));
+}
+
+#[test]
 fn few_peers_and_few_frames_say_nothing() {
     let bad = summary(7500, 4.0, 0.2, -6.0, 0.7);
     let mut test = Test::new();

@@ -139,7 +139,7 @@ impl Summary {
         self.confidence_sum += other.confidence_sum;
         self.area_log2_sum += other.area_log2_sum;
         let mut labels: Vec<_> = other.classes.iter().collect();
-        labels.sort_by(|a, b| b.1.cmp(a.1));
+        labels.sort_by_key(|label| std::cmp::Reverse(*label.1));
         labels.into_iter().for_each(|(label, &n)| self.add_class(label, n));
         for (bin, &n) in other.confidence.iter().enumerate() {
             count(&mut self.confidence, bin, n);

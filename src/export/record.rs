@@ -582,7 +582,8 @@ mod tests {
             let line = Record::new(&full, &context(), 1, &Content::default()).to_line();
             let back = serde_json::from_slice::<Record>(&line).unwrap().to_result();
             assert_eq!(back.freshness, freshness);
-            let again = Record::new(&back, &context(), 1, &Content::default());
+            let context = context();
+            let again = Record::new(&back, &context, 1, &Content::default());
             let mut expected = serde_json::from_slice::<Record>(&line).unwrap();
             expected.time = again.time.clone();
             assert_eq!(again, expected);

@@ -27,8 +27,8 @@ const TICK_LIMIT: Duration = Duration::from_secs(10);
 const GATHER: Duration = Duration::from_millis(10);
 /// How often it is looked whether the rate lets more through.
 const REFILL: Duration = Duration::from_millis(20);
-/// Wait after the first failure, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Wait after the first failure, and the longest: one try costs next to nothing, and whoever mends a broker wants to see it.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 /// How long a receiver gets to say good-bye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
