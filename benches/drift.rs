@@ -166,7 +166,7 @@ fn peers(fleets: u64) {
             found.sort_by(f64::total_cmp);
             let at = |share: usize| found.get((found.len().max(1) - 1) * share / 100).copied().unwrap_or(f64::NAN);
             println!(
-                "peers, {name}: {fault:?} of one of 16 found in {} of {fleets} fleets within a day; of these in hours median {:.1}, worst {:.1}",
+                "peers, {name}: {fault:?} of one of 16 found in {} of {fleets} fleets by the end of the next day; of these in hours median {:.1}, worst {:.1}",
                 found.len(),
                 at(50),
                 at(100)

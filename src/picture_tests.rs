@@ -1,3 +1,6 @@
+use gst::prelude::*;
+use gst_video::prelude::*;
+
 use super::*;
 use crate::frame::{ColorMatrix, ColorRange, FrameInfo, PixelFormat};
 

@@ -11,10 +11,11 @@ use gst_check::Harness;
 use gst_video::VideoFormat;
 use gstvigil::bundle::Bundle;
 use gstvigil::bundle::contract::{Align, Color, DecoderKind, Resize, Task};
+use gstvigil::secret::Secret;
 use gstvigil::site::description::{Description, Scalar, Transport};
 use gstvigil::site::import::app;
 use gstvigil::site::output::Output as Sink;
-use gstvigil::site::units::{Secret, Span, TextOrSecret};
+use gstvigil::site::units::{Span, TextOrSecret};
 
 fn files() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/import_files")
@@ -278,4 +279,12 @@ fn rows_that_deepstream_would_reduce_are_reduced() {
     assert_eq!(labels, ["red thing", "blue thing"], "of the two that overlap the surer one is left");
     let left = &seen.objects[0].bbox;
     assert!((left.x - 2.0 / 32.0).abs() < 1e-3 && (left.y - 4.0 / 32.0).abs() < 1e-3, "{left:?}");
+}
+
+#[test]
+fn records_to_a_broker_stay_records_to_a_broker() {
+    let (_folder, said, site, _) = import("broker.txt");
+    assert!(site.contains("uri = \"mqtt://broker.plant:1884/line-3\""), "{site}");
+    assert!(site.contains("format = \"deepstream\""), "{site}");
+    assert!(said.contains("through a spool on disk") && said.contains("TOPIC/CAMERA/KIND"), "{said}");
 }

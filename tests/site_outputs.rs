@@ -14,6 +14,7 @@ use std::time::Duration;
 use common::site::wait_until;
 use gst::prelude::*;
 use gst_video::VideoFormat;
+use gstvigil::secret::Secret;
 use gstvigil::site::description::{Api, RtspServer};
 use gstvigil::site::live::feed::{Consumer, Feed, Frame};
 use gstvigil::site::live::outlet::{Outlet, Outlets};
@@ -22,7 +23,7 @@ use gstvigil::site::live::tile::Tile;
 use gstvigil::site::live::{picture, snapshot};
 use gstvigil::site::output::{Encode, Output};
 use gstvigil::site::plan::{Plan, TilePlan};
-use gstvigil::site::units::{Secret, Span, TextOrSecret};
+use gstvigil::site::units::{Span, TextOrSecret};
 
 const LONG: Duration = Duration::from_secs(60);
 const RED: (u8, u8, u8) = (220, 30, 30);
@@ -78,7 +79,14 @@ impl Drop for Camera {
 }
 
 fn plan(rtsp: RtspServer) -> Plan {
-    Plan { name: "test".into(), api: Api::default(), rtsp, cameras: BTreeMap::new(), tiles: BTreeMap::new() }
+    Plan {
+        name: "test".into(),
+        api: Api::default(),
+        rtsp,
+        telemetry: Default::default(),
+        cameras: BTreeMap::new(),
+        tiles: BTreeMap::new(),
+    }
 }
 
 fn outlets() -> Arc<Outlets> {

@@ -33,7 +33,8 @@ pub struct Config {
     pub learn: Duration,
     /// Into how many equal parts the day (UTC) is cut, each with a baseline of its own; 1 to 24.
     pub slots: usize,
-    /// While nothing changes, the mean time to a false alarm is at least this.
+    /// While nothing changes, the mean time to a false alarm is at least this, on average over cameras. One whose baseline
+    /// was learned on an unusual day has more.
     pub false_alarm_every: Duration,
     /// A window with fewer fresh frames says nothing.
     pub least_frames: u64,
@@ -161,8 +162,8 @@ struct Open {
 /// Watches one camera's predictions.
 ///
 /// It cuts time into windows, learns a baseline from the first ones, and tests each further window against what is usual
-/// at that time of the day. It holds about 4 KiB a window while it learns and some 50 KiB after that. It does no I/O and
-/// has no thread; its owner tells it the time.
+/// at that time of the day. It holds about 1 KiB a window while it learns (300 KiB in a day) and some 20 KiB after that. It
+/// does no I/O and has no thread; its owner tells it the time.
 #[derive(Debug)]
 pub struct Monitor {
     config: Config,

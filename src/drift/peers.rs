@@ -142,7 +142,7 @@ struct Member {
     state: PeerState,
 }
 
-/// The newest summary of each camera, of one gateway or of many. Holds about 3 KiB a camera.
+/// The newest summary of each camera, of one gateway or of many. Holds about 1 KiB a camera.
 #[derive(Debug)]
 pub struct Fleet {
     config: FleetConfig,

@@ -1,5 +1,7 @@
 //! A folder of sampled frames that never grows beyond its limit: the oldest go.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,13 +34,12 @@ impl Ring {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "a sample is larger than all samples may be"));
         }
         let mut samples = self.samples()?;
-        let mut taken: u64 = samples.iter().map(|(_, size)| size).sum();
-        samples.reverse();
+        let mut taken: u64 = samples.values().map(|sample| sample.bytes).sum();
         while taken + need > self.bytes
-            && let Some((oldest, size)) = samples.pop()
+            && let Some((_, oldest)) = samples.pop_first()
         {
-            remove(&oldest)?;
-            taken -= size;
+            oldest.files.iter().try_for_each(|file| remove(file))?;
+            taken -= oldest.bytes;
         }
         // The picture comes last: who finds it finds its record too.
         self.write(&format!("{name}.json"), record)?;
@@ -54,19 +55,29 @@ impl Ring {
         written
     }
 
-    /// Files of samples and their sizes, the oldest first; other files are nobody's business.
-    fn samples(&self) -> io::Result<Vec<(PathBuf, u64)>> {
-        let mut found = Vec::new();
+    /// All samples by their names; other files are nobody's business.
+    fn samples(&self) -> io::Result<BTreeMap<OsString, Sample>> {
+        let mut found: BTreeMap<OsString, Sample> = BTreeMap::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let path = entry.path();
-            if is_sample(&path) {
-                found.push((path, entry.metadata().map_or(0, |metadata| metadata.len())));
+            if is_sample(&path)
+                && let Some(name) = path.file_stem()
+            {
+                let sample = found.entry(name.to_owned()).or_default();
+                sample.bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+                sample.files.push(path);
             }
         }
-        found.sort();
         Ok(found)
     }
+}
+
+/// A picture and its record.
+#[derive(Default)]
+struct Sample {
+    files: Vec<PathBuf>,
+    bytes: u64,
 }
 
 /// Whether a file is called as samples are: a UTC time, a reason, an ending.

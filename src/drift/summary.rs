@@ -24,8 +24,8 @@ const SMALLEST_AREA_LOG2: f64 = -24.0;
 ///
 /// Only frames that the model looked at count (fresh ones), and only what it found itself: no objects that a tracker
 /// predicted, none that another model found inside an object. Of a frame without objects the first class of the whole
-/// frame counts, so that classifiers are covered too. A summary takes about 2 KiB plus its labels, whatever it has
-/// counted, and two of them add up to that of both stretches. As JSON it is some 400 bytes.
+/// frame counts, so that classifiers are covered too. A summary takes about 600 bytes plus its labels, whatever it
+/// has counted, and two of them add up to that of both stretches. As JSON it is some 400 bytes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Summary {

@@ -1,7 +1,8 @@
-//! Frame results → records → sinks.
+//! Frame results → records and events → files, brokers, servers.
 //!
-//! [`record`] turns a frame result into one JSON line, [`writer`] queues lines and hands them to a [`sink`] on a thread
-//! of its own, [`uri`] names the sink. Documented for users in `docs/records.md`.
+//! [`select`] picks, [`record`] and [`event`] make lines of JSON, a [`route`] takes them: through a [`writer`]'s queue in memory into a
+//! [`sink`], or through a [`spool`] on disk to a [`remote`] receiver. [`uri`] names where to. Documented for users in
+//! `docs/records.md` and `docs/export.md`.
 
 pub mod address;
 pub mod destination;

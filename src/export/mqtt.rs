@@ -6,6 +6,7 @@
 
 mod link;
 mod session;
+mod subscription;
 mod topic;
 mod trouble;
 
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 
 use self::link::Message;
 use self::session::Session;
+pub use self::subscription::{Received, Subscription};
 use self::topic::Template;
 use super::address::{Address, Password};
 use super::remote::{Outgoing, Remote, RemoteError};
@@ -166,6 +168,16 @@ impl MqttOptions {
             (given, ..) => given,
         };
         Ok(Self { inflight, ..options })
+    }
+
+    /// The beginning of all topics.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The client's name, if the address has one.
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
     }
 
     /// What the library connects to: a name, or a URL for WebSockets.

@@ -42,6 +42,11 @@ impl RemoteUri {
         schemes
     }
 
+    /// Whether a text begins as the address of a receiver does.
+    pub fn is_one(text: &str) -> bool {
+        text.split_once("://").is_some_and(|(scheme, _)| Self::schemes().contains(&scheme))
+    }
+
     /// What `uri` names; `None` if its scheme is none of [`schemes`](Self::schemes).
     pub fn parse(uri: &str) -> Option<Result<Self, UriError>> {
         let scheme = uri.split_once(':')?.0;

@@ -6,6 +6,7 @@ use super::catalog::{PropertyInfo, PropertyKind, Unit};
 use super::description::Scalar;
 use super::resolve::WATCHDOG;
 use super::units::Span;
+use crate::export::receiver::RemoteUri;
 use crate::export::units::parse_size;
 use crate::suggest::nearest;
 
@@ -50,10 +51,16 @@ pub fn as_written(value: &Scalar) -> String {
     }
 }
 
-/// A property's value as the camera `id` has it: `{camera}` in a text stands for the id.
+/// A property's value as the camera `id` has it: `{camera}` in a text stands for the id. Options of a receiver's address have it for
+/// themselves: all cameras that send there say the same.
 pub fn for_camera(value: &Scalar, id: &str) -> Scalar {
     match value {
-        Scalar::Text(text) => Scalar::Text(text.replace("{camera}", id)),
+        Scalar::Text(text) => match text.split_once('?') {
+            Some((address, options)) if RemoteUri::is_one(address) => {
+                Scalar::Text(format!("{}?{options}", address.replace("{camera}", id)))
+            }
+            _ => Scalar::Text(text.replace("{camera}", id)),
+        },
         other => other.clone(),
     }
 }

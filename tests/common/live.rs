@@ -60,6 +60,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>) -> Pl
         name: "test".into(),
         api: Api::default(),
         rtsp: RtspServer::default(),
+        telemetry: Default::default(),
         cameras: cameras.into_iter().map(|(id, camera)| (id.to_owned(), camera)).collect(),
         tiles: BTreeMap::new(),
     }

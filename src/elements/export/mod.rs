@@ -1,8 +1,9 @@
-//! `vigilexport`: writes a record for every frame result.
+//! `vigilexport`: sends frame results and events as JSON to a file, a broker or a server.
 //!
-//! Takes any caps and changes no buffer. The record is made in the streaming thread and written by a thread of its own:
-//! a sink that is slow or failing costs records, and says so, but no frame. At the end of the stream it waits until the
-//! records are written, for five seconds at most. Records, sinks and promises are described in `docs/records.md`.
+//! Takes any caps and changes no buffer. Records are made in the streaming thread and written or sent by threads of their own:
+//! a sink that is slow or failing costs no frame. Records for a broker or a server wait in a spool on disk until they are acknowledged; those for a
+//! file wait in memory. At the end of the stream it waits until they are written or acknowledged, for five seconds at most. What is in a
+//! record is described in `docs/records.md`; sinks, the spool and promises in `docs/export.md`.
 //!
 //! # Metadata
 //!
@@ -21,6 +22,13 @@
 //!
 //! ```text
 //! gst-launch-1.0 videotestsrc num-buffers=50 ! vigilinfer model=people ! vigilexport uri=file:out.jsonl camera=gate ! fakesink
+//! ```
+//!
+//! To a broker, what happens and no more; with a spool on disk for when the broker is away:
+//!
+//! ```text
+//! gst-launch-1.0 filesrc location=clip.avi ! decodebin ! vigilinfer model=people ! vigiltrack ! \
+//!     vigilexport uri=mqtt://127.0.0.1/site records=events camera=gate spool=spool ! fakesink
 //! ```
 //!
 //! A new file every hour, and no more than a day of them:

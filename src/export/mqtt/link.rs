@@ -1,9 +1,10 @@
 //! One connection to a broker, of either version of the protocol, behind one face.
 
 use rumqttc::v5::mqttbytes::QoS as QoS5;
-use rumqttc::v5::mqttbytes::v5::{LastWill as Will5, Packet as Packet5};
+use rumqttc::v5::mqttbytes::v5::{Filter, LastWill as Will5, Packet as Packet5, SubscribeReasonCode as SubscribeCode5};
 use rumqttc::{
-    AsyncClient, EventLoop, LastWill, MqttOptions as Options3, Outgoing, Packet, QoS, TlsConfiguration, Transport, v5,
+    AsyncClient, EventLoop, LastWill, MqttOptions as Options3, Outgoing, Packet, QoS, SubscribeFilter,
+    SubscribeReasonCode, TlsConfiguration, Transport, v5,
 };
 
 use super::trouble::{Trouble, ack_code, complete_code, received_code};
@@ -12,8 +13,8 @@ use crate::export::remote::RemoteError;
 
 /// Largest packet of the protocol, bytes.
 const LARGEST: u64 = 268_435_460;
-/// Largest packet that is taken from the broker, which has only acknowledgements to send.
-const LARGEST_INCOMING: u32 = 64 * 1024;
+/// Largest packet that a publisher takes from the broker, which has only acknowledgements to send, bytes.
+pub const ACKNOWLEDGEMENTS: u32 = 64 * 1024;
 /// Longer than anybody's limit, seconds: the caller's own is what counts.
 const FOREVER: u64 = 24 * 3600;
 
@@ -39,8 +40,19 @@ pub struct Allowed {
     pub qos: u8,
 }
 
+/// A message that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// The topic that it was published to; UTF-8, if the broker keeps to the protocol.
+    pub topic: Vec<u8>,
+    /// What was published.
+    pub body: Vec<u8>,
+    /// Whether the broker had kept it.
+    pub retained: bool,
+}
+
 /// What happened on a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signal {
     /// The broker took the connection.
     Connected(Allowed),
@@ -50,6 +62,12 @@ pub enum Signal {
     Done(u16),
     /// The broker does not take the message with this packet identifier, for a reason of MQTT 5.
     Rejected(u16, u8),
+    /// The broker has answered a subscription: whether it was taken, for each topic.
+    Subscribed(Vec<bool>),
+    /// A message of a subscription came.
+    Received(Incoming),
+    /// The broker has answered a ping.
+    Alive,
     /// The farewell was given to the network.
     Left,
     /// Nothing that matters here.
@@ -73,11 +91,16 @@ enum Client {
 
 impl Link {
     /// A connection that is made when [`next`](Self::next) is first called. `will` is published by the broker, retained, if
-    /// the connection ends without a farewell.
+    /// the connection ends without a farewell. `largest` is the size of the largest packet that is taken from the broker, bytes.
     ///
     /// # Errors
     /// [`RemoteError::Denied`] if the files of TLS or the password cannot be read.
-    pub fn new(options: &MqttOptions, client_id: &str, will: Option<(&str, &str)>) -> Result<Self, RemoteError> {
+    pub fn new(
+        options: &MqttOptions,
+        client_id: &str,
+        will: Option<(&str, &str)>,
+        largest: u32,
+    ) -> Result<Self, RemoteError> {
         let transport = match &options.wire {
             Wire::Tcp => Transport::Tcp,
             Wire::Ws => Transport::Ws,
@@ -99,7 +122,7 @@ impl Link {
                     .set_keep_alive(options.keep_alive)
                     .set_clean_session(true)
                     .set_inflight(options.inflight)
-                    .set_max_packet_size(LARGEST_INCOMING as usize, LARGEST as usize);
+                    .set_max_packet_size(largest as usize, LARGEST as usize);
                 if !(user.is_empty() && password.is_empty()) {
                     it.set_credentials(user, password);
                 }
@@ -116,7 +139,7 @@ impl Link {
                     .set_keep_alive(options.keep_alive)
                     .set_clean_start(true)
                     .set_connection_timeout(FOREVER)
-                    .set_max_packet_size(Some(LARGEST_INCOMING))
+                    .set_max_packet_size(Some(largest))
                     .set_outgoing_inflight_upper_limit(options.inflight);
                 if !(user.is_empty() && password.is_empty()) {
                     it.set_credentials(user, password);
@@ -142,6 +165,21 @@ impl Link {
             Client::V5(client, _) => client.try_publish(topic, qos5(qos), message.retain, body).is_ok(),
         };
         given.then_some(()).ok_or_else(|| Trouble::Other(format!("nothing can be published to the topic {topic}")))
+    }
+
+    /// Asks for what is published to topics that match `filters`; it is sent by [`next`](Self::next).
+    ///
+    /// # Errors
+    /// [`Trouble::Other`] if one is no filter.
+    pub fn subscribe(&self, filters: &[String], qos: u8) -> Result<(), Trouble> {
+        let all = filters.iter().cloned();
+        let given = match &self.client {
+            Client::V3(client, _) => {
+                client.try_subscribe_many(all.map(|path| SubscribeFilter { path, qos: qos3(qos) })).is_ok()
+            }
+            Client::V5(client, _) => client.try_subscribe_many(all.map(|path| Filter::new(path, qos5(qos)))).is_ok(),
+        };
+        given.then_some(()).ok_or_else(|| Trouble::Other(format!("nobody can subscribe to {}", filters.join(", "))))
     }
 
     /// Says good-bye; it is sent by [`next`](Self::next).
@@ -220,6 +258,15 @@ fn signal3(event: &rumqttc::Event) -> Signal {
         }
         Event::Incoming(Packet::PubAck(ack)) => Signal::Done(ack.pkid),
         Event::Incoming(Packet::PubComp(ack)) => Signal::Done(ack.pkid),
+        Event::Incoming(Packet::SubAck(ack)) => {
+            Signal::Subscribed(ack.return_codes.iter().map(|code| *code != SubscribeReasonCode::Failure).collect())
+        }
+        Event::Incoming(Packet::Publish(message)) => Signal::Received(Incoming {
+            topic: message.topic.clone().into_bytes(),
+            body: message.payload.to_vec(),
+            retained: message.retain,
+        }),
+        Event::Incoming(Packet::PingResp) => Signal::Alive,
         Event::Outgoing(outgoing) => outgoing_signal(outgoing),
         Event::Incoming(_) => Signal::Other,
     }
@@ -243,6 +290,16 @@ fn signal5(event: &v5::Event) -> Signal {
             Some(code) => Signal::Rejected(ack.pkid, code),
             None => Signal::Other,
         },
+        Event::Incoming(Packet5::SubAck(ack)) => {
+            let taken = |code: &SubscribeCode5| matches!(code, SubscribeCode5::Success(_));
+            Signal::Subscribed(ack.return_codes.iter().map(taken).collect())
+        }
+        Event::Incoming(Packet5::Publish(message)) => Signal::Received(Incoming {
+            topic: message.topic.to_vec(),
+            body: message.payload.to_vec(),
+            retained: message.retain,
+        }),
+        Event::Incoming(Packet5::PingResp(_)) => Signal::Alive,
         Event::Outgoing(outgoing) => outgoing_signal(outgoing),
         Event::Incoming(_) => Signal::Other,
     }

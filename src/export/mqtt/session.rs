@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use super::link::{Allowed, Link, Message, Signal};
+use super::link::{ACKNOWLEDGEMENTS, Allowed, Link, Message, Signal};
 use super::trouble::{Phase, Trouble};
 use super::{MqttOptions, Version};
 use crate::export::remote::RemoteError;
@@ -27,7 +27,7 @@ impl Session {
     /// Any [`RemoteError`] but [`RemoteError::Refused`].
     pub async fn open(options: &MqttOptions, client_id: &str, will: Option<(&str, &str)>) -> Result<Self, RemoteError> {
         let place = options.place();
-        let mut link = Link::new(options, client_id, will)?;
+        let mut link = Link::new(options, client_id, will, ACKNOWLEDGEMENTS)?;
         let allowed = loop {
             match link.next().await {
                 Ok(Signal::Connected(allowed)) => break allowed,

@@ -72,6 +72,12 @@ impl Group {
         Some(self.entries.remove(place))
     }
 
+    /// The value of a key that is not empty; it stays where it is.
+    pub fn peek(&self, key: &str) -> Option<&str> {
+        let entry = self.entries.iter().rfind(|entry| entry.key == key)?;
+        Some(entry.value.as_str()).filter(|value| !value.is_empty())
+    }
+
     /// Takes out a key that is not empty.
     pub fn text(&mut self, key: &str) -> Option<Entry> {
         self.take(key).filter(|entry| !entry.value.is_empty())

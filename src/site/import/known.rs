@@ -10,7 +10,7 @@ const COLOURS: &str = "vigiloverlay gives each label a colour of its own, everyw
 const RECORD: &str =
     "there is no recording on demand: an output `kind = \"file\"` with `segment` and `max-files` keeps the last hours";
 const CLOCK: &str = "no clock is drawn; records and logs have UTC times";
-const BROKER: &str = "records go to a file or standard output today: let the broker's own tool read the file";
+const BROKER: &str = "brokers of MQTT and Kafka are reached, and servers by HTTP (docs/export.md); for others let a tool of theirs read the file";
 const CLUSTER: &str = "boxes are reduced by NMS only (`output.iou`)";
 const TENSOR: &str = "raw tensors are not handed on; let a decoder of the bundle read them";
 const CUSTOM: &str = "libraries of DeepStream are not loaded: what they do is the decoder's work (`output.decoder`)";
@@ -231,10 +231,18 @@ const OUTPUT: &[(&str, Level, &str)] = &[
     ("set-mode", Lost, "the window goes where the desktop puts it"),
     ("color-range", Unneeded, SINK),
     ("msg-conv-config", Changed, "the camera's id is in each record; other facts about it are the receiver's matter"),
-    ("msg-conv-payload-type", Changed, "records have the form `vigil/1`: docs/records.md"),
+    (
+        "msg-conv-payload-type",
+        Changed,
+        "records have the form `vigil/1`: docs/records.md; `format = \"deepstream\"` is the minimal schema",
+    ),
     ("msg-conv-msg2p-lib", Lost, "libraries of DeepStream are not loaded; records have the form `vigil/1`"),
     ("msg-conv-comp-id", Unneeded, "all results of a camera are in one record"),
-    ("msg-conv-frame-interval", Lost, "each frame is a record"),
+    (
+        "msg-conv-frame-interval",
+        Changed,
+        "each frame is a record: set `max-rate` of `vigilexport`, or `records = \"events\"`",
+    ),
     ("msg-conv-msg2p-new-api", Unneeded, "records have the form `vigil/1`"),
     ("multiple-payloads", Unneeded, "records have the form `vigil/1`"),
     ("debug-payload-dir", Unneeded, "the file has what is sent"),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::{Config, Entry, Group};
 use super::findings::{Findings, Level};
+use crate::export::uri::SinkUri;
 use crate::site::description::{Properties, RtspServer, Scalar};
 use crate::site::output::{Encode, Output};
 
@@ -53,7 +54,7 @@ impl Sinks {
             }
             Some((3, _)) => self.file(camera, &mut group, findings),
             Some((4, entry)) => self.stream(camera, &mut group, &entry, findings),
-            Some((6, entry)) => self.records(&entry, findings),
+            Some((6, entry)) => self.records(&entry, &mut group, findings),
             Some((_, entry)) => findings.add(Level::Lost, &entry, "Vigil has no output of this type"),
             None => findings.group(Level::Lost, &group, "it has no `type`: DeepStream would not start it either"),
         }
@@ -111,12 +112,63 @@ impl Sinks {
         self.put(camera, Output::Rtsp { mount, encode });
     }
 
-    fn records(&mut self, kind: &Entry, findings: &mut Findings) {
-        let text = "a stage `vigilexport` writes the records of each camera to a file; a broker is not reached yet";
-        findings.add(Level::Changed, kind, text);
-        let uri = "file:{camera}.jsonl?rotate-size=100MiB&keep=10";
-        self.export = Some(Properties::from([("uri".to_owned(), Scalar::Text(uri.into()))]));
+    /// Records to a broker that Vigil reaches, else to files.
+    fn records(&mut self, kind: &Entry, group: &mut Group, findings: &mut Findings) {
+        let mut export = Properties::new();
+        let mut set = |name: &str, value: String| export.insert(name.to_owned(), Scalar::Text(value));
+        match broker(group, findings) {
+            Some(uri) => {
+                let text =
+                    format!("a stage `vigilexport` sends the records of each camera to {uri}, through a spool on disk");
+                findings.add(Level::Changed, kind, text);
+                set("uri", uri);
+            }
+            None => {
+                let text = "a stage `vigilexport` writes the records of each camera to a file: its `uri` may be a broker of MQTT or \
+                            Kafka, or a server (docs/export.md)";
+                findings.add(Level::Changed, kind, text);
+                set("uri", "file:{camera}.jsonl?rotate-size=100MiB&keep=10".to_owned());
+            }
+        }
+        if group.peek("msg-conv-payload-type") == Some("1")
+            && let Some(entry) = group.text("msg-conv-payload-type")
+        {
+            findings.add(
+                Level::Changed,
+                &entry,
+                "`format = \"deepstream\"`: times and tracks are in it, freshness and ids are not",
+            );
+            set("format", "deepstream".to_owned());
+        }
+        self.export = Some(export);
     }
+}
+
+/// The address of a broker of Kafka or MQTT, without user and password; nothing is taken of others.
+fn broker(group: &mut Group, findings: &mut Findings) -> Option<String> {
+    let scheme = group.peek("msg-broker-proto-lib").and_then(|library| {
+        ["kafka", "mqtt"].into_iter().find(|name| library.contains(&format!("nvds_{name}_proto")))
+    })?;
+    let connection = group.peek("msg-broker-conn-str")?.to_owned();
+    let mut parts = connection.split(';').map(str::trim);
+    let host = parts.next().filter(|host| !host.is_empty())?.to_owned();
+    let port =
+        parts.next().filter(|port| port.parse::<u16>().is_ok()).map(|port| format!(":{port}")).unwrap_or_default();
+    let topic = group.peek("topic").or_else(|| parts.next()).unwrap_or("vigil").trim().to_owned();
+    let uri = format!("{scheme}://{host}{port}/{topic}");
+    uri.parse::<SinkUri>().ok()?;
+    group.text("msg-broker-proto-lib");
+    group.text("topic");
+    if let Some(entry) = group.text("msg-broker-conn-str") {
+        let text = match scheme {
+            "mqtt" => {
+                "topics are TOPIC/CAMERA/KIND: `topic={prefix}` in the `uri` for one topic; user and password go into the `uri` too"
+            }
+            _ => "the key of a message is its camera; user and password go into the `uri` (docs/export.md)",
+        };
+        findings.add(Level::Changed, &entry, text);
+    }
+    Some(uri)
 }
 
 fn encode(group: &mut Group, findings: &mut Findings) -> Encode {
