@@ -3,11 +3,12 @@
 //! Sixteen H.264 cameras of 640x360, 25 frames a second, from an RTSP server in a process of its own on the loopback, on one
 //! detector for all of them (`people` where it is installed, else a small model of the tests). Parts: `share` (frames and
 //! inferences of all, against the bare engine), `memory`, `change` (a camera is added and removed), `cycles` (200 times),
-//! `start` (64 test pictures), `faults` (one of 16 is gone, silent, corrupt). Without a word all of them.
+//! `start` (64 test pictures), `faults` (one of 16 is gone, silent, corrupt), `outage` (a broker goes away while all export). Without a word all of them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark may")]
 
 mod measure;
+mod outage;
 mod server;
 
 use std::time::{Duration, Instant};
@@ -40,13 +41,14 @@ fn main() {
         return server::serve(words[at + 1].parse().unwrap());
     }
     gstvigil::plugin::plugin_register_static().unwrap();
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("share", share),
         ("memory", memory),
         ("change", change),
         ("cycles", cycles),
         ("start", start),
         ("faults", faults),
+        ("outage", outage::outage),
     ];
     let chosen: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let model = model();

@@ -317,6 +317,9 @@ fn a_gateway_whose_client_is_gone_is_offline_unless_telemetry_says_otherwise() {
     );
     let news = hear(&mut watch, "dock", "s/a/cam/telemetry", at(seconds(125)));
     assert!(news[0].line().contains("dock is online"), "{news:?}");
+    // Telemetry after the farewell was another client's: nobody is taken for gone before the time of silence.
+    hear(&mut watch, "yard", "s/b/cam/telemetry", at(seconds(125)));
+    assert_eq!(watch.tick(at(seconds(145)), Duration::ZERO), []);
     assert_eq!(watch.counts().broken, 0);
 }
 

@@ -49,8 +49,12 @@ impl Subscription {
                 break;
             }
         }
-        let place = &subscription.place;
-        subscription.link.subscribe(filters, options.qos).map_err(|trouble| trouble.tell(place, Phase::Connecting))?;
+        if subscription.link.subscribe(filters, options.qos).is_err() {
+            let shown = filters.join(", ");
+            return Err(RemoteError::Denied(format!(
+                "nobody can subscribe to {shown}; + stands for a whole level of a topic, and # only at its end"
+            )));
+        }
         loop {
             match subscription.signal(Phase::Connecting).await? {
                 Signal::Subscribed(taken) => {
