@@ -88,7 +88,7 @@ fn the_gateway_tells_states_and_exports() {
     let mut reporter = Reporter::new("yard", at(0));
     let lost = CameraStatus { state: State::Lost, ..camera("b", 0, &[]) };
     let stats = Stats { written: 5, dropped: 1, errors: 0, bytes: 9, waiting: None };
-    let exports = vec![("mqtt://broker/x".to_owned(), stats)];
+    let exports = vec![Account { destination: "mqtt://broker/x".to_owned(), stats, ..Account::default() }];
     let (lines, _) = reporter.round(&[camera("a", 0, &[]), lost], Device::default(), exports, at(1));
     let values = values(&lines);
     let gateway = values.last().unwrap();
