@@ -202,7 +202,7 @@ impl<T: Send + 'static> Analysis<T> {
             }
             cascade.absorb(now_ns(&entry.result), entry.era, entry.found, &mut entry.result);
         }
-        self.shared.stats.count(&entry.result.freshness, entry.error.is_some(), nanos(entry.since));
+        self.shared.stats.count(&entry.result.freshness, entry.error.is_some(), entry.since);
         Some(Outcome {
             payload: entry.payload,
             result: entry.result,

@@ -1,11 +1,15 @@
 //! What an analysis counts and times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::post::GuardCounts;
 use crate::result::Freshness;
-use crate::telemetry::Histogram;
+use crate::telemetry::{Histogram, Latencies};
+
+/// What ages are counted from.
+static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Running counts; written from all threads.
 #[derive(Debug, Default)]
@@ -27,6 +31,8 @@ pub struct Stats {
     objects: AtomicU64,
     passed: [AtomicU64; 4],
     dropped: Mutex<GuardCounts>,
+    /// When the newest frame that the model looked at came in, nanoseconds since [`BEGUN`]; 0 before the first one.
+    newest: AtomicU64,
 }
 
 /// Why the model does not look at a frame that it could look at.
@@ -46,17 +52,6 @@ impl Passed {
     /// All reasons, with their names in statistics.
     pub const ALL: [(Self, &str); 4] =
         [(Self::Interval, "interval"), (Self::Budget, "budget"), (Self::Busy, "busy"), (Self::Turn, "turn")];
-}
-
-/// A stage's times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// Half of the frames took at most this long, nanoseconds.
-    pub median_ns: u64,
-    /// 99 of 100 frames took at most this long, nanoseconds.
-    pub p99_ns: u64,
-    /// The slowest frame, nanoseconds.
-    pub max_ns: u64,
 }
 
 /// The counts at one moment.
@@ -81,12 +76,14 @@ pub struct Snapshot {
     /// Values that were dropped as impossible.
     pub dropped: GuardCounts,
     /// Times by stage: `pre`, `queue`, `run`, `post`, `total`.
-    pub times: [(&'static str, Times); 5],
+    pub times: [(&'static str, Latencies); 5],
+    /// Time since the newest frame that the model looked at came in, nanoseconds; `None` before the first one is out.
+    pub result_age_ns: Option<u64>,
 }
 
 impl Stats {
-    /// Counts a frame that comes out.
-    pub(super) fn count(&self, freshness: &Freshness, failed: bool, elapsed_ns: u64) {
+    /// Counts a frame that comes out, and came in at `since`.
+    pub(super) fn count(&self, freshness: &Freshness, failed: bool, since: Instant) {
         let kind = match freshness {
             Freshness::Fresh => &self.fresh,
             Freshness::Held { .. } => &self.held,
@@ -96,7 +93,10 @@ impl Stats {
         if failed {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
-        self.total.record(elapsed_ns);
+        if *freshness == Freshness::Fresh {
+            self.newest.fetch_max(nanos(since.saturating_duration_since(*BEGUN)).max(1), Ordering::Relaxed);
+        }
+        self.total.record(nanos(since.elapsed()));
     }
 
     pub(super) fn pass(&self, why: Passed) {
@@ -116,8 +116,6 @@ impl Stats {
     }
 
     pub(super) fn snapshot(&self, in_flight: usize) -> Snapshot {
-        let times =
-            |h: &Histogram| Times { median_ns: h.quantile_ns(0.5), p99_ns: h.quantile_ns(0.99), max_ns: h.max_ns() };
         let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
         let (fresh, held, absent) = (get(&self.fresh), get(&self.held), get(&self.absent));
         Snapshot {
@@ -131,12 +129,44 @@ impl Stats {
             passed: self.passed.each_ref().map(get),
             dropped: *self.dropped.lock().unwrap_or_else(PoisonError::into_inner),
             times: [
-                ("pre", times(&self.pre)),
-                ("queue", times(&self.queue)),
-                ("run", times(&self.run)),
-                ("post", times(&self.post)),
-                ("total", times(&self.total)),
+                ("pre", self.pre.latencies()),
+                ("queue", self.queue.latencies()),
+                ("run", self.run.latencies()),
+                ("post", self.post.latencies()),
+                ("total", self.total.latencies()),
             ],
+            result_age_ns: Some(get(&self.newest))
+                .filter(|newest| *newest > 0)
+                .map(|newest| nanos(BEGUN.elapsed()).saturating_sub(newest)),
         }
+    }
+}
+
+fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::AbsentReason;
+    use std::time::Duration;
+
+    #[test]
+    fn the_age_is_that_of_the_newest_frame_that_the_model_looked_at() {
+        LazyLock::force(&BEGUN);
+        let stats = Stats::default();
+        let now = Instant::now() + Duration::from_secs(1000);
+        stats.count(&Freshness::Absent(AbsentReason::Skipped), false, now);
+        stats.count(&Freshness::Held { age_ns: 1 }, false, now);
+        assert_eq!(stats.snapshot(0).result_age_ns, None, "the model has looked at none");
+        let early = *BEGUN;
+        stats.count(&Freshness::Fresh, false, early);
+        let first = stats.snapshot(0).result_age_ns.unwrap();
+        assert!(first > 0 && stats.snapshot(0).result_age_ns.unwrap() >= first);
+        stats.count(&Freshness::Fresh, false, now);
+        stats.count(&Freshness::Fresh, false, early);
+        assert_eq!(stats.snapshot(0).result_age_ns, Some(0), "an older frame that comes out late changes nothing");
+        assert_eq!((stats.snapshot(0).fresh, stats.snapshot(0).frames), (3, 5));
     }
 }

@@ -217,6 +217,21 @@ impl Summary {
         (all > 0).then(|| self.objects_of(label) as f64 / all as f64)
     }
 
+    /// How many have a label that is not counted by name.
+    pub fn other(&self) -> u64 {
+        self.other
+    }
+
+    /// The confidence histogram, [`CONFIDENCE_BINS`] equally wide bins over 0..1, and the sum of all that is in it.
+    pub fn confidences(&self) -> (&[u64; CONFIDENCE_BINS], f64) {
+        (&self.confidence, self.confidence_sum)
+    }
+
+    /// The histogram of objects per frame: frames with at least as many objects as [`COUNT_EDGES`] says, and fewer than the next one.
+    pub fn frame_counts(&self) -> &[u64; COUNT_EDGES.len()] {
+        &self.per_frame
+    }
+
     /// The share of those whose label is not counted by name.
     pub fn other_share(&self) -> Option<f64> {
         let all = self.classified();

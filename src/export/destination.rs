@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::receiver::RemoteUri;
 use super::remote::Outgoing;
-use super::route::{RouteError, Stats, Waiting};
+use super::route::{Account, RouteError, Stats, Waiting};
 use super::shipper::{Pace, Shipper};
 use super::sink::Clock;
-use super::spool::{Notice, Spool, SpoolOptions, SpoolStats};
+use super::spool::{Limits, Notice, Spool, SpoolOptions, SpoolStats};
 use super::writer::{Change, Drained, Report, Stats as Counters};
 
 /// How long one that is being opened or closed is waited for.
@@ -22,6 +22,7 @@ struct Destination {
     spool: Arc<Spool>,
     shipper: Shipper,
     listeners: Arc<Listeners>,
+    limit_bytes: u64,
 }
 
 /// Those who want to hear of changes.
@@ -96,6 +97,7 @@ impl Destination {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, RouteError> {
         let listeners = Arc::new(Listeners::default());
+        let limit_bytes = options.bytes.max(Limits::LEAST);
         let spool = Spool::open(folder, &uri.name(), options, Arc::clone(&clock))?;
         let remote = uri.remote(&client_name(), Arc::clone(&clock));
         let report = |who| {
@@ -107,12 +109,16 @@ impl Destination {
         };
         spool.report_to(report(Who::Spool));
         let shipper = Shipper::start(Arc::clone(&spool), remote, pace, clock, report(Who::Shipper))?;
-        Ok(Self { uri: uri.clone(), spool, shipper, listeners })
+        Ok(Self { uri: uri.clone(), spool, shipper, listeners, limit_bytes })
     }
 
     fn stats(&self) -> Stats {
+        self.account().stats
+    }
+
+    fn account(&self) -> Account {
         let (spool, shipper) = (self.spool.stats(), self.shipper.stats());
-        Stats {
+        let stats = Stats {
             written: spool.acknowledged,
             dropped: lost(&spool),
             errors: shipper.failures + spool.errors,
@@ -123,7 +129,8 @@ impl Destination {
                 oldest_ms: spool.oldest_utc_ms.unwrap_or(0),
                 connected: shipper.connected,
             }),
-        }
+        };
+        Account { destination: self.uri.bare().to_owned(), stats, spool, limit_bytes: self.limit_bytes }
     }
 }
 
@@ -270,8 +277,16 @@ impl Drop for Member {
     }
 }
 
-/// All receivers that this process sends to, and their counters.
-pub fn all() -> Vec<(String, Stats)> {
+/// All receivers that this process sends to, and their counters, in the order of their addresses. Two spools in different folders for
+/// one receiver are told as one.
+pub fn all() -> Vec<Account> {
     let open: Vec<Arc<Destination>> = open_ones().values().filter_map(|slot| slot.destination.clone()).collect();
-    open.iter().map(|destination| (destination.uri.bare().to_owned(), destination.stats())).collect()
+    let mut all = BTreeMap::<String, Account>::new();
+    for account in open.iter().map(|destination| destination.account()) {
+        match all.get_mut(&account.destination) {
+            Some(known) => known.add(&account),
+            None => drop(all.insert(account.destination.clone(), account)),
+        }
+    }
+    all.into_values().collect()
 }

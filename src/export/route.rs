@@ -11,7 +11,7 @@ use super::kind::Kind;
 use super::remote::Outgoing;
 use super::shipper::Pace;
 use super::sink::{Clock, Sink, SinkError};
-use super::spool::{SpoolError, SpoolOptions};
+use super::spool::{SpoolError, SpoolOptions, SpoolStats};
 use super::stdout::StreamSink;
 use super::uri::SinkUri;
 use super::writer::{Drained, Exporter, Report};
@@ -76,6 +76,61 @@ pub struct Waiting {
     pub oldest_ms: u64,
     /// Whether the receiver answered the last time.
     pub connected: bool,
+}
+
+/// A receiver that this process sends to, and how records are doing on their way there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    /// The receiver's address, without user, password and options.
+    pub destination: String,
+    /// What elements tell in `stats`.
+    pub stats: Stats,
+    /// The spool in detail.
+    pub spool: SpoolStats,
+    /// Most bytes that the spool may take on the disk.
+    pub limit_bytes: u64,
+}
+
+impl Account {
+    /// Adds that of another spool with records for the same receiver.
+    pub fn add(&mut self, other: &Self) {
+        let add = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        let add_each =
+            |to: &mut [u64; 4], more: &[u64; 4]| to.iter_mut().zip(more).for_each(|(to, more)| add(to, *more));
+        add(&mut self.limit_bytes, other.limit_bytes);
+        let (stats, spool) = (&mut self.stats, &mut self.spool);
+        add(&mut stats.written, other.stats.written);
+        add(&mut stats.dropped, other.stats.dropped);
+        add(&mut stats.errors, other.stats.errors);
+        add(&mut stats.bytes, other.stats.bytes);
+        stats.waiting = match (stats.waiting, other.stats.waiting) {
+            (Some(one), Some(two)) => Some(Waiting {
+                records: one.records.saturating_add(two.records),
+                bytes: one.bytes.saturating_add(two.bytes),
+                oldest_ms: [one.oldest_ms, two.oldest_ms].into_iter().filter(|at| *at > 0).min().unwrap_or(0),
+                connected: one.connected && two.connected,
+            }),
+            (one, two) => one.or(two),
+        };
+        add_each(&mut spool.dropped, &other.spool.dropped);
+        add_each(&mut spool.waiting_in_memory, &other.spool.waiting_in_memory);
+        add_each(&mut spool.waiting_on_disk, &other.spool.waiting_on_disk);
+        for (to, more) in [
+            (&mut spool.accepted, other.spool.accepted),
+            (&mut spool.acknowledged, other.spool.acknowledged),
+            (&mut spool.committed, other.spool.committed),
+            (&mut spool.expired, other.spool.expired),
+            (&mut spool.refused, other.spool.refused),
+            (&mut spool.corrupt, other.spool.corrupt),
+            (&mut spool.errors, other.spool.errors),
+            (&mut spool.memory_bytes, other.spool.memory_bytes),
+            (&mut spool.disk_bytes, other.spool.disk_bytes),
+            (&mut spool.stored_bytes, other.spool.stored_bytes),
+        ] {
+            add(to, more);
+        }
+        spool.oldest_utc_ms = spool.oldest_utc_ms.into_iter().chain(other.spool.oldest_utc_ms).min();
+    }
 }
 
 /// Where one exporter's records go.
@@ -149,5 +204,32 @@ impl Route {
             Self::Direct(exporter) => drop(exporter.stop(limit)),
             Self::Spooled(member) => member.leave(limit),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_spools_for_one_receiver_add_up() {
+        let one = |n: u64, oldest_ms: u64, connected: bool| {
+            let waiting = Waiting { records: 3 * n, bytes: n, oldest_ms, connected };
+            Account {
+                destination: "mqtt://broker:1883".into(),
+                stats: Stats { written: n, dropped: n, errors: n, bytes: n, waiting: Some(waiting) },
+                spool: SpoolStats {
+                    accepted: 9 * n,
+                    dropped: [0, n, 0, 0],
+                    waiting_on_disk: [n, 2 * n, 0, 0],
+                    oldest_utc_ms: Some(oldest_ms).filter(|at| *at > 0),
+                    ..SpoolStats::default()
+                },
+                limit_bytes: 100 * n,
+            }
+        };
+        let mut sum = one(1, 0, true);
+        sum.add(&one(2, 50, false));
+        assert_eq!(sum, Account { destination: "mqtt://broker:1883".into(), ..one(3, 50, false) });
     }
 }

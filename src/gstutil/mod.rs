@@ -8,6 +8,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use gst::glib;
 use gst::prelude::*;
 
+use crate::telemetry::Latencies;
+
+/// Adds to `stats` what is told of latencies: `NAME-median`, `-p95`, `-p99`, `-max` and `-sum` in nanoseconds, and the array
+/// `NAME-buckets`.
+pub fn set_latencies(stats: &mut gst::StructureRef, name: &str, told: &Latencies) {
+    stats.set(format!("{name}-median"), told.median_ns);
+    stats.set(format!("{name}-p95"), told.p95_ns);
+    stats.set(format!("{name}-p99"), told.p99_ns);
+    stats.set(format!("{name}-max"), told.max_ns);
+    stats.set(format!("{name}-sum"), told.sum_ns);
+    stats.set(format!("{name}-buckets"), gst::Array::new(told.buckets));
+}
+
 /// Locks, also after a panic elsewhere: a poisoned lock must not abort the host from a property setter.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,7 +15,7 @@ use crate::drift::{CameraKey, Fleet, FleetConfig, PeerReport, Summary};
 use crate::export::event::{Event, SCHEMA as EVENT_SCHEMA, What};
 use crate::export::kind::Kind;
 use crate::export::record::{Context, rfc3339};
-use crate::export::route::Stats;
+use crate::export::route::{Account, Stats};
 use crate::export::sink::Now;
 use crate::telemetry::device::Device;
 
@@ -218,7 +218,7 @@ impl Reporter {
         &mut self,
         cameras: &[CameraStatus],
         device: Device,
-        exports: Vec<(String, Stats)>,
+        exports: Vec<Account>,
         now: Now,
     ) -> (Vec<Line>, Vec<PeerReport>) {
         let news = self.compare(cameras, now.monotonic);
@@ -233,7 +233,7 @@ impl Reporter {
             version: crate::VERSION.to_owned(),
             cameras: states,
             device,
-            exports: exports.into_iter().map(|(address, stats)| (address, stats.into())).collect(),
+            exports: exports.into_iter().map(|account| (account.destination, account.stats.into())).collect(),
         };
         let interval =
             self.last.replace(now.monotonic).map_or(Duration::ZERO, |last| now.monotonic.saturating_sub(last));
@@ -296,8 +296,14 @@ impl Reporter {
         self.line(&camera.id, About::Camera(Box::new(figures)), interval, now)
     }
 
+    /// How cameras that were compared stand among their peers, by id.
+    pub fn standings(&self) -> BTreeMap<String, PeerReport> {
+        let compared = self.compared.iter();
+        compared.filter_map(|(id, (_, report))| Some((id.clone(), report.clone()?))).collect()
+    }
+
     /// Compares cameras whose summaries are new with their peers; those whose standing has changed.
-    fn compare(&mut self, cameras: &[CameraStatus], now: Duration) -> Vec<PeerReport> {
+    pub fn compare(&mut self, cameras: &[CameraStatus], now: Duration) -> Vec<PeerReport> {
         self.compared.retain(|id, _| cameras.iter().any(|camera| camera.id == *id));
         let mut any = false;
         for camera in cameras {

@@ -37,13 +37,15 @@ fn infer(frames: u64, fresh: u64) -> Value {
 
 /// A summary of 500 frames on which one person of this confidence was seen, as `vigildrift` tells it.
 fn drift(confidence: f32) -> Value {
-    use crate::result::{AbsentReason, BBox, FrameResult, Freshness, Object};
+    use crate::result::{AbsentReason, BBox, FrameResult, Freshness, ModelId, Object};
+    let model = std::sync::Arc::new(ModelId { name: "people".into(), release: "1".into(), digest: "ab".into() });
     let bbox = BBox { x: 0.1, y: 0.1, w: 0.2, h: 0.4 };
     let mut summary = Summary::default();
     for n in 0..500_u16 {
         let person = Object::new(0, 0, "person".into(), confidence + f32::from(n % 5) * 0.01, bbox);
         let seen = FrameResult::absent(AbsentReason::Skipped, (640, 360));
-        summary.add(&FrameResult { freshness: Freshness::Fresh, objects: vec![person], ..seen });
+        let model = Some(model.clone());
+        assert!(summary.add(&FrameResult { freshness: Freshness::Fresh, model, objects: vec![person], ..seen }));
     }
     let text = serde_json::to_string(&summary).unwrap();
     json!({ "state": "stable", "digest": "ab", "predictions": text, "recent-predictions": text })
@@ -88,7 +90,7 @@ fn the_gateway_tells_states_and_exports() {
     let mut reporter = Reporter::new("yard", at(0));
     let lost = CameraStatus { state: State::Lost, ..camera("b", 0, &[]) };
     let stats = Stats { written: 5, dropped: 1, errors: 0, bytes: 9, waiting: None };
-    let exports = vec![("mqtt://broker/x".to_owned(), stats)];
+    let exports = vec![Account { destination: "mqtt://broker/x".to_owned(), stats, ..Account::default() }];
     let (lines, _) = reporter.round(&[camera("a", 0, &[]), lost], Device::default(), exports, at(1));
     let values = values(&lines);
     let gateway = values.last().unwrap();
@@ -102,7 +104,8 @@ fn the_gateway_tells_states_and_exports() {
 fn the_one_camera_that_is_not_as_the_others_is_found() {
     let mut reporter = Reporter::new("yard", at(0));
     let mut odd = Vec::new();
-    for n in 0..6_u16 {
+    // As many as it must last to be told, and some more.
+    for n in 0..15_u16 {
         let of = |i: u16| {
             let confidence = if i == 7 { 0.35 } else { 0.7 + f32::from((i * 7 + n) % 10) * 0.01 };
             camera(&format!("cam-{i}"), 0, &[("drift", drift(confidence - f32::from(n) * 0.001))])
@@ -116,6 +119,9 @@ fn the_one_camera_that_is_not_as_the_others_is_found() {
         assert!(seventh["stages"]["drift"].get("recent-predictions").is_none(), "{seventh}");
     }
     assert_eq!(odd, ["cam-7"]);
+    let standings = reporter.standings();
+    assert_eq!((standings.len(), standings["cam-7"].state), (16, crate::drift::PeerState::Odd));
+    assert!(standings.iter().all(|(id, report)| id == "cam-7" || report.state == crate::drift::PeerState::Normal));
 }
 
 #[test]

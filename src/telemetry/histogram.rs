@@ -50,6 +50,23 @@ impl Cumulative {
     }
 }
 
+/// What is told of latencies that were counted: the same everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latencies {
+    /// Half of them were at most this long, nanoseconds.
+    pub median_ns: u64,
+    /// 95 of 100 were at most this long, nanoseconds.
+    pub p95_ns: u64,
+    /// 99 of 100 were at most this long, nanoseconds.
+    pub p99_ns: u64,
+    /// The longest, nanoseconds.
+    pub max_ns: u64,
+    /// The sum of all, nanoseconds.
+    pub sum_ns: u64,
+    /// How many were not longer than each of [`LATENCY_BOUNDS_NS`], and all of them last: the counts rise.
+    pub buckets: [u64; LATENCY_BOUNDS_NS.len() + 1],
+}
+
 /// A histogram of durations that any number of threads may record into; no lock, no allocation, 8 KiB.
 ///
 /// Quantiles are exact below 64 ns and at most 1/32 too high above; values over 69 s are only told apart by the maximum.
@@ -110,6 +127,21 @@ impl Histogram {
         let counts = counts.collect();
         count += buckets.map(|(_, more)| more).sum::<u64>();
         Cumulative { counts, count, sum_ns: self.sum_ns() }
+    }
+
+    /// What is told of latencies. Quantiles and counts are of different moments where others record meanwhile.
+    pub fn latencies(&self) -> Latencies {
+        let Cumulative { counts, count, sum_ns } = self.cumulative(&LATENCY_BOUNDS_NS);
+        let mut buckets = [count; LATENCY_BOUNDS_NS.len() + 1];
+        buckets.iter_mut().zip(counts).for_each(|(bucket, count)| *bucket = count);
+        Latencies {
+            median_ns: self.quantile_ns(0.5),
+            p95_ns: self.quantile_ns(0.95),
+            p99_ns: self.quantile_ns(0.99),
+            max_ns: self.max_ns(),
+            sum_ns,
+            buckets,
+        }
     }
 
     /// The longest, in nanoseconds; 0 if there is none.
@@ -221,6 +253,26 @@ mod tests {
         assert_eq!((apart[1].0, apart[7].0), (3e-9, f64::INFINITY));
         let sum = 46 + (1 << MAX_BITS) + 5 + u64::MAX / 2;
         assert_eq!((found.sum_ns, h.sum_ns()), (sum, sum));
+    }
+
+    #[test]
+    fn latencies_are_told_with_quantiles_and_rising_counts() {
+        let h = Histogram::new();
+        assert_eq!(h.latencies(), Latencies::default());
+        // Each far enough below its bound.
+        LATENCY_BOUNDS_NS.iter().for_each(|bound| h.record(bound / 4 * 3));
+        h.record(9_000_000_000);
+        let told = h.latencies();
+        assert_eq!(told.buckets, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
+        let sum = LATENCY_BOUNDS_NS.iter().sum::<u64>() / 4 * 3 + 9_000_000_000;
+        assert_eq!((told.max_ns, told.sum_ns), (9_000_000_000, sum));
+        let h = Histogram::new();
+        (1..=100u64).for_each(|ms| h.record(ms * 1_000_000));
+        let told = h.latencies();
+        for (got, ms) in [(told.median_ns, 50), (told.p95_ns, 95), (told.p99_ns, 99)] {
+            let exact = ms * 1_000_000;
+            assert!(got >= exact && got - exact <= exact / 32, "{got} for {exact}");
+        }
     }
 
     #[test]

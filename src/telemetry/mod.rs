@@ -5,7 +5,7 @@ pub mod figures;
 pub mod histogram;
 mod processor;
 
-pub use histogram::Histogram;
+pub use histogram::{Histogram, Latencies};
 pub use processor::processor_time;
 
 /// Wall clock, nanoseconds since 1970 UTC; 0 if the clock is set before that.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::values::{Cause, Mode};
-use crate::telemetry::Histogram;
+use crate::telemetry::{Histogram, Latencies};
 
 /// How a frame left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,12 +48,8 @@ pub struct Frames {
     pub chain_frames: u64,
     /// The mean time in the chain, nanoseconds.
     pub chain_mean_ns: u64,
-    /// Half of the frames were back within this time, nanoseconds.
-    pub chain_median_ns: u64,
-    /// 99 of 100 frames were back within this time, nanoseconds.
-    pub chain_p99_ns: u64,
-    /// The longest time in the chain, nanoseconds.
-    pub chain_max_ns: u64,
+    /// The times in the chain.
+    pub chain: Latencies,
 }
 
 impl Counters {
@@ -98,9 +94,7 @@ impl Counters {
             duplicates: self.duplicates.load(Ordering::Relaxed),
             chain_frames: self.chain.count(),
             chain_mean_ns: self.chain.mean_ns(),
-            chain_median_ns: self.chain.quantile_ns(0.5),
-            chain_p99_ns: self.chain.quantile_ns(0.99),
-            chain_max_ns: self.chain.max_ns(),
+            chain: self.chain.latencies(),
         }
     }
 }
@@ -178,8 +172,8 @@ mod tests {
         let counters = Counters::default();
         [10, 20, 60].iter().for_each(|&ns| counters.chain_time(ns));
         let frames = counters.snapshot();
-        assert_eq!((frames.chain_frames, frames.chain_mean_ns, frames.chain_median_ns), (3, 30, 20));
-        assert_eq!((frames.chain_p99_ns, frames.chain_max_ns), (60, 60));
+        assert_eq!((frames.chain_frames, frames.chain_mean_ns, frames.chain.median_ns), (3, 30, 20));
+        assert_eq!((frames.chain.p99_ns, frames.chain.max_ns, frames.chain.sum_ns), (60, 60, 90));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use gstvigil::site::description::{Api, NoSignal, RtspServer};
+use gstvigil::site::description::{Api, NoSignal, RtspServer, TelemetryTo};
 use gstvigil::site::live::Site;
 use gstvigil::site::plan::{CameraPlan, Node, Plan, Policy, Step, Value};
 use gstvigil::site::status::{CameraStatus, Event, Reason, State};
@@ -60,7 +60,7 @@ pub fn plan(cameras: impl IntoIterator<Item = (&'static str, CameraPlan)>) -> Pl
         name: "test".into(),
         api: Api::default(),
         rtsp: RtspServer::default(),
-        telemetry: Default::default(),
+        telemetry: TelemetryTo::default(),
         cameras: cameras.into_iter().map(|(id, camera)| (id.to_owned(), camera)).collect(),
         tiles: BTreeMap::new(),
     }

@@ -125,6 +125,20 @@
 //! The signal `result` carries the same structure as `vigil-result`, if `emit-signals` is on. It is emitted from the
 //! streaming thread, before the frame goes on.
 //!
+//! # Statistics
+//!
+//! `stats` counts from the making of the element on. Times are in nanoseconds.
+//!
+//! - `frames`: the sum of `fresh`, `held` and `absent`; `held-…`: not looked at, by reason; `errors`: frames on which the engine failed;
+//!   `objects`: looked at in a cascade; `dropped-values`: impossible values of the model that were dropped, `dropped-non-finite` of them no
+//!   numbers; `in-flight`: frames in the engine right now.
+//! - `result-age`: since the newest frame that the model looked at came in; missing before the first one.
+//! - `pre-…`, `queue-…`, `run-…`, `post-…`: bringing a frame into the model's input, waiting for the engine, the model, decoding its
+//!   answer, of frames that the model looked at; `total-…`: of all frames, from coming in to going out. Each has `-median`, `-p95`, `-p99`,
+//!   `-max`, `-sum` (of all frames since the start) and `-buckets`: how many took at most 1, 2, 5, 10, 20, 50, 100, 200, 500 ms, 1, 2, 5 s, and
+//!   all; a time less than 1/32 below a bound may count as above it.
+//! - `model`, `release`, `digest`, `provider`: what looks at the frames; `swaps`, `swaps-confirmed`, `swaps-rejected`, `swaps-rolled-back`.
+//!
 //! # Launch lines
 //!
 //! ```text

@@ -4,6 +4,7 @@ use super::isolation;
 use crate::analysis::{Passed, Snapshot};
 use crate::engine::lanes;
 use crate::engine::turns::Share;
+use crate::gstutil::set_latencies;
 use crate::model::Model;
 
 /// The property `stats`.
@@ -24,9 +25,10 @@ pub fn stats(counts: &Snapshot, share: &Share, model: Option<&Model>) -> gst::St
         s.set(format!("held-{why}"), count);
     }
     for (name, times) in &counts.times {
-        s.set(format!("{name}-median"), times.median_ns);
-        s.set(format!("{name}-p99"), times.p99_ns);
-        s.set(format!("{name}-max"), times.max_ns);
+        set_latencies(&mut s, name, times);
+    }
+    if let Some(age) = counts.result_age_ns {
+        s.set("result-age", age);
     }
     if let Some(model) = model {
         s.set("model", &model.id().name);

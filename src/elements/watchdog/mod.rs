@@ -83,8 +83,8 @@
 //! - `mode`, `since` (of the clock), `forced`, `last-cause`, `last-detail`, `causes` (how often each cause changed something).
 //! - `frames-in`, `frames-out`: the sum of `analysed`, `bypassed`, `late` (back too late) and `swallowed` (left out by the chain).
 //! - `duplicates`: what the chain gave out for frames that were gone already.
-//! - `time-analysing`, `time-bypassing`, `time-recovering`; `chain-time-median`, `chain-time-p99`, `chain-time-max`: of frames that
-//!   came back in time.
+//! - `time-analysing`, `time-bypassing`, `time-recovering`; `chain-time-median`, `-p95`, `-p99`, `-max`, `-sum` and `-buckets` (how many took at
+//!   most 1, 2, 5, 10, 20, 50, 100, 200, 500 ms, 1, 2, 5 s, and all): of frames that came back in time.
 //! - `restarts`: chains built in place of another; `abandoned`: chains that were let go of and are not gone; `abandoned-total`: all
 //!   that were let go of; `exhausted`: none is built until `reset`; `back-off`: until the next one is built, if one will be.
 //!

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
-use crate::gstutil::store;
+use crate::gstutil::{set_latencies, store};
 use crate::watchdog::stats::Frames;
 use crate::watchdog::{Mode, Settings as PolicySettings, Snapshot};
 
@@ -224,7 +224,7 @@ pub fn stats(frames: &Frames, state: &Snapshot) -> gst::Structure {
     for (cause, count) in state.history.causes() {
         causes.set(cause.as_str(), count);
     }
-    gst::Structure::builder("vigil-watchdog-stats")
+    let mut stats = gst::Structure::builder("vigil-watchdog-stats")
         .field("mode", state.mode.as_str())
         .field("since", state.since_ns)
         .field("forced", state.forced)
@@ -238,9 +238,6 @@ pub fn stats(frames: &Frames, state: &Snapshot) -> gst::Structure {
         .field("time-analysing", time(Mode::Analysing))
         .field("time-bypassing", time(Mode::Bypassing))
         .field("time-recovering", time(Mode::Recovering))
-        .field("chain-time-median", frames.chain_median_ns)
-        .field("chain-time-p99", frames.chain_p99_ns)
-        .field("chain-time-max", frames.chain_max_ns)
         .field("restarts", state.restarts)
         .field("abandoned", state.abandoned_now)
         .field("abandoned-total", state.abandoned_total)
@@ -249,5 +246,7 @@ pub fn stats(frames: &Frames, state: &Snapshot) -> gst::Structure {
         .field("last-cause", state.cause.as_str())
         .field("last-detail", state.detail.as_str())
         .field("causes", causes)
-        .build()
+        .build();
+    set_latencies(&mut stats, "chain-time", &frames.chain);
+    stats
 }

@@ -30,7 +30,6 @@ pub mod picture;
 mod reporter;
 pub mod rtsp;
 pub mod run;
-
 pub mod sink;
 pub mod snapshot;
 pub mod surroundings;
@@ -47,6 +46,7 @@ use super::diff::{self, Change};
 use super::events::Events;
 use super::plan::Plan;
 use super::status::{CameraStatus, State as CameraState, TileStatus};
+use crate::drift::PeerReport;
 use crate::engine::heap;
 use crate::gstutil::lock;
 use camera::Camera;
@@ -92,7 +92,7 @@ struct State {
     leaving: BTreeMap<String, Receiver<bool>>,
     /// The same of tiles, and of what sent telemetry.
     leaving_tiles: Vec<Receiver<bool>>,
-    /// What sends telemetry and events, where they are sent.
+    /// What compares cameras, and sends telemetry and events where they are sent.
     reporter: Option<Reporting>,
     /// It has ended for good.
     closed: bool,
@@ -128,8 +128,10 @@ impl State {
         self.outlets.get_or_insert_with(|| Outlets::new(&plan, Arc::clone(events)));
         let moved = |change: &Change| matches!(change, Change::AddCamera { .. } | Change::RemoveCamera { .. });
         let moves = changes.iter().any(moved);
+        // Before cameras come, so that it hears of them.
+        self.report(inner, changes.iter().any(|change| matches!(change, Change::Telemetry(_))));
         for change in changes {
-            self.make(change, inner);
+            self.make(change, &inner.events);
         }
         if moves {
             self.lay_out();
@@ -137,8 +139,7 @@ impl State {
     }
 
     /// Has one change made. Cameras do it on their own threads, one after the other.
-    fn make(&mut self, change: Change, inner: &Arc<Inner>) {
-        let events = &inner.events;
+    fn make(&mut self, change: Change, events: &Arc<Events>) {
         let tell = |id: &str, command: Command| {
             if let Some(camera) = self.cameras.get(id) {
                 camera.command(command);
@@ -168,13 +169,6 @@ impl State {
                     outlets.set_rtsp(&server);
                 }
             }
-            Change::Telemetry(to) => {
-                if let Some(earlier) = self.reporter.take() {
-                    self.leaving_tiles.push(earlier.stop(END_LIMIT));
-                }
-                let name = self.plan.as_ref().map_or("", |plan| &plan.name);
-                self.reporter = to.uri.is_some().then(|| Reporting::start(inner, name, to)).flatten();
-            }
             Change::RemoveTile { name } => {
                 if let Some(tile) = self.tiles.remove(&name) {
                     self.leaving_tiles.retain(is_to_come);
@@ -193,8 +187,20 @@ impl State {
                     tile.set(&plan, &feeds);
                 }
             }
-            // Whoever shows or serves the site reads them in its plan.
-            Change::Name(_) | Change::Api(_) => {}
+            // Whoever shows or serves the site reads them in its plan; telemetry has been seen to.
+            Change::Name(_) | Change::Api(_) | Change::Telemetry(_) => {}
+        }
+    }
+
+    /// Has cameras compared and telemetry sent as the plan says; `anew`: otherwise than before.
+    fn report(&mut self, inner: &Arc<Inner>, anew: bool) {
+        let Some(plan) = &self.plan else { return };
+        let wanted = reporter::is_wanted(plan);
+        if let Some(earlier) = self.reporter.take_if(|_| anew || !wanted) {
+            self.leaving_tiles.push(earlier.stop(END_LIMIT));
+        }
+        if wanted && self.reporter.is_none() {
+            self.reporter = Reporting::start(inner, &plan.name, plan.telemetry.clone());
         }
     }
 
@@ -268,6 +274,11 @@ impl Site {
     /// All tiles, in the order of their names.
     pub fn tiles(&self) -> Vec<TileStatus> {
         lock(&self.0.state).tiles.values().map(Tiled::status).collect()
+    }
+
+    /// How cameras with a stage `vigildrift` stand among their peers, by id, when they were last compared: every `telemetry.interval`.
+    pub fn peers(&self) -> BTreeMap<String, PeerReport> {
+        lock(&self.0.state).reporter.as_ref().map(Reporting::standings).unwrap_or_default()
     }
 
     /// The plan that was applied last; `None` before the first one.

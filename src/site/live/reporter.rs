@@ -1,11 +1,11 @@
-//! The thread that sends a site's telemetry and events.
+//! The thread that compares a site's cameras with each other, and sends its telemetry and events where they are sent.
 //!
 //! It asks cameras as an HTTP caller does, so that no camera waits for it, and hands records to the spool of the receiver.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::{Inner, Site};
@@ -17,7 +17,9 @@ use crate::export::sink::Clock;
 use crate::export::spool::SpoolOptions;
 use crate::export::uri::SinkUri;
 use crate::export::writer::{Change, SystemClock};
+use crate::gstutil::lock;
 use crate::site::description::TelemetryTo;
+use crate::site::plan::Plan;
 use crate::site::report::{Line, Reporter};
 use crate::site::status::Event;
 use crate::telemetry::device::{Reader, Roots};
@@ -29,25 +31,45 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Records that wait in memory where they go to a file.
 const QUEUE: usize = 1000;
 
+/// How cameras stand among their peers, by id.
+type Standings = BTreeMap<String, PeerReport>;
+
 /// A running reporter.
-pub(super) struct Running(Sender<(Duration, Sender<bool>)>);
+pub(super) struct Running {
+    stop: Sender<(Duration, Sender<bool>)>,
+    standings: Arc<Mutex<Standings>>,
+}
+
+/// Whether a site has something to compare or to send.
+pub(super) fn is_wanted(plan: &Plan) -> bool {
+    let compared = || plan.cameras.values().any(|camera| camera.stages().any(|stage| stage.factory == "vigildrift"));
+    plan.telemetry.uri.is_some() || compared()
+}
 
 impl Running {
-    /// Starts to send the telemetry of `site`, as `to` says.
+    /// Starts to compare the cameras of `site`, and to send its telemetry as `to` says.
     pub(super) fn start(site: &Arc<Inner>, name: &str, to: TelemetryTo) -> Option<Self> {
         let (stop, stopped) = channel();
-        // What happens from here on.
-        let (_, events) = site.events.listen(u64::MAX);
+        // What happens from here on, if it is sent.
+        let events = to.uri.as_ref().map(|_| site.events.listen(u64::MAX).1);
         let (site, name) = (Arc::downgrade(site), name.to_owned());
+        let standings = Arc::default();
+        let work = Work { site, name, to, events, stopped, standings: Arc::clone(&standings) };
         let thread = std::thread::Builder::new().name("vigil-report".into());
-        thread.spawn(move || Work { site, name, to, events, stopped }.run()).ok().map(|_| Self(stop))
+        thread.spawn(move || if work.events.is_some() { work.send() } else { work.compare() }).ok()?;
+        Some(Self { stop, standings })
+    }
+
+    /// How cameras stand among their peers, when it was last looked at.
+    pub(super) fn standings(&self) -> Standings {
+        lock(&self.standings).clone()
     }
 
     /// Ends it, once what has happened is sent, or waits in the spool and the receiver does not answer; what is told says so. A
     /// receiver is waited for no longer than `limit`.
     pub(super) fn stop(self, limit: Duration) -> Receiver<bool> {
         let (over, told) = channel();
-        let _ = self.0.send((limit, over));
+        let _ = self.stop.send((limit, over));
         told
     }
 }
@@ -57,12 +79,46 @@ struct Work {
     site: Weak<Inner>,
     name: String,
     to: TelemetryTo,
-    events: Receiver<Arc<Event>>,
+    /// What happens; `None` where nothing is sent.
+    events: Option<Receiver<Arc<Event>>>,
+    standings: Arc<Mutex<Standings>>,
     stopped: Receiver<(Duration, Sender<bool>)>,
 }
 
 impl Work {
-    fn run(self) {
+    /// Compares the cameras again and again.
+    fn compare(self) {
+        let clock = SystemClock::default();
+        let mut reporter = Reporter::new(&self.name, clock.now());
+        loop {
+            let Some(site) = self.site.upgrade().map(Site) else { return };
+            let news = reporter.compare(&site.cameras(), clock.now().monotonic);
+            self.note(&site, &reporter, &news);
+            drop(site);
+            match self.stopped.recv_timeout(self.to.interval.0) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok((_, over)) => {
+                    let _ = over.send(true);
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Keeps how cameras stand, and tells of those who stand otherwise than before.
+    fn note(&self, site: &Site, reporter: &Reporter, news: &[PeerReport]) {
+        *lock(&self.standings) = reporter.standings();
+        news.iter().for_each(|report| tell(site, report));
+    }
+
+    /// What has happened since it was asked last.
+    fn happened(&self) -> impl Iterator<Item = Arc<Event>> {
+        self.events.iter().flat_map(Receiver::try_iter)
+    }
+
+    /// Sends what happens, and figures again and again.
+    fn send(self) {
         let clock = Arc::new(SystemClock::default());
         let mut reporter = Reporter::new(&self.name, clock.now());
         let mut reader = Reader::new(Roots::default(), vec![self.folder()]);
@@ -74,12 +130,12 @@ impl Work {
                 route = self.open(&clock);
                 retry = now.monotonic + RETRY;
             }
-            let mut lines: Vec<Line> = self.events.try_iter().map(|event| reporter.event(&event)).collect();
+            let mut lines: Vec<Line> = self.happened().map(|event| reporter.event(&event)).collect();
             if now.monotonic >= due {
                 let Some(site) = self.site.upgrade().map(Site) else { return };
                 let (telemetry, news) = reporter.round(&site.cameras(), reader.read(), destination::all(), now);
                 lines.extend(telemetry);
-                news.iter().for_each(|report| tell(&site, report));
+                self.note(&site, &reporter, &news);
                 due = now.monotonic + self.to.interval.0;
             }
             if let Some(route) = &route {
@@ -90,7 +146,7 @@ impl Work {
             match self.stopped.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok((limit, over)) => {
-                    let last = self.events.try_iter().map(|event| reporter.event(&event));
+                    let last = self.happened().map(|event| reporter.event(&event));
                     if let Some(route) = route {
                         last.for_each(|Line { kind, camera, line }| route.push(kind, &camera.as_str().into(), line));
                         route.stop(limit);
@@ -150,3 +206,7 @@ fn tell(site: &Site, report: &PeerReport) {
     ]);
     site.events().tell(Some(&report.key.camera), "vigil-peers", serde_json::json!(data));
 }
+
+#[cfg(test)]
+#[path = "reporter_tests.rs"]
+mod tests;

@@ -1,21 +1,30 @@
 //! Figures for Prometheus: read from the site when they are asked for, so that nothing is counted twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod cameras;
+mod exports;
+mod models;
+mod stages;
+mod write;
+
+use std::collections::BTreeMap;
 use std::fmt::Error;
 use std::sync::Arc;
+use std::time::Instant;
 
-use gstvigil::site::status::{CameraStatus, OutputStatus, State, TileStatus};
-use gstvigil::telemetry::processor_time;
+use gstvigil::drift::PeerReport;
+use gstvigil::export::destination;
+use gstvigil::export::route::Account;
+use gstvigil::site::status::{CameraStatus, TileStatus};
+use gstvigil::telemetry::device::Device;
+use gstvigil::telemetry::{processor_time, utc_now_ns};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::TypedMetric;
+use prometheus_client::encoding::{DescriptorEncoder, prometheus_text, text};
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
+use self::write::{family, figure, flag, gauge, single};
 use super::shared::Shared;
 
 /// Figures of the process.
@@ -49,122 +58,79 @@ impl Process {
     }
 }
 
-/// Fields of `stats` that count since the element was made. Everything else in `stats` is no counter.
-const COUNTED: &[&str] = &[
-    ALL_ABANDONED,
-    "analysed",
-    "absent",
-    "bypassed",
-    "bytes",
-    "created",
-    "dropped",
-    "dropped-non-finite",
-    "dropped-values",
-    "duplicates",
-    "engine-restarts",
-    "errors",
-    "established",
-    "frames",
-    "frames-in",
-    "frames-out",
-    "fresh",
-    "held",
-    "held-budget",
-    "held-busy",
-    "held-interval",
-    "held-turn",
-    "late",
-    "objects",
-    "predicted",
-    "restarts",
-    "swallowed",
-    "swaps",
-    "swaps-confirmed",
-    "swaps-rejected",
-    "swaps-rolled-back",
-    "untouched",
-    "updated",
-    "without-result",
-    "written",
-];
-/// Chains that a watchdog has abandoned in all. The name of a counter ends in `_total` by itself, and without it it is another field's.
-const ALL_ABANDONED: &str = "abandoned-total";
-/// Fields of `stats` that say how things are.
-const STANDING: &[&str] =
-    &["abandoned", "confirmed", "engine-batch", "exhausted", "in-flight", "live", "lost", "pictures-per-run"];
-/// Fields of `stats` that are times end with one of these, nanoseconds.
-const TIMES: &[&str] = &["-median", "-p99", "-max"];
+/// How the page is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's text format, version 0.0.4: what most programs read.
+    Prometheus,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
 
-/// All figures, in the OpenMetrics text format.
+impl Format {
+    /// The one that a header `Accept` prefers. Without a preference it is Prometheus's own.
+    pub fn wanted(accept: &str) -> Self {
+        let weight = |media: &str| {
+            let ranges = accept.split(',').filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let named = parts.next()?.eq_ignore_ascii_case(media);
+                let q = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse().unwrap_or(0.0));
+                named.then_some(q)
+            });
+            ranges.fold(0.0, f64::max)
+        };
+        let open = weight("application/openmetrics-text");
+        if open > 0.0 && open >= weight("text/plain") { Self::OpenMetrics } else { Self::Prometheus }
+    }
+
+    /// Its name in HTTP.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => prometheus_text::CONTENT_TYPE,
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// All figures.
 ///
 /// # Errors
 /// If the text cannot be written.
-pub fn text(shared: &Arc<Shared>) -> Result<String, Error> {
+pub fn page(shared: &Arc<Shared>, format: Format) -> Result<String, Error> {
     let report = shared.report().clone();
     let figures = Figures {
         cameras: shared.site.cameras(),
         tiles: shared.site.tiles(),
+        peers: shared.site.peers(),
+        exports: destination::all(),
+        device: shared.machine.get(Instant::now()),
         process: Process::now(),
         abandoned: gstvigil::engine::lanes::abandoned_runs(),
+        now_ns: utc_now_ns(),
         started: shared.started_ns as f64 / 1e9,
         ready: shared.is_ready(),
         reloads: report.reloads,
         taken: report.reading.is_none_or(|reading| reading.taken),
         lacks: report.lacks.len(),
     };
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(figures));
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry)?;
-    Ok(text)
+    figures.write(format)
 }
 
 #[derive(Debug)]
 struct Figures {
     cameras: Vec<CameraStatus>,
     tiles: Vec<TileStatus>,
+    peers: BTreeMap<String, PeerReport>,
+    exports: Vec<Account>,
+    device: Option<Arc<Device>>,
     process: Process,
     abandoned: usize,
+    now_ns: u64,
     started: f64,
     ready: bool,
     reloads: [u64; 2],
     taken: bool,
     lacks: usize,
-}
-
-type Labels<'a> = Vec<(&'a str, String)>;
-
-/// Writes one metric with all of its samples.
-fn family<M: EncodeMetric + TypedMetric>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    samples: impl IntoIterator<Item = (Labels<'static>, M)>,
-) -> Result<(), Error> {
-    let mut samples = samples.into_iter().peekable();
-    if samples.peek().is_none() {
-        return Ok(());
-    }
-    let mut metric = encoder.encode_descriptor(name, help, None, M::TYPE)?;
-    samples.try_for_each(|(labels, value)| value.encode(metric.encode_family(&labels)?))
-}
-
-/// Writes a metric that there is one of.
-fn single<M: EncodeMetric + TypedMetric>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: M,
-) -> Result<(), Error> {
-    value.encode(encoder.encode_descriptor(name, help, None, M::TYPE)?)
-}
-
-fn gauge(value: f64) -> ConstGauge<f64> {
-    ConstGauge::new(value)
-}
-
-fn flag(value: bool) -> ConstGauge<f64> {
-    gauge(f64::from(value))
 }
 
 impl Collector for Figures {
@@ -173,11 +139,28 @@ impl Collector for Figures {
         self.encode_gateway(encoder)?;
         self.encode_cameras(encoder)?;
         self.encode_outputs(encoder)?;
-        self.encode_stages(encoder)
+        self.encode_stages(encoder)?;
+        self.encode_analysis(encoder)?;
+        self.encode_models(encoder)?;
+        self.encode_drift(encoder)?;
+        self.encode_exports(encoder)?;
+        let figures = self.device.as_ref().map(|device| device.figures()).unwrap_or_default();
+        figures.into_iter().try_for_each(|found| figure(encoder, found))
     }
 }
 
 impl Figures {
+    fn write(self, format: Format) -> Result<String, Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut page = String::new();
+        match format {
+            Format::Prometheus => prometheus_text::encode(&mut page, &registry)?,
+            Format::OpenMetrics => text::encode(&mut page, &registry)?,
+        }
+        Ok(page)
+    }
+
     fn encode_gateway(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let build = [(vec![("version", gstvigil::VERSION.to_owned())], gauge(1.0))];
         family(encoder, "vigil_build_info", "Vigil's version", build)?;
@@ -200,181 +183,8 @@ impl Figures {
         let time = ConstCounter::new(self.process.processor_time_ns as f64 / 1e9);
         single(encoder, "process_cpu_seconds", "Processor time", time)
     }
-
-    /// A value of each camera.
-    fn each<M>(&self, value: impl Fn(&CameraStatus) -> M) -> Vec<(Labels<'static>, M)> {
-        self.cameras.iter().map(|camera| (vec![("camera", camera.id.clone())], value(camera))).collect()
-    }
-
-    fn encode_cameras(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let up = self.each(|camera| flag(camera.state == State::Playing));
-        family(encoder, "vigil_camera_up", "Whether the camera's pictures come (0 or 1)", up)?;
-        let states = self.cameras.iter().flat_map(|camera| {
-            STATES.iter().map(|(state, word)| {
-                let labels = vec![("camera", camera.id.clone()), ("state", (*word).to_owned())];
-                (labels, flag(camera.state == *state))
-            })
-        });
-        family(encoder, "vigil_camera_state", "The camera's state: 1 for the one that it is in", states)?;
-        let frames = self.each(|camera| ConstCounter::new(camera.frames));
-        family(encoder, "vigil_camera_frames", "Frames out of the camera's pipeline", frames)?;
-        let fps = self.each(|camera| gauge(camera.fps));
-        family(encoder, "vigil_camera_frames_per_second", "Frames a second over the last few seconds", fps)?;
-        let reconnects = self.each(|camera| ConstCounter::new(camera.reconnects));
-        family(encoder, "vigil_camera_reconnects", "How often the camera was tried again", reconnects)?;
-        let age = |camera: &CameraStatus| camera.last_frame_age_ns.map(|age| gauge(age as f64 / 1e9));
-        let ages = self.each(age).into_iter().filter_map(|(labels, age)| Some((labels, age?)));
-        family(encoder, "vigil_camera_last_frame_age_seconds", "Age of the camera's last frame", ages)
-    }
-
-    fn encode_outputs(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let of_cameras = self.cameras.iter().map(|camera| ("camera", &camera.id, &camera.outputs));
-        let of_tiles = self.tiles.iter().map(|tile| ("tile", &tile.name, &tile.outputs));
-        let all: Vec<(Labels<'static>, &OutputStatus)> = of_cameras
-            .chain(of_tiles)
-            .flat_map(|(what, name, outputs)| {
-                (0..).zip(outputs).map(move |(number, output): (usize, _)| {
-                    let labels = [(what, name.clone()), ("output", number.to_string()), ("kind", output.kind.clone())];
-                    (Labels::from(labels), output)
-                })
-            })
-            .collect();
-        let outputs = || all.iter().map(|(labels, output)| (labels.clone(), *output));
-        let frames = outputs().map(|(labels, output)| (labels, ConstCounter::new(output.frames)));
-        family(encoder, "vigil_output_frames", "Frames that were handed to the output", frames)?;
-        let dropped = outputs().map(|(labels, output)| (labels, ConstCounter::new(output.dropped)));
-        family(encoder, "vigil_output_dropped_frames", "Frames that the output had no time for", dropped)?;
-        let failing = outputs().map(|(labels, output)| (labels, flag(!output.error.is_empty())));
-        family(encoder, "vigil_output_failing", "Whether something is wrong with the output (0 or 1)", failing)
-    }
-
-    /// What stages and watchdogs say in `stats`, one metric for each field.
-    fn encode_stages(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut values: BTreeMap<&str, Vec<(Labels<'static>, f64)>> = BTreeMap::new();
-        for camera in &self.cameras {
-            for (stage, stats) in &camera.stages {
-                // What `vigilinfer` has under this name is the process's: it is told once.
-                let of_process = |field: &str| field == "abandoned" && stats.get(ALL_ABANDONED).is_none();
-                for (field, value) in stats.as_object().into_iter().flatten() {
-                    let Some(value) = number(value).filter(|_| !of_process(field)) else { continue };
-                    let labels = vec![("camera", camera.id.clone()), ("stage", stage.clone())];
-                    values.entry(field.as_str()).or_default().push((labels, value));
-                }
-            }
-        }
-        let (counted, standing) = (BTreeSet::from_iter(COUNTED), BTreeSet::from_iter(STANDING));
-        for (field, samples) in values {
-            let name = if field == ALL_ABANDONED { "chains-abandoned" } else { field };
-            let name = format!("vigil_stage_{}", name.replace('-', "_"));
-            let help = format!("`{field}` of the stage's `stats`");
-            if counted.contains(&field) {
-                let samples = samples.into_iter().map(|(labels, value)| (labels, ConstCounter::new(value as u64)));
-                family(encoder, &name, &help, samples)?;
-            } else if standing.contains(&field) {
-                let samples = samples.into_iter().map(|(labels, value)| (labels, gauge(value)));
-                family(encoder, &name, &help, samples)?;
-            } else if TIMES.iter().any(|end| field.ends_with(end)) {
-                let samples = samples.into_iter().map(|(labels, value)| (labels, gauge(value / 1e9)));
-                family(encoder, &format!("{name}_seconds"), &help, samples)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The words of states.
-const STATES: [(State, &str); 6] = [
-    (State::Disabled, "disabled"),
-    (State::Starting, "starting"),
-    (State::Playing, "playing"),
-    (State::Lost, "lost"),
-    (State::Ended, "ended"),
-    (State::Failed, "failed"),
-];
-
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Bool(value) => Some(f64::from(*value)),
-        value => value.as_f64(),
-    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test may")]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn figures_have_the_names_and_units_that_prometheus_expects() {
-        let output = OutputStatus {
-            kind: "rtsp".into(),
-            target: "/gate".into(),
-            active: false,
-            frames: 5,
-            dropped: 1,
-            error: "no".into(),
-        };
-        let stats =
-            json!({ "frames": 7, "run-p99": 2_500_000, "mode": "analysing", "since": 9, "abandoned": 4, "swaps": 3 });
-        let watchdog = json!({ "exhausted": true, "abandoned": 1, "abandoned-total": 2 });
-        let camera = CameraStatus {
-            id: "gate".into(),
-            state: State::Playing,
-            since_ns: 1,
-            reason: None,
-            text: String::new(),
-            uri: "test:ball".into(),
-            profile: String::new(),
-            size: [640, 360],
-            frames: 12,
-            fps: 25.0,
-            last_frame_age_ns: Some(40_000_000),
-            reconnects: 2,
-            next_try_in_ns: None,
-            stages: [("infer".to_owned(), stats), ("watchdog".to_owned(), watchdog)].into(),
-            outputs: vec![output.clone()],
-        };
-        let tile = TileStatus { name: "all".into(), cameras: Vec::new(), size: [1, 1], outputs: vec![output] };
-        let figures = Figures {
-            cameras: vec![camera],
-            tiles: vec![tile],
-            process: Process::now(),
-            abandoned: 4,
-            started: 5.5,
-            ready: true,
-            reloads: [1, 2],
-            taken: false,
-            lacks: 2,
-        };
-        assert!(figures.process.threads > 0 && figures.process.resident_memory_bytes > 0);
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(figures));
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        for line in [
-            "vigil_ready 1.0",
-            "vigil_machine_lacks 2.0",
-            "vigil_description_readings_total{result=\"refused\"} 2",
-            "vigil_camera_up{camera=\"gate\"} 1.0",
-            "vigil_camera_state{camera=\"gate\",state=\"lost\"} 0.0",
-            "vigil_camera_frames_total{camera=\"gate\"} 12",
-            "vigil_camera_reconnects_total{camera=\"gate\"} 2",
-            "vigil_camera_last_frame_age_seconds{camera=\"gate\"} 0.04",
-            "vigil_output_failing{camera=\"gate\",output=\"0\",kind=\"rtsp\"} 1.0",
-            "vigil_output_dropped_frames_total{tile=\"all\",output=\"0\",kind=\"rtsp\"} 1",
-            "vigil_stage_frames_total{camera=\"gate\",stage=\"infer\"} 7",
-            "vigil_stage_run_p99_seconds{camera=\"gate\",stage=\"infer\"} 0.0025",
-            "vigil_stage_swaps_total{camera=\"gate\",stage=\"infer\"} 3",
-            "vigil_stage_exhausted{camera=\"gate\",stage=\"watchdog\"} 1.0",
-            "vigil_stage_chains_abandoned_total{camera=\"gate\",stage=\"watchdog\"} 2",
-            "vigil_stage_abandoned{camera=\"gate\",stage=\"watchdog\"} 1.0",
-            "vigil_abandoned_runs 4.0",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
-        }
-        assert_eq!(text.lines().filter(|line| line.starts_with("vigil_stage_abandoned{")).count(), 1, "{text}");
-        assert!(!text.contains("_total_total") && !text.contains("since") && !text.contains("mode"), "{text}");
-        assert!(text.ends_with("# EOF\n"));
-    }
-}
+#[path = "metrics/tests.rs"]
+mod tests;

@@ -72,11 +72,11 @@ impl Operation {
         parameters.extend(self.asked.iter().flat_map(|asked| of_fields(&asked(schemas))));
         let mut answers = Map::new();
         for (status, text, content) in &self.answers {
-            let mut answer = json!({ "description": text });
+            // A status may come in several media types.
+            let answer = answers.entry(status.to_string()).or_insert_with(|| json!({ "description": text }));
             if let Some((media, schema)) = content {
-                answer["content"] = content_of(media, &schema(schemas));
+                answer["content"][media] = json!({ "schema": schema(schemas) });
             }
-            answers.insert(status.to_string(), answer);
         }
         let failure = schemas.subschema_for::<Failure>();
         let failure = json!({ "description": "It was not done.", "content": content_of("application/json", &failure) });

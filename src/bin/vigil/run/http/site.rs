@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::IntoResponse;
 use gstvigil::site::resolve::{shown, without_secrets};
 use gstvigil::site::status::TileStatus;
@@ -21,7 +21,7 @@ use super::cameras::ById;
 use super::openapi::{Operation, Table};
 use crate::run::changes::Change;
 use crate::run::keeper::Refusal;
-use crate::run::metrics::{self, Process};
+use crate::run::metrics::{self, Format, Process};
 use crate::run::shared::{Cause, Detail, Reading};
 
 /// Whether the gateway is well.
@@ -70,13 +70,15 @@ pub async fn readyz(State(context): State<Context>) -> (StatusCode, Json<Health>
     Health::answer((!context.shared.is_ready()).then_some(text))
 }
 
-/// Figures for Prometheus, in the OpenMetrics text format.
-pub async fn metrics(State(context): State<Context>) -> Result<impl IntoResponse, Answer> {
+/// Figures for Prometheus, in the text format that the client prefers.
+pub async fn metrics(State(context): State<Context>, headers: HeaderMap) -> Result<impl IntoResponse, Answer> {
+    let accepted: Vec<_> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::wanted(&accepted.join(","));
     let shared = context.shared.clone();
-    let text = beside(move || metrics::text(&shared)).await?;
+    let text = beside(move || metrics::page(&shared, format)).await?;
     let text = text.map_err(|error| Answer::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    let headers = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    Ok((headers, text))
+    // What is between keeps one for each format.
+    Ok(([(header::CONTENT_TYPE, format.content_type()), (header::VARY, "Accept")], text))
 }
 
 /// The site.
@@ -212,7 +214,8 @@ pub fn add_to(table: &mut Table) {
     let ready = ready.json::<Health>(200, "They were.").json::<Health>(503, "It is starting or stopping.");
     table.add(Method::GET, "/readyz", readyz, ready);
     let figures = Operation::new("metrics", "health", "Figures for Prometheus");
-    let figures = figures.media::<String>("application/openmetrics-text", "OpenMetrics text.");
+    let text = "Prometheus's text format, or OpenMetrics where `Accept` asks for it.";
+    let figures = figures.media::<String>("text/plain", text).media::<String>("application/openmetrics-text", text);
     table.add(Method::GET, "/metrics", metrics, figures);
 
     let getting = Operation::new("getSite", "site", "The site and its description");
