@@ -9,6 +9,7 @@ pub mod drift;
 pub mod elements;
 pub mod engine;
 pub mod export;
+pub mod fleet;
 pub mod frame;
 pub mod gstutil;
 pub mod meta;

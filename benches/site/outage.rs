@@ -54,7 +54,7 @@ fn span(label: &str, live: &Site) {
     std::thread::sleep(SPAN);
     let (after, own) = (looked(live), processor_time() - own);
     let runs: Vec<f64> = before.iter().zip(&after).map(|(b, a)| (a - b) as f64 / SPAN.as_secs_f64()).collect();
-    let waiting = destination::all().first().and_then(|(_, stats)| stats.waiting).unwrap_or_default();
+    let waiting = destination::all().first().and_then(|account| account.stats.waiting).unwrap_or_default();
     println!(
         "  {label}: {} frames a second each; gaps in periods (median, 99 %, longest): {}",
         spread(&watch.rates()),
@@ -70,7 +70,7 @@ fn span(label: &str, live: &Site) {
 }
 
 fn stats() -> gstvigil::export::route::Stats {
-    destination::all().first().map(|(_, stats)| *stats).unwrap_or_default()
+    destination::all().first().map(|account| account.stats).unwrap_or_default()
 }
 
 /// Waits until nothing waits any more.

@@ -4,6 +4,7 @@ mod bench;
 mod bundle;
 mod check;
 mod doctor;
+mod fleet;
 mod import;
 mod parity;
 mod plan;
@@ -49,6 +50,9 @@ enum Command {
     Plan(plan::Arguments),
     /// Run a site: cameras, models and outputs, from one description
     Run(run::Arguments),
+    /// Compare the cameras of many gateways, by what their models say
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     /// Show, write out or remove records that wait on disk for a broker or a server
     #[command(subcommand)]
     Spool(spool::SpoolCommand),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Parity(arguments) => Ok(parity::run(&arguments, library)),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Run(arguments) => run::run(&arguments, library),
+        Command::Fleet(command) => fleet::run(&command),
         Command::Spool(command) => spool::run(&command),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Worker => worker::run(),
