@@ -64,15 +64,21 @@ pub fn spool_dir() -> Option<PathBuf> {
 }
 
 fn spool_dir_from(var: Var) -> Option<PathBuf> {
+    set(var, "VIGIL_SPOOL").or_else(|| state_dir_from(var).map(|folder| folder.join("spool")))
+}
+
+/// The folder for what must outlive a restart: that of the service (`$STATE_DIRECTORY`, which systemd sets), else `$XDG_STATE_HOME/vigil`,
+/// else `$HOME/.local/state/vigil`. `None` if none of the three variables is set; it may not exist.
+pub fn state_dir() -> Option<PathBuf> {
+    state_dir_from(&process_env)
+}
+
+fn state_dir_from(var: Var) -> Option<PathBuf> {
     // A service may have several folders, separated by colons.
-    let service = || {
-        let listed = set(var, "STATE_DIRECTORY")?;
-        std::env::split_paths(&listed).next().map(|folder| folder.join("spool"))
-    };
-    set(var, "VIGIL_SPOOL")
-        .or_else(service)
-        .or_else(|| set(var, "XDG_STATE_HOME").map(|folder| folder.join("vigil/spool")))
-        .or_else(|| set(var, "HOME").map(|folder| folder.join(".local/state/vigil/spool")))
+    set(var, "STATE_DIRECTORY")
+        .and_then(|listed| std::env::split_paths(&listed).next())
+        .or_else(|| set(var, "XDG_STATE_HOME").map(|folder| folder.join("vigil")))
+        .or_else(|| set(var, "HOME").map(|folder| folder.join(".local/state/vigil")))
 }
 
 /// The files of `VIGIL_PUBLIC_KEYS` (separated by colons): the keys of which one must have signed a bundle.
@@ -220,6 +226,18 @@ mod tests {
         assert_eq!(store_dir_from(&named), Some("/s".into()));
         assert_eq!(public_keys_from(&named), [PathBuf::from("/a.pub"), "/b.pub".into()]);
         assert_eq!(store_dir_from(&env(&[])), None);
+    }
+
+    #[test]
+    fn spools_lie_in_the_service_s_or_the_user_s_state_unless_named() {
+        let user = env(&[("HOME", "/h")]);
+        assert_eq!(spool_dir_from(&user), Some("/h/.local/state/vigil/spool".into()));
+        let state = env(&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")]);
+        assert_eq!(state_dir_from(&state), Some("/x/vigil".into()));
+        let service = env(&[("STATE_DIRECTORY", "/var/lib/vigil:/other"), ("HOME", "/h")]);
+        assert_eq!(spool_dir_from(&service), Some("/var/lib/vigil/spool".into()));
+        assert_eq!(spool_dir_from(&env(&[("VIGIL_SPOOL", "/s"), ("STATE_DIRECTORY", "/v")])), Some("/s".into()));
+        assert_eq!(spool_dir_from(&env(&[])), None);
     }
 
     #[test]

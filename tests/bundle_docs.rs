@@ -75,7 +75,7 @@ fn every_known_key_is_described() {
             keys += 1;
         }
     }
-    assert_eq!(keys, 12 + 11 + 18 + 7 + 4 + 5 + 8 + 8);
+    assert_eq!(keys, 13 + 11 + 18 + 7 + 4 + 5 + 8 + 8);
 }
 
 #[test]

@@ -178,6 +178,16 @@ fn samples(spec: &glib::ParamSpec) -> Vec<glib::Value> {
     } else if let Some(s) = spec.downcast_ref::<glib::ParamSpecEnum>() {
         let class = s.enum_class();
         class.values().iter().map(|v| class.to_value(v.value()).unwrap()).chain([default]).collect()
+    } else if let Some(s) = spec.downcast_ref::<glib::ParamSpecFlags>() {
+        let class = s.flags_class();
+        let one = |v: &glib::FlagsValue| class.to_value(v.value()).unwrap();
+        let all = class.values().iter().fold(0, |all, v| all | v.value());
+        class
+            .values()
+            .iter()
+            .map(one)
+            .chain([class.to_value(all).unwrap(), class.to_value(0).unwrap(), default])
+            .collect()
     } else {
         panic!("property {}: say here what values of {} to try", spec.name(), spec.value_type())
     }
@@ -237,6 +247,7 @@ fn properties_are_described() {
             let kind = spec.value_type();
             let is_number = [glib::Type::BOOL, glib::Type::STRING].iter().all(|t| *t != kind)
                 && !kind.is_a(glib::Type::ENUM)
+                && !kind.is_a(glib::Type::FLAGS)
                 && !kind.is_a(glib::Type::BOXED);
             if is_number {
                 assert!(units.iter().any(|unit| blurb.to_lowercase().contains(unit)), "{at} says its unit: {blurb}");

@@ -295,7 +295,8 @@ fn clip() -> Option<PathBuf> {
 /// A line as a pipeline, with its placeholders filled in.
 fn parse(line: &[String]) -> Result<gst::Element, glib::Error> {
     let clip = clip().unwrap_or_else(|| PathBuf::from("clip.avi")).display().to_string();
-    let words: Vec<_> = line.iter().map(|w| w.replace("${CLIP}", &clip).replace("${OUT}", ".")).collect();
+    let words: Vec<_> =
+        line.iter().map(|w| w.replace("${CLIP}", &clip).replace("${OUT}", ".").replace("${PORT}", "1883")).collect();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
     gst::parse::launchv_full(&words, None, gst::ParseFlags::FATAL_ERRORS)
 }
@@ -340,6 +341,12 @@ fn stand_in(line: &[String]) -> Vec<String> {
         }
         w if w.starts_with("location=rtsp:") || w.ends_with("clip.avi") || w.ends_with("vtest.avi") => {
             format!("location={clip}")
+        }
+        // There is no broker here: it is an address, and the records go into a file.
+        w if w.starts_with("uri=") && w.contains("://") && !w.starts_with("uri=file:") => {
+            let uri: gstvigil::export::SinkUri = w["uri=".len()..].replace("${PORT}", "1883").parse().unwrap();
+            assert!(matches!(uri, gstvigil::export::SinkUri::Remote(_)), "{w}");
+            "uri=file:stand-in.jsonl".to_owned()
         }
         w => w.to_owned(),
     };

@@ -189,7 +189,7 @@ fn what_cannot_work_is_one_error_at_the_start_and_can_be_mended() {
     let dir = tempfile::tempdir().unwrap();
     let folder = format!("file:{}", dir.path().display());
     for (uri, text) in [
-        (None, "set the property uri to file:PATH or stdout:"),
+        (None, "set the property uri, for example to file:PATH, stdout: or mqtt://HOST/TOPIC"),
         (Some("out.jsonl"), "did you mean file:out.jsonl?"),
         (Some("file:out.jsonl?rotate-size=7"), "rotate-size: `7` is not a size"),
         (Some(folder.as_str()), "is not a file"),

@@ -163,7 +163,7 @@ fn what_waited_when_the_element_stopped_is_sent_by_the_next_one() {
     gate.stop();
     broker.restart();
     let subscriber = Subscriber::start(&broker, "vigil/#");
-    let mut gate = Camera::start("gate", &format!("{uri}?qos=2"), folder.path(), &[]);
+    let mut gate = Camera::start("gate", &broker.uri(Door::Plain, "qos=2"), folder.path(), &[]);
     gate.pass(3);
     let heard = subscriber.wait(|heard| frames(heard, "gate").len() == 53);
     assert_eq!(frames(&heard, "gate"), (0..50).chain(0..3).collect::<Vec<_>>());
@@ -240,6 +240,7 @@ fn another_process_is_told_that_the_spool_is_taken() {
         let error = bus.timed_pop_filtered(gst::ClockTime::from_seconds(30), &[gst::MessageType::Error]).unwrap();
         let gst::MessageView::Error(error) = error.view() else { panic!() };
         println!("said: {}", error.error());
+        element.set_state(gst::State::Null).unwrap();
         return;
     }
     let gate = Camera::start("gate", "http://127.0.0.1:9/records", folder.path(), &[]);

@@ -103,7 +103,7 @@ fn an_application_becomes_a_site_with_bundles() {
          [0.2000, 0.2000], [0.2000, 0.8000]",
         "tracker.yml:16: [ReID] reidType = 2: for identities by appearance",
         "[home-made]: Vigil does not know this group",
-        "[sink3] topic = cameras: records go to a file",
+        "[sink3] topic = cameras: brokers of MQTT and Kafka are reached",
         "primary.txt:18: [property] infer-dims = 3;64;64: the model itself says [32, 32]",
     ] {
         assert!(printed.contains(told), "{told}\n---\n{printed}");

@@ -58,7 +58,11 @@ impl Yard {
     fn start(&self) -> Gateway {
         let folder = self.place.folder.path();
         let [store, spool] = ["store", "spools"].map(|name| folder.join(name).display().to_string());
-        Gateway::start(&self.place.file, &[], &[("VIGIL_STORE", &store), ("VIGIL_SPOOL", &spool)])
+        Gateway::start(
+            &self.place.file,
+            &[],
+            &[("VIGIL_STORE", &store), ("VIGIL_SPOOL", &spool), ("XDG_STATE_HOME", &store)],
+        )
     }
 }
 

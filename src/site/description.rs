@@ -150,7 +150,7 @@ pub struct Stage {
     /// The element's factory, such as `vigilinfer`. Any filter of raw video that keeps the caps will do.
     pub element: String,
     /// Whether the watchdog guards it. Without a word: all but `vigiloverlay` and `vigilexport`, which show and tell
-    /// that the analysis is off. Guarded stages come before the others.
+    /// that the analysis is off, and `vigildrift`, which would forget. Guarded stages come before the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guarded: Option<bool>,
     /// The element's properties.

@@ -27,8 +27,11 @@ pub const WATCHDOG: &str = "vigilwatchdog";
 const INFER: &str = "vigilinfer";
 /// The element that writes records.
 const EXPORT: &str = "vigilexport";
-/// Elements that show and tell that the analysis is off: they stand behind the watchdog unless the description says otherwise.
-const OPEN: [&str; 2] = ["vigiloverlay", EXPORT];
+/// The element that compares predictions with what is usual.
+const DRIFT: &str = "vigildrift";
+/// Elements that show and tell that the analysis is off, and the one that must not forget when it is replaced: they stand behind the watchdog
+/// unless the description says otherwise.
+const OPEN: [&str; 3] = ["vigiloverlay", EXPORT, DRIFT];
 /// A camera that sends no picture for so long is lost.
 const SILENT_AFTER: Span = Span::from_secs(5);
 
@@ -189,6 +192,13 @@ impl Resolving<'_> {
             // A camera's video never waits for the analysis.
             INFER => Some(("when-busy", Scalar::Text("hold".into()))),
             EXPORT => Some(("camera", Scalar::Text("{camera}".into()))),
+            // A camera that comes back goes on where it was.
+            DRIFT => {
+                let site = &self.document.description.name;
+                let file = if name == "drift" { format!("{id}.json") } else { format!("{id}-{name}.json") };
+                let folder = crate::paths::state_dir().map(|state| state.join("drift").join(site));
+                folder.map(|folder| ("baseline", Scalar::Text(folder.join(file).display().to_string())))
+            }
             _ => None,
         };
         if let Some((property, value)) = default {

@@ -8,7 +8,7 @@ use super::description::Description;
 use super::resolve::WATCHDOG;
 
 /// The elements whose properties the schema has; a stage may be of any other, too.
-const STAGES: [&str; 4] = ["vigilinfer", "vigiltrack", "vigiloverlay", "vigilexport"];
+const STAGES: [&str; 5] = ["vigilinfer", "vigiltrack", "vigildrift", "vigiloverlay", "vigilexport"];
 
 /// The JSON Schema (draft 2020-12) of a description, pretty-printed, with a newline at the end. It says all that a file
 /// alone can be judged by; [`check`](super::check::check) knows more.

@@ -144,7 +144,7 @@ fn unknown_keys_and_values_come_with_a_suggestion() {
     );
     assert_eq!(
         error("format = 1", "format = 1\nframework = \"x\""),
-        "p/bundle.toml:2:1: `framework`: unknown key; known here: format, name, release, task, labels, license, input, \
+        "p/bundle.toml:2:1: `framework`: unknown key; known here: format, name, release, task, labels, license, predictions, input, \
          output, variant, reference, probation, shadow"
     );
     assert_eq!(

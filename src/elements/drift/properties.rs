@@ -153,7 +153,7 @@ pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
         ),
         glib::ParamSpecUInt::builder("day-parts")
             .nick("Parts of the day")
-            .blurb("Into how many equal parts the day (UTC) is cut; each is compared with itself")
+            .blurb("Number of equal parts that the day (UTC) is cut into; each is compared with itself")
             .minimum(1)
             .maximum(24)
             .default_value(defaults.day_parts)

@@ -400,7 +400,7 @@ profile = "none"
             "s:15:65: `profile.late.stage.0.inference-region`: it looks at objects, and no stage before it finds any",
             "s:17:3: warning: `profile.late.stage.2`: it follows objects, and no stage before it finds any",
             "s:27:21: warning: `camera.a.stage.infer.model`: the store had to give release 1",
-            "s:28:20: `camera.a.stage.export.uri`: `flie:x` names no sink",
+            "s:28:20: `camera.a.stage.export.uri`: `flie:` names no sink",
             "s:32:21: warning: `camera.b.stage.infer.model`: the store had to give release 1",
             "s:33:28: this machine: `camera.b.stage.infer.shadow-model`: no model \"new\"",
         ],

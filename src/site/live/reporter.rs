@@ -3,6 +3,7 @@
 //! It asks cameras as an HTTP caller does, so that no camera waits for it, and hands records to the spool of the receiver.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -40,6 +41,14 @@ pub(super) struct Running {
     standings: Arc<Mutex<Standings>>,
 }
 
+/// Tells that no telemetry comes any more.
+fn panicked(site: &Weak<Inner>) {
+    if let Some(site) = site.upgrade() {
+        let text = "telemetry is no longer sent: a part of it has panicked, see the process's log; a change of `telemetry` begins anew";
+        site.events.tell(None, "warning", serde_json::json!({ "text": text }));
+    }
+}
+
 /// Whether a site has something to compare or to send.
 pub(super) fn is_wanted(plan: &Plan) -> bool {
     let compared = || plan.cameras.values().any(|camera| camera.stages().any(|stage| stage.factory == "vigildrift"));
@@ -53,10 +62,18 @@ impl Running {
         // What happens from here on, if it is sent.
         let events = to.uri.as_ref().map(|_| site.events.listen(u64::MAX).1);
         let (site, name) = (Arc::downgrade(site), name.to_owned());
+        let told = site.clone();
         let standings = Arc::default();
         let work = Work { site, name, to, events, stopped, standings: Arc::clone(&standings) };
         let thread = std::thread::Builder::new().name("vigil-report".into());
-        thread.spawn(move || if work.events.is_some() { work.send() } else { work.compare() }).ok()?;
+        let work = move || if work.events.is_some() { work.send() } else { work.compare() };
+        thread
+            .spawn(move || {
+                if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                    panicked(&told)
+                }
+            })
+            .ok()?;
         Some(Self { stop, standings })
     }
 

@@ -47,7 +47,7 @@ size = [1280]
 fps = 1000
 "#;
     let expected = r#"site.toml:2:8: `name`: a text in quotes is expected, this is a whole number
-site.toml:3:1: `shiny`: unknown key; known here: api, camera, defaults, format, include, name, profile, rtsp, tile
+site.toml:3:1: `shiny`: unknown key; known here: api, camera, defaults, format, include, name, profile, rtsp, telemetry, tile
 site.toml:6:10: `api.listen`: a text in quotes is expected, this is a list
 site.toml:9:1: `defaults.latncy`: unknown key; did you mean `latency`?
 site.toml:10:13: `defaults.transport`: unknown value "upd"; did you mean "udp"? It is one of: auto, tcp, udp, multicast, http
