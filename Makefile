@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 20
 SOAK_SECONDS ?= 600
 FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-.PHONY: help demo demo-faults demo-offline demo-site gpu-check test soak build setup reference parity lint docs-check bench fuzz clean servers
+.PHONY: help demo demo-faults demo-offline demo-site gpu-check test soak spool-soak build setup reference parity lint docs-check bench fuzz clean servers
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,9 @@ test: setup reference servers ## Install what is missing, run every test
 soak: setup ## Let watchdogs' chains fail and engines be killed at random for SOAK_SECONDS, ten minutes
 	VIGIL_SOAK_SECONDS=$(SOAK_SECONDS) cargo test --test watchdog_soak -- --nocapture
 
+spool-soak: setup ## Kill 200 processes that write a spool, and damage 400 files of spools
+	VIGIL_SPOOL_KILLS=200 VIGIL_SPOOL_DAMAGES=400 cargo test --test spool
+
 build: setup ## Build the plugin and the command, optimised: target/release
 	cargo build --release --lib --bins
 
@@ -54,7 +57,7 @@ docs-check: setup ## Check the API docs, the pages, their launch lines and links
 reference: setup ## Install the Python reference that `vigil parity` compares with
 	@scripts/parity/run --install
 
-servers: setup ## Fetch the servers that tests talk to: mosquitto, nats-server, promtool
+servers: setup ## Fetch the servers that tests talk to: mosquitto, promtool
 	@scripts/servers
 
 parity: reference ## Compare with the Python reference on the test data: the figures of docs/ACCURACY.md

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::receiver::RemoteUri;
 use super::remote::Outgoing;
 use super::route::{Account, RouteError, Stats, Waiting};
@@ -99,7 +101,7 @@ impl Destination {
         let listeners = Arc::new(Listeners::default());
         let limit_bytes = options.bytes.max(Limits::LEAST);
         let spool = Spool::open(folder, &uri.name(), options, Arc::clone(&clock))?;
-        let remote = uri.remote(&client_name(), Arc::clone(&clock));
+        let remote = uri.remote(&client_name(&folder.join(uri.name())), Arc::clone(&clock));
         let report = |who| {
             let (told, counted) = (Arc::clone(&listeners), Arc::downgrade(&spool));
             Box::new(move |notice: Notice| {
@@ -145,10 +147,13 @@ fn counters(spool: &Spool) -> Counters {
     Counters { written: stats.acknowledged, dropped: lost(&stats), errors: stats.errors, bytes: stats.disk_bytes }
 }
 
-/// Names this process to brokers: the machine's name and a number, since a broker lets one client of a name in at a time.
-fn client_name() -> String {
+/// Names the sender to brokers, which let one client of a name in at a time: the machine's name and a part of the digest of the spool's
+/// path. One process has a spool at a time, and the next one is the same client.
+fn client_name(spool: &Path) -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("vigil-{host}-{}", std::process::id())
+    let path = std::path::absolute(spool).unwrap_or_else(|_| spool.to_path_buf());
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    format!("vigil-{host}-{}", hex::encode(digest.get(..4).unwrap_or_default()))
 }
 
 /// All destinations by the path of their spool. Nothing is there while one is being opened or closed.

@@ -108,7 +108,7 @@ pub enum What<'a> {
     /// What a gateway tells of a camera or of itself, as its HTTP interface does under `/api/v1/events`.
     Gateway {
         /// What: `camera` (a change of its state), `output`, `site`, or the name of an element's message (`vigil-model`, `vigil-watchdog`,
-        /// `vigil-drift`, …).
+        /// `vigil-drift`, …); `gateway` from `vigil fleet watch`.
         name: Cow<'a, str>,
         /// The details, by name.
         data: serde_json::Value,
