@@ -180,14 +180,9 @@ fn samples(spec: &glib::ParamSpec) -> Vec<glib::Value> {
         class.values().iter().map(|v| class.to_value(v.value()).unwrap()).chain([default]).collect()
     } else if let Some(s) = spec.downcast_ref::<glib::ParamSpecFlags>() {
         let class = s.flags_class();
-        let one = |v: &glib::FlagsValue| class.to_value(v.value()).unwrap();
-        let all = class.values().iter().fold(0, |all, v| all | v.value());
-        class
-            .values()
-            .iter()
-            .map(one)
-            .chain([class.to_value(all).unwrap(), class.to_value(0).unwrap(), default])
-            .collect()
+        let one = |v: &glib::FlagsValue| class.builder().set(v.value()).build().unwrap();
+        let all = class.values().iter().fold(class.builder(), |all, v| all.set(v.value())).build().unwrap();
+        class.values().iter().map(one).chain([all, class.builder().build().unwrap(), default]).collect()
     } else {
         panic!("property {}: say here what values of {} to try", spec.name(), spec.value_type())
     }
@@ -233,6 +228,7 @@ fn properties_are_described() {
         "chains",
         "cores",
         "times",
+        "number of equal parts",
         "0..1",
         "per cent",
     ];
