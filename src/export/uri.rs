@@ -15,7 +15,7 @@ pub enum SinkUri {
     /// A file of JSON lines.
     File(FileOptions),
     /// A receiver over a network.
-    Remote(RemoteUri),
+    Remote(Box<RemoteUri>),
 }
 
 /// A text does not name a sink.
@@ -113,7 +113,7 @@ impl FromStr for SinkUri {
             return Ok(Self::Stdout);
         }
         if let Some(remote) = RemoteUri::parse(uri) {
-            return remote.map(Self::Remote);
+            return remote.map(|remote| Self::Remote(Box::new(remote)));
         }
         let (scheme, rest) = uri.split_once(':').unwrap_or(("", uri));
         match scheme {

@@ -29,7 +29,7 @@ pub fn write(bundle: &Bundle, usual: &Summary) -> Result<(), BundleError> {
     document["predictions"] = value(FILE);
     let text = document.to_string();
     manifest::parse(text.as_bytes(), &file.display().to_string())?;
-    let json = serde_json::to_string_pretty(usual).map_err(|e| BundleError::unusable(dir, &e.to_string()))?;
+    let json = serde_json::to_string_pretty(usual).map_err(|e| BundleError::unusable(dir, e.to_string()))?;
     let path = dir.join(FILE);
     replace(&path, &(json + "\n")).map_err(BundleError::io(&path))?;
     replace(&file, &text).map_err(BundleError::io(&file))

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! What the receiver acknowledges within the commit interval never sees the disk. What is not acknowledged by then is
-//! committed, and within a kind what lies on the disk goes before what came later. [`state`] is all of that as a plain value;
-//! [`store`] is the file; the writer's thread is the only one that does I/O.
+//! committed, and within a kind what lies on the disk goes before what came later. `state` is all of that as a plain value;
+//! `store` is the file; the writer's thread is the only one that does I/O.
 //!
 //! One lock, `Shared::state`, never held across I/O or a report.
 
