@@ -238,11 +238,13 @@ fn read_labels(origin: &Path, files: &Files, manifest: &Manifest) -> Result<Labe
 fn read_predictions(origin: &Path, files: &Files, manifest: &Manifest) -> Result<Option<Summary>, BundleError> {
     let Some(file) = &manifest.predictions else { return Ok(None) };
     require(origin, files, file, "predictions")?;
-    let summary = serde_json::from_slice(&files.read(file)?).map_err(|error| BundleError::Unusable {
+    let wrong = |why: String| BundleError::Unusable {
         path: files.shown(file).into(),
-        why: format!("not what `vigil bundle predictions` writes: {error}"),
-    })?;
-    Ok(Some(summary))
+        why: format!("not what `vigil bundle predictions` writes: {why}"),
+    };
+    let summary: Summary = serde_json::from_slice(&files.read(file)?).map_err(|error| wrong(error.to_string()))?;
+    // What has no field of a summary would be one of nothing.
+    if summary.frames() == 0 { Err(wrong("it counts no frames".into())) } else { Ok(Some(summary)) }
 }
 
 /// The length and digest of a file that `bundle.toml` names under `key`.
