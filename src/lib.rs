@@ -4,6 +4,7 @@ pub mod analysis;
 pub mod bundle;
 pub mod cancel;
 pub mod cascade;
+pub mod chance;
 pub mod draw;
 pub mod drift;
 pub mod elements;
@@ -29,6 +30,7 @@ pub mod swap;
 pub mod telemetry;
 pub mod tracking;
 pub mod watchdog;
+pub mod whole;
 
 /// The version of the plugin and the command: the crate's, and the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID"));

@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::whole;
+
 /// The folder. One process writes it.
 #[derive(Debug)]
 pub struct Ring {
@@ -42,17 +44,8 @@ impl Ring {
             taken -= oldest.bytes;
         }
         // The picture comes last: who finds it finds its record too.
-        self.write(&format!("{name}.json"), record)?;
-        self.write(&format!("{name}.jpg"), jpeg)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let part = self.folder.join(format!(".{name}.part"));
-        let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, self.folder.join(name)));
-        if written.is_err() {
-            let _ = fs::remove_file(&part);
-        }
-        written
+        whole::write(&self.folder.join(format!("{name}.json")), record)?;
+        whole::write(&self.folder.join(format!("{name}.jpg")), jpeg)
     }
 
     /// All samples by their names; other files are nobody's business.
@@ -93,23 +86,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Writes a file so that it is there as a whole or as it was before, also after a power cut.
-///
-/// # Errors
-/// The system's.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let written =
-        fs::write(&part, text).and_then(|()| fs::File::open(&part)?.sync_all()).and_then(|()| fs::rename(&part, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&part);
-    }
-    written
 }
 
 #[cfg(test)]
@@ -153,15 +129,5 @@ mod tests {
         ring.put("20261126T100000.000-drift", &[1; 30], &[2; 10]).unwrap();
         assert!(ring.put("20261126T100001.000-drift", &[1; 99], &[2; 10]).is_err());
         assert_eq!(names(folder.path()).len(), 2);
-    }
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/baseline.json");
-        replace(&path, "one").unwrap();
-        replace(&path, "two").unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(names(&folder.path().join("a")), ["baseline.json"]);
     }
 }

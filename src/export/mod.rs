@@ -5,6 +5,7 @@
 //! `docs/records.md` and `docs/export.md`.
 
 pub mod address;
+mod backoff;
 pub mod destination;
 pub mod event;
 pub mod file;

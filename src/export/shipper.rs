@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::backoff::Backoff;
 use super::remote::{Remote, RemoteError};
 use super::sink::Clock;
-use super::spool::{Backoff, Bucket, Notice, Order, Report, Settled, Size, Spool};
+use super::spool::{Bucket, Notice, Order, Report, Settled, Size, Spool};
 use super::writer::Drained;
 
 /// Most records, and most bytes of them, in one call of the receiver.
@@ -195,7 +196,7 @@ impl<'a> Worker<'a> {
             clock,
             report,
             counters,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1, now.utc_ns),
+            backoff: Backoff::varied(BACKOFF.0, BACKOFF.1, now.utc_ns),
             bucket: Bucket::new(pace.replay_rate),
             degraded: false,
             called: now.monotonic,

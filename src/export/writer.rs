@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::backoff::Backoff;
 use super::sink::{Clock, Now, Sink};
 
 /// How often an idle sink's `tick` is called.
@@ -253,29 +254,6 @@ enum Task {
     Stop,
 }
 
-/// When a failing sink is tried again.
-#[derive(Debug, Default)]
-struct Backoff {
-    wait: Duration,
-    until: Option<Duration>,
-}
-
-impl Backoff {
-    fn failed(&mut self, now: Duration) {
-        self.wait = (self.wait * 2).clamp(BACKOFF_FIRST, BACKOFF_MOST);
-        self.until = Some(now.saturating_add(self.wait));
-    }
-
-    fn succeeded(&mut self) {
-        *self = Self::default();
-    }
-
-    /// How long to wait yet.
-    fn left(&self, now: Duration) -> Duration {
-        self.until.map_or(Duration::ZERO, |until| until.saturating_sub(now))
-    }
-}
-
 /// The thread's own state.
 struct Worker<'a> {
     shared: &'a Shared,
@@ -290,7 +268,15 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(shared: &'a Shared, sink: Box<dyn Sink>, clock: &'a dyn Clock, report: &'a Report) -> Self {
-        Self { shared, sink, clock, report, backoff: Backoff::default(), degraded: false, dropped: 0 }
+        Self {
+            shared,
+            sink,
+            clock,
+            report,
+            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MOST),
+            degraded: false,
+            dropped: 0,
+        }
     }
 
     fn run(mut self) {
@@ -388,7 +374,7 @@ impl<'a> Worker<'a> {
             Ok(()) => self.backoff.succeeded(),
             Err(text) => {
                 self.shared.errors.fetch_add(1, Ordering::Relaxed);
-                self.backoff.failed(self.clock.now().monotonic);
+                self.backoff.failed(self.clock.now().monotonic, None);
                 self.degrade(text);
             }
         }
@@ -408,7 +394,7 @@ impl<'a> Worker<'a> {
             self.degrade(text);
             return;
         }
-        let caught_up = self.backoff.until.is_none() && self.shared.lock().lines.is_empty();
+        let caught_up = !self.backoff.is_failing() && self.shared.lock().lines.is_empty();
         if self.degraded && caught_up {
             self.degraded = false;
             (self.report)(Change { degraded: false, text: "all records are written again".to_string(), stats });

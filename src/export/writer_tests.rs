@@ -194,16 +194,16 @@ fn a_panic_in_a_sink_ends_the_export_and_nothing_else() {
 
 #[test]
 fn the_wait_doubles_up_to_half_a_minute() {
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MOST);
     let mut waits = Vec::new();
     for _ in 0..7 {
-        backoff.failed(Duration::from_secs(100));
+        backoff.failed(Duration::from_secs(100), None);
         waits.push(backoff.left(Duration::from_secs(100)).as_secs());
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
     assert_eq!(backoff.left(Duration::from_secs(129)), Duration::from_secs(1));
     assert_eq!(backoff.left(Duration::from_secs(131)), Duration::ZERO);
     backoff.succeeded();
-    backoff.failed(Duration::from_secs(200));
+    backoff.failed(Duration::from_secs(200), None);
     assert_eq!(backoff.left(Duration::from_secs(200)), Duration::from_secs(1));
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use crate::chance::Chance;
+
 /// Doublings after which a pause is as long as it gets, whatever it was at first.
 const DOUBLINGS: u32 = 32;
-
-/// Makes seeds that are alike different ones: the golden ratio's part of 2^64.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The pauses of one camera. Many that are lost at once, with the network, do not all come back at once: each pause is up to a
 /// quarter shorter or longer than its share.
@@ -15,14 +14,13 @@ pub struct Backoff {
     first: Duration,
     most: Duration,
     failures: u32,
-    chance: u64,
+    chance: Chance,
 }
 
 impl Backoff {
     /// Pauses from `first` to `most`. `seed` is any number that is different for each camera.
     pub fn new(first: Duration, most: Duration, seed: u64) -> Self {
-        // Zero would stay zero.
-        Self { first, most: most.max(first), failures: 0, chance: seed.wrapping_mul(SPREAD) | 1 }
+        Self { first, most: most.max(first), failures: 0, chance: Chance::new(seed) }
     }
 
     /// Other bounds from now on.
@@ -48,12 +46,7 @@ impl Backoff {
     }
 
     fn vary(&mut self, pause: Duration) -> Duration {
-        // Xorshift: Marsaglia, "Xorshift RNGs", 2003.
-        self.chance ^= self.chance << 13;
-        self.chance ^= self.chance >> 7;
-        self.chance ^= self.chance << 17;
-        let share = (self.chance >> 11) as f64 / (1_u64 << 53) as f64;
-        pause.mul_f64(0.75 + share / 2.0)
+        pause.mul_f64(0.75 + self.chance.share() / 2.0)
     }
 }
 

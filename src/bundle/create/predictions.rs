@@ -6,7 +6,7 @@ use toml_edit::{DocumentMut, value};
 
 use crate::bundle::{Bundle, BundleError, manifest};
 use crate::drift::Summary;
-use crate::drift::ring::replace;
+use crate::whole;
 
 /// Where it is kept in the bundle.
 const FILE: &str = "predictions.json";
@@ -31,6 +31,6 @@ pub fn write(bundle: &Bundle, usual: &Summary) -> Result<(), BundleError> {
     manifest::parse(text.as_bytes(), &file.display().to_string())?;
     let json = serde_json::to_string_pretty(usual).map_err(|e| BundleError::unusable(dir, e.to_string()))?;
     let path = dir.join(FILE);
-    replace(&path, &(json + "\n")).map_err(BundleError::io(&path))?;
-    replace(&file, &text).map_err(BundleError::io(&file))
+    whole::write(&path, (json + "\n").as_bytes()).map_err(BundleError::io(&path))?;
+    whole::write(&file, text.as_bytes()).map_err(BundleError::io(&file))
 }

@@ -4,7 +4,7 @@
 //!
 //! Locks: `settings`, `running` and `stream` are held for a copy only, `Running::watch` while a frame is counted; never two at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
@@ -19,7 +19,7 @@ use gst_base::subclass::prelude::*;
 use gst_video::{VideoFrameRef, VideoInfo};
 
 use super::properties::{Blur, SPECS, Settings};
-use crate::drift::ring::{self, Ring};
+use crate::drift::ring::Ring;
 use crate::drift::{Monitor, Report, Sampler, Summary, references};
 use crate::export::record::{Content, Context, Record, compact_time};
 use crate::export::sink::{Clock, Now};
@@ -29,6 +29,7 @@ use crate::gstutil::{frame, lock, pad_templates};
 use crate::meta;
 use crate::picture::Rgb;
 use crate::result::{BBox, FrameResult};
+use crate::whole;
 
 static CAT: LazyLock<gst::DebugCategory> =
     LazyLock::new(|| gst::DebugCategory::new("vigildrift", gst::DebugColorFlags::empty(), Some("Vigil drift")));
@@ -100,9 +101,7 @@ fn write(tasks: &Receiver<Task>, ring: Option<&Ring>, element: &glib::WeakRef<su
     let mut failing = false;
     for task in tasks {
         let written = match &task {
-            Task::Save(path, text) => {
-                ring::replace(path, text).map_err(|e| format!("the baseline {}: {e}", path.display()))
-            }
+            Task::Save(path, text) => save(path, text).map_err(|e| format!("the baseline {}: {e}", path.display())),
             Task::Sample(name, picture, record) => match (ring, picture.to_jpeg()) {
                 (Some(ring), Some(jpeg)) => ring.put(name, &jpeg.bytes, record).map_err(|e| format!("a sample: {e}")),
                 _ => Ok(()),
@@ -114,6 +113,14 @@ fn write(tasks: &Receiver<Task>, ring: Option<&Ring>, element: &glib::WeakRef<su
         }
         failing = failed;
     }
+}
+
+/// Writes the baseline's file, and makes its folder.
+fn save(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    whole::write(path, text.as_bytes())
 }
 
 impl Drift {
@@ -151,7 +158,7 @@ impl Drift {
         })
     }
 
-    fn restore(&self, monitor: &mut Monitor, path: &std::path::Path) {
+    fn restore(&self, monitor: &mut Monitor, path: &Path) {
         let restored = match std::fs::read_to_string(path) {
             Ok(text) => monitor.restore(&text).map_err(|e| e.to_string()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -366,8 +373,7 @@ impl BaseTransformImpl for Drift {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let video = VideoInfo::from_caps(incaps).ok();
-        *lock(&self.stream) = video.and_then(|video| Some((video.clone(), frame::frame_info(&video)?)));
+        *lock(&self.stream) = frame::stream(incaps);
         Ok(())
     }
 

@@ -36,7 +36,7 @@ pub use block::Stored;
 pub(super) use hand::Settled;
 pub use inspect::{Filter, Found, SpoolInfo, list, purge, records};
 pub use open::SpoolError;
-pub(super) use pace::{Backoff, Bucket};
+pub(super) use pace::Bucket;
 pub(super) use shipside::Size;
 pub use state::Order;
 pub use store::{Durability, Limits};

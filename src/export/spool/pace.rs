@@ -1,4 +1,4 @@
-//! How fast, how soon: the rate of a replay, and the wait after a failure. Time is an argument.
+//! How fast: the rate of a replay. Time is an argument.
 
 use std::time::Duration;
 
@@ -36,54 +36,6 @@ impl Bucket {
     /// `records` were sent.
     pub fn took(&mut self, records: usize) {
         self.tokens -= records as f64;
-    }
-}
-
-/// When something that failed is tried again: after `first`, doubled with each further failure up to `most`.
-#[derive(Debug)]
-pub struct Backoff {
-    first: Duration,
-    most: Duration,
-    wait: Duration,
-    until: Option<Duration>,
-    random: u64,
-}
-
-impl Backoff {
-    /// `seed` makes the waits of two gateways differ.
-    pub fn new(first: Duration, most: Duration, seed: u64) -> Self {
-        Self { first, most, wait: Duration::ZERO, until: None, random: seed | 1 }
-    }
-
-    /// It failed at `now`, and is not to be tried again before `at_least` has passed. The wait is lengthened by up to a
-    /// quarter at random, so that a fleet does not come back all at once.
-    pub fn failed(&mut self, now: Duration, at_least: Option<Duration>) {
-        self.wait = (self.wait * 2).clamp(self.first, self.most);
-        let wait = self.wait.max(at_least.unwrap_or_default());
-        self.until = Some(now.saturating_add(wait).saturating_add(wait.mul_f64(0.25 * self.share())));
-    }
-
-    /// It worked: the next failure is the first one.
-    pub fn succeeded(&mut self) {
-        (self.wait, self.until) = (Duration::ZERO, None);
-    }
-
-    /// Whether the last try failed.
-    pub fn is_failing(&self) -> bool {
-        self.until.is_some()
-    }
-
-    /// How long to wait yet; zero if it may be tried.
-    pub fn left(&self, now: Duration) -> Duration {
-        self.until.map_or(Duration::ZERO, |until| until.saturating_sub(now))
-    }
-
-    /// A number in 0..1 (xorshift64: spread is all that matters here).
-    fn share(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -126,32 +78,5 @@ mod tests {
         free.refill(s(1), 0);
         free.took(1_000_000);
         assert_eq!(free.allows(), usize::MAX);
-    }
-
-    #[test]
-    fn waits_double_up_to_the_most_and_begin_anew() {
-        let mut backoff = Backoff::new(s(1), s(60), 7);
-        assert_eq!(backoff.left(s(0)), s(0));
-        for wait in [1, 2, 4, 8, 16, 32, 60, 60] {
-            backoff.failed(s(100), None);
-            let left = backoff.left(s(100));
-            assert!(left >= s(wait) && left <= s(wait).mul_f64(1.25), "{wait}: {left:?}");
-        }
-        backoff.failed(s(100), Some(s(600)));
-        assert!(backoff.left(s(100)) >= s(600));
-        backoff.succeeded();
-        assert!(!backoff.is_failing());
-        backoff.failed(s(100), None);
-        assert!(backoff.left(s(100)) <= s(1).mul_f64(1.25));
-    }
-
-    #[test]
-    fn two_gateways_wait_differently() {
-        let wait = |seed| {
-            let mut backoff = Backoff::new(s(1), s(60), seed);
-            backoff.failed(s(0), None);
-            backoff.left(s(0))
-        };
-        assert_ne!(wait(3), wait(0x1234_5678_9abc_def1));
     }
 }

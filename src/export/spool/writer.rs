@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::super::backoff::Backoff;
 use super::super::kind::Kind;
 use super::block;
 use super::open::{self, Lock};
-use super::pace::Backoff;
 use super::state::Snapshot;
 use super::store::{Change, Limits, Outcome, Store, StoreError};
 use super::{Notice, Shared, wait};
@@ -70,8 +70,8 @@ impl<'a> Writer<'a> {
             shared,
             store: Some(store),
             limits,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1, now.utc_ns),
-            read_backoff: Backoff::new(BACKOFF.0, BACKOFF.1, now.utc_ns),
+            backoff: Backoff::varied(BACKOFF.0, BACKOFF.1, now.utc_ns),
+            read_backoff: Backoff::varied(BACKOFF.0, BACKOFF.1, now.utc_ns),
             degraded: !inner.notices.is_empty(),
             lost: inner.state.counters.corrupt,
             lost_at: now.monotonic,

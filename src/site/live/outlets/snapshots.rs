@@ -11,6 +11,7 @@ use super::series::Series;
 use crate::site::live::feed::Feed;
 use crate::site::live::intake::fresh;
 use crate::site::live::snapshot;
+use crate::whole;
 
 /// How long a picture is waited for.
 const WAIT: Duration = Duration::from_secs(2);
@@ -79,26 +80,8 @@ impl Writer {
         let bytes = snapshot::jpeg(&frame, LIMIT)?;
         self.series.prepare()?;
         let path = if self.series.is_numbered() { self.series.next() } else { self.path.clone() };
-        replace(&path, &bytes).map_err(|err| format!("{} cannot be written: {err}", path.display()))?;
+        whole::write(&path, &bytes).map_err(|err| format!("{} cannot be written: {err}", path.display()))?;
         self.last = Some(frame.at);
         Ok(true)
     }
-}
-
-/// Writes a file so that whoever opens it finds either the old or the new one, whole.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".part");
-    let part = path.with_file_name(name);
-    let written = std::fs::File::create(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let moved = written.and_then(|()| std::fs::rename(&part, path));
-    if moved.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    moved
 }
