@@ -192,49 +192,49 @@ pub fn join(
     report: Report,
 ) -> Result<Member, RouteError> {
     let path = folder.join(uri.name());
-    let mut all = open_ones();
-    let destination = loop {
-        match all.get_mut(&path) {
-            Some(Slot { members, destination: Some(destination) }) => {
-                if destination.uri != *uri {
-                    return Err(RouteError::Remote(format!(
-                        "another element of this process sends to {} with other options; give both the same uri",
-                        uri.bare()
-                    )));
-                }
-                *members += 1;
-                break Arc::clone(destination);
-            }
-            // Another thread opens or closes it.
-            Some(_) => {
-                let (woken, waited) = OPEN.1.wait_timeout(all, PATIENCE).unwrap_or_else(PoisonError::into_inner);
-                all = woken;
-                if waited.timed_out() && all.get(&path).is_some_and(|slot| slot.destination.is_none()) {
-                    return Err(RouteError::Remote(format!("the spool of {} is still being closed", uri.bare())));
-                }
-            }
-            None => {
-                all.insert(path.clone(), Slot::default());
-                drop(all);
-                let opened = Destination::open(uri, folder, options, pace, clock).map(Arc::new);
-                let mut all = open_ones();
-                match &opened {
-                    Ok(destination) => {
-                        all.insert(path.clone(), Slot { members: 1, destination: Some(Arc::clone(destination)) });
-                    }
-                    Err(_) => drop(all.remove(&path)),
-                }
-                drop(all);
-                OPEN.1.notify_all();
-                let destination = opened?;
-                let token = destination.listeners.add(report);
-                return Ok(Member { destination, path, token, left: Mutex::new(false) });
-            }
-        }
-    };
-    drop(all);
+    let destination = enter(&path, uri, || Destination::open(uri, folder, options, pace, clock))?;
     let token = destination.listeners.add(report);
     Ok(Member { destination, path, token, left: Mutex::new(false) })
+}
+
+/// The destination whose spool has this path, with one member more; opened by `open` unless it is there. While another thread opens or
+/// closes it, it is waited for.
+fn enter(
+    path: &Path,
+    uri: &RemoteUri,
+    open: impl FnOnce() -> Result<Destination, RouteError>,
+) -> Result<Arc<Destination>, RouteError> {
+    let mut all = open_ones();
+    while let Some(slot) = all.get_mut(path) {
+        if let Some(destination) = &slot.destination {
+            if destination.uri != *uri {
+                return Err(RouteError::Remote(format!(
+                    "another element of this process sends to {} with other options; give both the same uri",
+                    uri.bare()
+                )));
+            }
+            slot.members += 1;
+            return Ok(Arc::clone(destination));
+        }
+        let (woken, waited) = OPEN.1.wait_timeout(all, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+        all = woken;
+        if waited.timed_out() && all.get(path).is_some_and(|slot| slot.destination.is_none()) {
+            return Err(RouteError::Remote(format!("the spool of {} is still being closed", uri.bare())));
+        }
+    }
+    all.insert(path.to_path_buf(), Slot::default());
+    drop(all);
+    let opened = open().map(Arc::new);
+    let mut all = open_ones();
+    match &opened {
+        Ok(destination) => {
+            all.insert(path.to_path_buf(), Slot { members: 1, destination: Some(Arc::clone(destination)) });
+        }
+        Err(_) => drop(all.remove(path)),
+    }
+    drop(all);
+    OPEN.1.notify_all();
+    opened
 }
 
 impl Member {

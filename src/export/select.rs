@@ -4,6 +4,7 @@
 
 mod happenings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use happenings::Happening;
@@ -89,7 +90,7 @@ struct Sight {
 /// Picks from the frames of one stream.
 #[derive(Debug)]
 pub struct Selector {
-    selection: Selection,
+    selection: Arc<Selection>,
     happenings: Happenings,
     sight: Option<Sight>,
     /// Something changed since the last record of a frame.
@@ -100,7 +101,13 @@ pub struct Selector {
 impl Selector {
     /// Picks by `selection`.
     pub fn new(selection: Selection) -> Self {
+        let selection = Arc::new(selection);
         Self { selection, happenings: Happenings::default(), sight: None, changed: false, last_ns: None }
+    }
+
+    /// What it picks by.
+    pub fn selection(&self) -> &Arc<Selection> {
+        &self.selection
     }
 
     /// What is to be exported of the next frame.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use super::file::{FileOptions, Fsync};
 use super::receiver::RemoteUri;
 use super::units::{BadUnit, parse_duration, parse_size};
+use crate::suggest::nearest;
 
 /// Where records go.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,9 +148,7 @@ fn built_without(scheme: &str) -> String {
     }
     let mut known = RemoteUri::schemes();
     known.extend(["file", "stdout"]);
-    let near =
-        known.into_iter().max_by(|a, b| strsim::jaro_winkler(a, scheme).total_cmp(&strsim::jaro_winkler(b, scheme)));
-    match near.filter(|near| strsim::jaro_winkler(near, scheme) > 0.8) {
+    match nearest(scheme, known) {
         Some(near) => format!(" (did you mean {near}?)"),
         None => String::new(),
     }
@@ -217,8 +216,7 @@ pub(super) fn options(query: &str) -> Result<Vec<(String, String)>, UriError> {
 
 /// The error for an option that there is not, with the one of `known` that was probably meant.
 pub(super) fn unknown_option(scheme: &str, name: &str, known: &[&str]) -> UriError {
-    let near = known.iter().max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-    let hint = match near.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
+    let hint = match nearest(name, known.iter().copied()) {
         Some(near) => format!(" (did you mean {near}?)"),
         None => format!("; there are {}", known.join(", ")),
     };

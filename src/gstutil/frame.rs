@@ -113,6 +113,13 @@ fn mapped(frame: &impl VideoFrameExt, info: &FrameInfo, plane: usize) -> (*mut u
     before.and_then(|before| map.size.checked_sub(before)).map_or(NONE, |len| (data.cast(), len))
 }
 
+/// The format of a stream of raw video; `None` for caps of anything else, and for formats that cannot be read.
+pub fn stream(caps: &gst::CapsRef) -> Option<(VideoInfo, FrameInfo)> {
+    let video = VideoInfo::from_caps(caps).ok()?;
+    let info = frame_info(&video)?;
+    Some((video, info))
+}
+
 /// A mapped frame to read.
 ///
 /// # Errors

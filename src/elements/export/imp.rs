@@ -23,7 +23,7 @@ use crate::export::format::Format;
 use crate::export::kind::Kind;
 use crate::export::record::Thumbnail;
 use crate::export::route::{Route, Stats};
-use crate::export::select::{Happening, Selection, Selector};
+use crate::export::select::{Happening, Selector};
 use crate::export::sink::Clock;
 use crate::export::writer::{Change, SystemClock};
 use crate::export::{Context, Drained, SinkUri};
@@ -55,15 +55,12 @@ struct Running {
 /// What is exported of the frames that pass.
 struct Picking {
     selector: Selector,
-    selection: Selection,
     thumbnail_size: usize,
 }
 
 impl Picking {
     fn new(settings: &Settings) -> Self {
-        let selection = settings.selection();
-        let thumbnail_size = settings.thumbnail_size as usize;
-        Self { selector: Selector::new(selection.clone()), selection, thumbnail_size }
+        Self { selector: Selector::new(settings.selection()), thumbnail_size: settings.thumbnail_size as usize }
     }
 }
 
@@ -178,7 +175,7 @@ impl Export {
     fn export_result(&self, running: &Running, buffer: &gst::BufferRef, result: &FrameResult) {
         let (picked, selection, thumbnail_size) = {
             let mut picking = lock(&running.picking);
-            (picking.selector.pick(result), picking.selection.clone(), picking.thumbnail_size)
+            (picking.selector.pick(result), Arc::clone(picking.selector.selection()), picking.thumbnail_size)
         };
         let keep = |object: &_| selection.keeps(object);
         let content = selection.content(&keep);
@@ -308,8 +305,7 @@ impl BaseTransformImpl for Export {
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         // Only pictures of objects need pixels: frames that cannot be read, or are no raw video, are exported all the same.
-        let video = VideoInfo::from_caps(incaps).ok();
-        *lock(&self.stream) = video.and_then(|video| Some((video.clone(), frame::frame_info(&video)?)));
+        *lock(&self.stream) = frame::stream(incaps);
         Ok(())
     }
 
