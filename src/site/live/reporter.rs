@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -138,7 +137,9 @@ impl Work {
     fn send(self) {
         let clock = Arc::new(SystemClock::default());
         let mut reporter = Reporter::new(&self.name, clock.now());
-        let mut reader = Reader::new(Roots::default(), vec![self.folder()]);
+        // The folder whose room is told.
+        let spool = self.to.spool.clone().or_else(crate::paths::spool_dir);
+        let mut reader = Reader::new(Roots::default(), spool.into_iter().collect());
         let mut route = None;
         let (mut due, mut retry) = (Duration::ZERO, Duration::ZERO);
         loop {
@@ -174,13 +175,6 @@ impl Work {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-    }
-
-    /// The folder whose room is told.
-    fn folder(&self) -> PathBuf {
-        let folder = self.to.spool.clone().or_else(crate::paths::spool_dir).unwrap_or_else(|| PathBuf::from("."));
-        // A folder that is not there yet lies where the nearest one above it does.
-        folder.ancestors().find(|folder| folder.exists()).map_or(folder.clone(), std::path::Path::to_path_buf)
     }
 
     fn open(&self, clock: &Arc<SystemClock>) -> Option<Route> {
