@@ -561,8 +561,7 @@ impl std::fmt::Debug for Owned {
 }
 
 proptest! {
-    /// Fast code equals plain code. Only where levels are made by a factor at last (grey models, grey frames in the limited
-    /// range) may the last bit of `f32` send a value that lies between two levels another way.
+    /// Fast code finds the levels that plain code finds; only the last bit of a normalised value may differ.
     #[test]
     fn fast_code_equals_plain_code(
         input in any_input(),
@@ -576,24 +575,14 @@ proptest! {
         let mut fast = Preprocessor::new(input.clone());
         let want = run_as(&mut plain, &frame, region, dtype);
         let have = run_as(&mut fast, &frame, region, dtype);
-        let channel = |i: usize| match input.layout {
-            Layout::Nchw => i / (input.width * input.height) as usize,
-            Layout::Nhwc => i % input.color.channels(),
-        };
-        let mut different = 0;
         for (i, (a, b)) in have.iter().zip(&want).enumerate() {
             let rounding = match dtype {
                 DataType::F32 => b.abs() * 1e-6 + 1e-5,
                 DataType::F16 => b.abs() / 1024.0 + 1e-5,
                 _ => 1.0,
             };
-            let exact = frame.info.format != PixelFormat::Gray8 && input.color != Color::Gray;
-            let level = if exact { 0.0 } else { 1.0 };
-            let bound = level / input.std[channel(i)] + rounding;
-            prop_assert!((a - b).abs() <= bound, "value {}: {} and {}", i, a, b);
-            different += usize::from((a - b).abs() > rounding);
+            prop_assert!((a - b).abs() <= rounding, "value {}: {} and {}", i, a, b);
         }
-        prop_assert!(different <= have.len() / 16 + 3, "{} of {} are rounded another way", different, have.len());
     }
 
     /// A processor that has seen another frame, another region and a used tensor answers like a fresh one.

@@ -276,10 +276,12 @@ fn colored<const IN: usize, const OUT: usize>(samples: [__m256; IN], maps: &[Bro
             values[o] = _mm256_fmadd_ps(samples[o], map.scale, map.bias);
             continue;
         }
-        let mut sum = map.offset;
-        for i in 0..IN {
-            sum = _mm256_fmadd_ps(samples[i], map.weights[i], sum);
+        // Not fused, and in the order of `ChannelMap::apply`: a sum that lies between two levels is rounded the same way.
+        let mut sum = _mm256_mul_ps(samples[0], map.weights[0]);
+        for i in 1..IN {
+            sum = _mm256_add_ps(sum, _mm256_mul_ps(samples[i], map.weights[i]));
         }
+        let sum = _mm256_add_ps(sum, map.offset);
         let clamped = _mm256_min_ps(_mm256_max_ps(sum, _mm256_setzero_ps()), _mm256_set1_ps(255.0));
         let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(clamped);
         values[o] = _mm256_fmadd_ps(whole, map.scale, map.bias);
