@@ -331,7 +331,7 @@ fn material(arguments: &Arguments) -> Result<Material, Failure> {
         }
     };
     let line = format!(
-        "{line} ! video/x-raw,format={} ! identity eos-after={LOOP} ! fakesink name=end sync=false",
+        "{line} ! video/x-raw,format={} ! queue ! fakesink name=end sync=false num-buffers={LOOP}",
         arguments.format
     );
     let pipeline = gst::parse::launch(&line)?.downcast::<gst::Pipeline>().map_err(|_| "the line is no pipeline")?;
