@@ -343,15 +343,15 @@ fn the_set_ups_detector_finds_the_people_of_the_clip() {
     }
     for (caps, table) in FORMATS {
         let line = format!(
-            "filesrc location={} ! decodebin ! videoconvert ! {caps} ! identity eos-after=122 ! \
+            "filesrc location={} ! decodebin ! videoconvert ! {caps} ! \
              vigilinfer model={} interval=59",
             clip.display(),
             model.display()
         );
         let seen = results(&launch(&line));
         let fresh: Vec<_> = seen.iter().filter(|r| r.freshness == Freshness::Fresh).collect();
-        assert_eq!(fresh.iter().map(|r| r.frame).collect::<Vec<_>>(), [0, 60, 120]);
-        for result in fresh {
+        assert!(fresh.iter().map(|r| r.frame).eq((0..seen.len() as u64).step_by(60)));
+        for result in fresh.iter().take(3) {
             let expected: Vec<&Expected> = PEOPLE[table].iter().filter(|e| u64::from(e.0) == result.frame).collect();
             let threshold = |class| if class == 3 { 0.35 } else { 0.4 };
             compare(&format!("frame {} {caps}", result.frame), result, &expected, &threshold);
