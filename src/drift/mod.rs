@@ -24,8 +24,8 @@ mod sequential;
 mod summary;
 mod test;
 
-pub use monitor::{Config, Monitor, RestoreError};
-pub use peers::{CameraKey, Fleet, FleetConfig, PeerReport, PeerState};
+pub use monitor::{Config, Monitor, OutOfRange, Recent, RestoreError};
+pub use peers::{CameraKey, Fleet, FleetConfig, PeerReport, PeerState, Stretch};
 pub use psi::{psi, psi_of};
 pub use report::{AspectReport, Change, Report, State};
 pub use sampler::{SampleReason, Sampler, SamplerConfig};

@@ -1,6 +1,9 @@
 //! Cameras that do the same work compared with each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod compare;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,12 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::report::Change;
 use super::summary::{Aspect, Summary};
 
-/// Makes the median absolute deviation of a normal distribution its standard deviation.
-const NORMAL: f64 = 0.6745;
-/// What is found is compared only where something was found in this share of the frames.
-const OCCUPIED: f64 = 0.2;
-/// Added to the objects per frame before the logarithm, so that an empty scene is not infinitely far from another.
-const NEAR_NOTHING: f64 = 0.05;
+use self::compare::{Entry, Found, compare};
 
 /// Which camera, in a world of many gateways.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,7 +34,7 @@ impl fmt::Display for CameraKey {
 /// How a fleet is compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FleetConfig {
-    /// The robust z-score from which a camera is odd.
+    /// The robust z-score from which a camera is odd by its newest summary; twice that over a long stretch.
     pub threshold: f64,
     /// For how many of its own summaries in a row it must be so before it is told, and must not be so before that ends.
     pub rounds: u32,
@@ -61,6 +59,17 @@ impl Default for FleetConfig {
             most: 4096,
         }
     }
+}
+
+/// Over which time cameras are compared: each is compared over both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stretch {
+    /// By their newest summaries, as long as these are (an hour, with the defaults of `vigildrift`).
+    #[default]
+    Newest,
+    /// By what they have said over the last 6 to 12 hours: it finds what an hour is too short for, and later.
+    Long,
 }
 
 /// How a camera stands among its peers.
@@ -109,6 +118,9 @@ pub struct PeerReport {
     pub aspect: Option<(Aspect, f64)>,
     /// The median of the others (`from`) and its own value (`to`) in that aspect.
     pub figure: Option<Change>,
+    /// Over which time.
+    #[serde(default)]
+    pub stretch: Stretch,
 }
 
 impl PeerReport {
@@ -121,10 +133,13 @@ impl PeerReport {
     /// not compared.
     pub fn evidence(&self) -> String {
         match (&self.figure, self.aspect) {
-            (Some(figure), Some((_, z))) => format!(
-                "{} {:.2}, median of {} others {:.2} (robust z {z:.1})",
-                figure.what, figure.to, self.peers, figure.from
-            ),
+            (Some(figure), Some((_, z))) => {
+                let over = if self.stretch == Stretch::Long { " over 6 to 12 h" } else { "" };
+                format!(
+                    "{} {:.2}, median of {} others {:.2}{over} (robust z {z:.1})",
+                    figure.what, figure.to, self.peers, figure.from
+                )
+            }
             _ => String::new(),
         }
     }
@@ -137,12 +152,56 @@ struct Member {
     heard: Duration,
     /// Whether the summary came after the last comparison.
     is_new: bool,
-    /// Comparisons in a row that speak against its state.
-    against: u32,
+    long: Long,
+    newest_odd: Course,
+    long_odd: Course,
     state: PeerState,
 }
 
-/// The newest summary of each camera, of one gateway or of many. Holds about 1 KiB a camera.
+/// Whether a camera is odd over one stretch.
+#[derive(Debug, Clone, Copy, Default)]
+struct Course {
+    odd: bool,
+    /// Comparisons in a row that speak against it.
+    against: u32,
+}
+
+/// What a camera has said over half a day: a summary is taken every hour, and every six of them begin a new half.
+#[derive(Debug, Default)]
+struct Long {
+    older: Summary,
+    newer: Summary,
+    taken: u32,
+    last: Option<Duration>,
+}
+
+impl Long {
+    const EVERY: Duration = Duration::from_secs(3600);
+    const HALF: u32 = 6;
+
+    fn take(&mut self, summary: &Summary, now: Duration) {
+        if self.last.is_some_and(|last| now.saturating_sub(last) < Self::EVERY) {
+            return;
+        }
+        self.last = Some(now);
+        if self.taken == 2 * Self::HALF || (self.taken == Self::HALF && self.older.frames() == 0) {
+            (self.older, self.taken) = (std::mem::take(&mut self.newer), Self::HALF);
+        }
+        self.newer.merge(summary);
+        self.taken += 1;
+    }
+
+    /// `None` before there are six hours of it.
+    fn whole(&self) -> Option<Summary> {
+        (self.taken >= Self::HALF).then(|| {
+            let mut whole = self.older.clone();
+            whole.merge(&self.newer);
+            whole
+        })
+    }
+}
+
+/// The newest summary of each camera, of one gateway or of many. Holds about 3 KiB a camera.
 #[derive(Debug)]
 pub struct Fleet {
     config: FleetConfig,
@@ -170,12 +229,16 @@ impl Fleet {
             summary: Summary::default(),
             heard: now,
             is_new: true,
-            against: 0,
+            long: Long::default(),
+            newest_odd: Course::default(),
+            long_odd: Course::default(),
             state: PeerState::Unknown,
         });
         if member.digest != digest {
-            (member.digest, member.state, member.against) = (digest.to_owned(), PeerState::Unknown, 0);
+            (member.digest, member.state) = (digest.to_owned(), PeerState::Unknown);
+            (member.long, member.newest_odd, member.long_odd) = Default::default();
         }
+        member.long.take(&summary, now);
         (member.summary, member.heard, member.is_new) = (summary, now, true);
         true
     }
@@ -198,14 +261,22 @@ impl Fleet {
         for (key, member) in &self.members {
             groups.entry((&key.profile, &member.digest)).or_default().push((key, member));
         }
-        let compared: Vec<_> = groups.values().flat_map(|group| compare(group, &self.config)).collect();
-        let mut reports = Vec::with_capacity(compared.len());
-        for (key, found) in compared {
-            if let Some(member) = self.members.get_mut(&key) {
-                reports.push(member.judge(key, found, &self.config));
-            }
+        let mut compared = Vec::new();
+        for group in groups.values() {
+            let entries = |summary: fn(&Member) -> Option<Cow<'_, Summary>>| -> Vec<Entry<'_>> {
+                group.iter().map(|&(key, m)| Entry { key, summary: summary(m), is_new: m.is_new }).collect()
+            };
+            let newest = entries(|member| Some(Cow::Borrowed(&member.summary)));
+            let long = entries(|member| member.long.whole().map(Cow::Owned));
+            let newest = compare(&newest, Stretch::Newest, &self.config);
+            let found = newest.into_iter().zip(compare(&long, Stretch::Long, &self.config));
+            let keys = group.iter().filter(|(_, member)| member.is_new).map(|(key, _)| (*key).clone());
+            compared.extend(keys.zip(found));
         }
-        reports
+        let judged = compared.into_iter().filter_map(|(key, (newest, long))| {
+            Some(self.members.get_mut(&key)?.judge(key, [newest, long], &self.config))
+        });
+        judged.collect()
     }
 
     fn forget(&mut self, now: Duration) {
@@ -215,164 +286,70 @@ impl Fleet {
 }
 
 impl Member {
-    fn judge(&mut self, key: CameraKey, found: Found, config: &FleetConfig) -> PeerReport {
-        let (before, was_odd) = (self.state, self.state == PeerState::Odd);
+    fn judge(&mut self, key: CameraKey, found: [Found; 2], config: &FleetConfig) -> PeerReport {
+        let before = self.state;
         self.is_new = false;
-        let against = std::mem::take(&mut self.against);
-        let (state, score) = match &found {
-            Found::TooFewFrames => (PeerState::Unknown, 0.0),
-            Found::TooFewPeers(_) => (PeerState::Alone, 0.0),
-            Found::Furthest { z, .. } => {
-                let score = z.abs() / config.threshold;
-                let speaks_against = (score >= 1.0) != was_odd;
-                let turns = speaks_against && against + 1 >= config.rounds;
-                self.against = if speaks_against && !turns { against + 1 } else { 0 };
-                (if was_odd != turns { PeerState::Odd } else { PeerState::Normal }, score)
-            }
+        let mut report = PeerReport {
+            key,
+            digest: self.digest.clone(),
+            state: PeerState::Normal,
+            before,
+            score: 0.0,
+            peers: 0,
+            aspect: None,
+            figure: None,
+            stretch: Stretch::Newest,
         };
-        self.state = state;
-        let mut report =
-            PeerReport { key, digest: self.digest.clone(), state, before, score, peers: 0, aspect: None, figure: None };
-        match found {
-            Found::TooFewFrames => {}
-            Found::TooFewPeers(peers) => report.peers = peers,
-            Found::Furthest { peers, aspect, z, figure } => {
-                (report.peers, report.aspect, report.figure) = (peers, Some((aspect, z)), Some(figure));
-            }
+        match &found {
+            [Found::TooFewFrames, _] => report.state = PeerState::Unknown,
+            [Found::TooFewPeers(peers), _] => (report.state, report.peers) = (PeerState::Alone, *peers),
+            [Found::Furthest { .. }, _] => {}
         }
+        if report.state == PeerState::Normal {
+            let [newest, long] = found;
+            let odd = [self.newest_odd.judge(&newest, config.rounds), self.long_odd.judge(&long, config.rounds)];
+            if odd.contains(&true) {
+                report.state = PeerState::Odd;
+            }
+            for ((found, stretch), odd) in [(newest, Stretch::Newest), (long, Stretch::Long)].into_iter().zip(odd) {
+                // Of an odd camera only what has made it so is told.
+                if odd || report.state != PeerState::Odd {
+                    report.tell(found, stretch);
+                }
+            }
+        } else {
+            (self.newest_odd, self.long_odd) = Default::default();
+        }
+        self.state = report.state;
         report
     }
 }
 
-enum Found {
-    TooFewFrames,
-    TooFewPeers(usize),
-    Furthest { peers: usize, aspect: Aspect, z: f64, figure: Change },
-}
-
-/// What each new summary of a group is among the others.
-fn compare(group: &[(&CameraKey, &Member)], config: &FleetConfig) -> Vec<(CameraKey, Found)> {
-    let known: Vec<_> = group.iter().filter(|(_, m)| m.summary.frames() >= config.least_frames).collect();
-    let mix = Mix::of(known.iter().map(|(_, m)| &m.summary));
-    let values: Vec<Vec<Option<f64>>> = Aspect::ALL
-        .iter()
-        .map(|&aspect| known.iter().map(|(_, m)| value(aspect, &m.summary, &mix)).collect())
-        .collect();
-    let new = group.iter().filter(|(_, m)| m.is_new);
-    new.map(|(key, member)| {
-        let place = known.iter().position(|(known, _)| known == key);
-        let found = place.map_or(Found::TooFewFrames, |place| furthest(place, &values, &member.summary, &mix, config));
-        ((*key).clone(), found)
-    })
-    .collect()
-}
-
-fn furthest(place: usize, values: &[Vec<Option<f64>>], own: &Summary, mix: &Mix, config: &FleetConfig) -> Found {
-    let mut found = Found::TooFewPeers(0);
-    for (&aspect, values) in Aspect::ALL.iter().zip(values) {
-        let Some(Some(value)) = values.get(place).copied() else { continue };
-        let mut others: Vec<f64> =
-            values.iter().enumerate().filter(|(i, _)| *i != place).filter_map(|(_, value)| *value).collect();
-        let peers = others.len();
-        if peers < config.least_peers {
-            if let Found::TooFewPeers(most) = &mut found {
-                *most = peers.max(*most);
-            }
-            continue;
-        }
-        let middle = median(&mut others);
-        others.iter_mut().for_each(|v| *v = (*v - middle).abs());
-        let spread = median(&mut others).max(least_spread(aspect));
-        let z = NORMAL * (value - middle) / spread;
-        // A class mix is a distance: to be nearer to the median than others is nothing.
-        let z = if aspect == Aspect::ClassMix { z.max(0.0) } else { z };
-        if !matches!(&found, Found::Furthest { z: further, .. } if further.abs() >= z.abs()) {
-            found = Found::Furthest { peers, aspect, z, figure: figure(aspect, middle, value, own, mix) };
-        }
-    }
-    found
-}
-
-/// The number that stands for an aspect; `None` if the summary says nothing about it, or rests on one or two passers-by.
-fn value(aspect: Aspect, summary: &Summary, mix: &Mix) -> Option<f64> {
-    let found = summary.frames().saturating_sub(summary.empty_frames());
-    if aspect != Aspect::ObjectsPerFrame && (found as f64) < OCCUPIED * summary.frames() as f64 {
-        return None;
-    }
-    match aspect {
-        Aspect::ClassMix => mix.distance(summary),
-        Aspect::Confidence => summary.mean_confidence(),
-        Aspect::BoxSize => summary.mean_area_log2(),
-        Aspect::ObjectsPerFrame => summary.objects_per_frame().map(|n| (n + NEAR_NOTHING).log2()),
-    }
-}
-
-/// The least spread that a fleet is taken to have, in the unit of [`value`]. Cameras that are all alike must not make a
-/// tiny difference odd.
-fn least_spread(aspect: Aspect) -> f64 {
-    match aspect {
-        Aspect::ClassMix => 0.05,
-        Aspect::Confidence => 0.015,
-        Aspect::BoxSize | Aspect::ObjectsPerFrame => 0.3,
-    }
-}
-
-fn figure(aspect: Aspect, median: f64, value: f64, own: &Summary, mix: &Mix) -> Change {
-    let change = |what: &str, from: f64, to: f64| Change { what: what.to_owned(), from, to };
-    match aspect {
-        Aspect::ClassMix => mix.largest(own).unwrap_or_else(|| change("distance of the class mix", median, value)),
-        Aspect::Confidence => change("mean confidence", median, value),
-        Aspect::BoxSize => change("box size in % of the frame", 100.0 * median.exp2(), 100.0 * value.exp2()),
-        Aspect::ObjectsPerFrame => {
-            let count = |v: f64| (v.exp2() - NEAR_NOTHING).max(0.0);
-            change("objects per frame", count(median), count(value))
+impl PeerReport {
+    /// Takes what was found if it is further away than what is told.
+    fn tell(&mut self, found: Found, stretch: Stretch) {
+        let Found::Furthest { peers, aspect, z, score, figure } = found else { return };
+        if self.aspect.is_none() || score > self.score {
+            (self.score, self.peers, self.stretch) = (score, peers, stretch);
+            (self.aspect, self.figure) = (Some((aspect, z)), Some(figure));
         }
     }
 }
 
-/// The median share of each class over a group. A class that fewer than half of the cameras see has the median 0 and is
-/// not kept, so that it costs nothing how many such classes there are.
-struct Mix(BTreeMap<String, f64>);
-
-impl Mix {
-    fn of<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Self {
-        let summaries: Vec<_> = summaries.filter(|s| s.classified() > 0).collect();
-        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        summaries.iter().flat_map(|s| s.classes()).for_each(|(label, _)| *seen.entry(label).or_default() += 1);
-        let common = seen.into_iter().filter(|&(_, n)| 2 * n >= summaries.len());
-        let median_share =
-            |label: &str| median(&mut summaries.iter().filter_map(|s| s.share(label)).collect::<Vec<_>>());
-        Self(common.map(|(label, _)| (label.to_owned(), median_share(label))).collect())
+impl Course {
+    /// Whether the camera is odd with this comparison.
+    fn judge(&mut self, found: &Found, rounds: u32) -> bool {
+        let Found::Furthest { score, .. } = found else {
+            *self = Self::default();
+            return false;
+        };
+        let speaks_against = (*score >= 1.0) != self.odd;
+        self.against = if speaks_against { self.against + 1 } else { 0 };
+        if self.against >= rounds {
+            *self = Self { odd: !self.odd, against: 0 };
+        }
+        self.odd
     }
-
-    /// Half the sum of differences of shares: 0 for the same mix, about 1 for nothing in common.
-    fn distance(&self, summary: &Summary) -> Option<f64> {
-        let all = summary.classified().max(1) as f64;
-        summary.share("")?;
-        let own: BTreeSet<&str> = summary.classes().map(|(label, _)| label).collect();
-        let shared = summary.classes().map(|(label, n)| (n as f64 / all - self.0.get(label).unwrap_or(&0.0)).abs());
-        let missing = self.0.iter().filter(|(label, _)| !own.contains(label.as_str())).map(|(_, share)| *share);
-        Some((shared.sum::<f64>() + missing.sum::<f64>() + summary.other_share()?) / 2.0)
-    }
-
-    /// The class whose share differs most from the median.
-    fn largest(&self, summary: &Summary) -> Option<Change> {
-        let labels: BTreeSet<&str> =
-            summary.classes().map(|(label, _)| label).chain(self.0.keys().map(String::as_str)).collect();
-        let changes = labels.into_iter().filter_map(|label| {
-            let median = self.0.get(label).copied().unwrap_or(0.0);
-            Some(Change { what: format!("share of {label}"), from: median, to: summary.share(label)? })
-        });
-        changes.max_by(|a, b| (a.to - a.from).abs().total_cmp(&(b.to - b.from).abs()))
-    }
-}
-
-/// The median; the mean of both middle ones of an even number, 0 of none.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    let half = values.len() / 2;
-    let at = |i: usize| values.get(i).copied().unwrap_or(0.0);
-    if values.len() % 2 == 1 { at(half) } else { (at(half.saturating_sub(1)) + at(half)) / 2.0 }
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use super::compare::median;
 use super::*;
 
 /// A summary as JSON has it, of `frames` frames.
@@ -187,4 +188,36 @@ fn the_median_is_the_middle() {
     assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
     assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
     assert_eq!(median(&mut []), 0.0);
+}
+
+/// What an hour is too short for is told once it has lasted for hours, and names the time.
+#[test]
+fn a_small_difference_is_told_once_it_has_lasted_for_half_a_day() {
+    let mut test = Test::new();
+    let mut told = None;
+    let slightly = summary(7500, 4.0, 0.7, -6.0, 0.36);
+    for round in 0..200 {
+        let reports = test.round(16, &if round < 100 { ordinary(15) } else { slightly.clone() });
+        assert!(reports.iter().filter(|r| r.key != key(15)).all(|r| r.state == PeerState::Normal), "{reports:?}");
+        let found = of(&reports, 15);
+        if found.state == PeerState::Odd && told.is_none() {
+            assert_eq!((found.stretch, found.aspect.unwrap().0), (Stretch::Long, Aspect::ClassMix));
+            assert!(found.evidence().contains(" over 6 to 12 h (robust z "), "{}", found.evidence());
+            told = Some(round);
+        }
+    }
+    assert!(told.is_some_and(|round| (130..=190).contains(&round)), "{told:?}");
+}
+
+/// The long stretch is six to twelve hours of what was said, and another model begins it anew.
+#[test]
+fn half_a_day_is_kept_in_two_halves() {
+    let mut long = Long::default();
+    let hour = |n: u64| Duration::from_secs(3600 * n);
+    for n in 0..30 {
+        long.take(&summary(100, 1.0, 0.5, -6.0, 0.5), hour(n));
+        long.take(&summary(1, 1.0, 0.5, -6.0, 0.5), hour(n) + Duration::from_secs(3500));
+        let frames = long.whole().map(|s| s.frames());
+        assert_eq!(frames, (n >= 5).then_some(100 * if n < 12 { n + 1 } else { 7 + (n - 12) % 6 }), "hour {n}");
+    }
 }
