@@ -273,7 +273,7 @@ fn end_of_window() {
         }
     }
     testing.sort_by(f64::total_cmp);
-    let saved = monitor.save().map_or(0, |s| s.len());
+    let saved = monitor.save("").map_or(0, |s| s.len());
     println!(
         "end of a window: {:.0} µs in the median; the one that ends learning {learning:.0} µs; saved {saved} bytes",
         testing.get(testing.len() / 2).copied().unwrap_or(f64::NAN)

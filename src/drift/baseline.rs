@@ -30,12 +30,13 @@ const MOST_MEMORY: f64 = 0.8;
 /// Fewest blocks of a length that tell a variance.
 const LEAST_BLOCKS: usize = 12;
 
-/// A window: what was seen in it, in which slot of the day it began, and when.
+/// A window: what was seen in it, in which slot of the day it began, when, and when its last frame came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Window {
     pub summary: Summary,
     pub slot: usize,
     pub from_utc_ns: u64,
+    pub until_utc_ns: u64,
 }
 
 /// One window, or several that hold enough objects together. A quiet hour's windows thus make one value of the same

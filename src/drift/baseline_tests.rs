@@ -35,7 +35,7 @@ fn window(slot: usize, n: usize, confidence: f64) -> Window {
     result.objects = (0..n).map(|i| Object::new(i as u32, 0, "person".into(), confidence as f32, bbox)).collect();
     let mut summary = Summary::default();
     (0..100).for_each(|_| _ = summary.add(&result));
-    Window { summary, slot, from_utc_ns: 1 }
+    Window { summary, slot, from_utc_ns: 1, until_utc_ns: 2 }
 }
 
 #[test]

@@ -1,35 +1,36 @@
 //! One camera's monitor: frame results in, a report at the end of each window out.
 
-use std::collections::VecDeque;
+mod saved;
+
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+pub use saved::RestoreError;
 
-use super::baseline::{Baseline, Window};
+use self::saved::{Known, Open, Saved};
+use super::baseline::Window;
 use super::report::{self, Report, State};
 use super::summary::Summary;
-use super::test::{RECENT, Test};
 use crate::export::Now;
 use crate::result::{FrameResult, Freshness};
 
-/// Version of what [`Monitor::save`] gives.
-const VERSION: u32 = 1;
+/// Fewest windows that a baseline is learned from.
+const LEAST_WINDOWS: u32 = 48;
 /// Most windows of a baseline that are kept while it is learned; the oldest go first.
-const MOST_WINDOWS: usize = 4096;
+const MOST_WINDOWS: u32 = 4096;
 /// After this many windows' time without a usable window nothing is known.
 const UNKNOWN_AFTER: u32 = 3;
-/// While a baseline lacks objects after its time, it is tried again after this many windows.
-const TRY_EVERY: usize = 12;
 const DAY_S: u64 = 86_400;
+/// Shortest and longest window.
+const WINDOWS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(DAY_S)];
 
 /// How a monitor works.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
-    /// Length of a window. Longer than the things that pass stay in the picture, so that windows differ by more than by
+    /// Length of a window, 1 s to a day. Longer than the things that pass stay in the picture, so that windows differ by more than by
     /// who is there.
     pub window: Duration,
-    /// How much analysed time the baseline is learned from. One day knows the times of the day; a site whose weekend
-    /// differs needs a week.
+    /// How much analysed time the baseline is learned from: 48 to 4096 windows. One day knows the times of the day; a site
+    /// whose weekend differs needs a week.
     pub learn: Duration,
     /// Into how many equal parts the day (UTC) is cut, each with a baseline of its own; 1 to 24.
     pub slots: usize,
@@ -52,12 +53,56 @@ impl Default for Config {
     }
 }
 
+/// Why a monitor would not work with its settings as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfRange {
+    /// The window is too short or too long.
+    #[error("`window` is {0:?}, and must be {shortest:?} to {longest:?}", shortest = WINDOWS[0], longest = WINDOWS[1])]
+    Window(Duration),
+    /// There are too few windows to tell how much they vary, or more than are kept.
+    #[error(
+        "`learn-time` is {learn:?}; with a `window` of {window:?} it must be {least:?} to {most:?}, which are {few} to {many} windows: \
+         change one of the two",
+        few = LEAST_WINDOWS,
+        many = MOST_WINDOWS
+    )]
+    Learn {
+        /// What was asked for.
+        learn: Duration,
+        /// The window with it.
+        window: Duration,
+        /// The shortest learning time with this window.
+        least: Duration,
+        /// The longest.
+        most: Duration,
+    },
+}
+
 impl Config {
+    /// Whether a monitor would work with these settings as they are.
+    ///
+    /// # Errors
+    /// [`OutOfRange`], if it would take others in their place.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let (window, learn) = (self.window, self.learn);
+        let [shortest, longest] = WINDOWS;
+        if !(shortest..=longest).contains(&window) {
+            return Err(OutOfRange::Window(window));
+        }
+        let [least, most] = learning(window);
+        if !(least..=most).contains(&learn) {
+            return Err(OutOfRange::Learn { learn, window, least, most });
+        }
+        Ok(())
+    }
+
     /// Values that make sense: what lies outside is moved to the nearest that does.
     fn checked(mut self) -> Self {
-        self.window = self.window.clamp(Duration::from_secs(1), Duration::from_secs(DAY_S));
+        let [shortest, longest] = WINDOWS;
+        self.window = self.window.clamp(shortest, longest);
         self.slots = self.slots.clamp(1, 24);
-        self.learn = self.learn.clamp(48 * self.window, MOST_WINDOWS as u32 * self.window);
+        let [least, most] = learning(self.window);
+        self.learn = self.learn.clamp(least, most);
         self.least_frames = self.least_frames.max(1);
         self
     }
@@ -73,90 +118,15 @@ impl Config {
     }
 }
 
-/// Why a saved state is not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// It is no state, or damaged.
-    #[error("the saved baseline cannot be read ({0}); a new one is learned")]
-    Unreadable(#[from] serde_json::Error),
-    /// Its parts do not fit each other, or it is of another version.
-    #[error("the saved baseline is damaged or of another version; a new one is learned")]
-    Foreign,
-    /// It was learned with other settings.
-    #[error("the saved baseline was learned with another window or other slots of the day; a new one is learned")]
-    OtherSettings,
-}
-
-/// What is known about one model on this camera, and saved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Known {
-    version: u32,
-    digest: String,
-    window_s: f64,
-    slots: usize,
-    /// What the baseline is being learned from; empty once it is.
-    windows: Vec<Window>,
-    baseline: Option<Baseline>,
-    test: Option<Test>,
-    /// The newest windows, for evidence.
-    recent: VecDeque<Window>,
-}
-
-impl Known {
-    fn new(digest: &str, config: &Config) -> Self {
-        Self {
-            version: VERSION,
-            digest: digest.to_owned(),
-            window_s: config.window.as_secs_f64(),
-            slots: config.slots,
-            windows: Vec::new(),
-            baseline: None,
-            test: None,
-            recent: VecDeque::with_capacity(RECENT),
-        }
-    }
-
-    fn is_sound(&self) -> bool {
-        let in_order = |w: &Window| w.slot < self.slots;
-        let tested = match (&self.baseline, &self.test) {
-            (Some(baseline), Some(test)) => test.fits(baseline),
-            (None, None) => true,
-            _ => false,
-        };
-        tested && self.windows.iter().chain(&self.recent).all(in_order) && self.recent.len() <= RECENT
-    }
-
-    fn take(&mut self, window: Window, config: &Config, reference: Option<&Summary>) {
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(window.clone());
-        if let (Some(baseline), Some(test)) = (&self.baseline, &mut self.test) {
-            test.step(baseline, &window, config.bound());
-            return;
-        }
-        if self.windows.len() >= MOST_WINDOWS {
-            self.windows.remove(0);
-        }
-        let utc_ns = window.from_utc_ns;
-        self.windows.push(window);
-        let needed = config.learn.div_duration_f64(config.window).ceil() as usize;
-        if self.windows.len() >= needed && (self.windows.len() - needed).is_multiple_of(TRY_EVERY) {
-            self.baseline = Baseline::learn(&self.windows, config.slots, reference);
-            if let Some(baseline) = &self.baseline {
-                self.test = Some(Test::new(baseline, utc_ns));
-                self.windows = Vec::new();
-            }
-        }
-    }
-}
-
-/// The window under way.
-#[derive(Debug)]
-struct Open {
-    from: Duration,
-    from_utc_ns: u64,
-    summary: Summary,
+/// What a model has said over its newest windows: an hour with the default window, at most twelve of them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recent {
+    /// SHA-256 of the model's weights; empty before its first window has ended.
+    pub digest: String,
+    /// When the newest of the windows ended (its last frame came), nanoseconds since 1970 UTC; 0 before the first.
+    pub until_utc_ns: u64,
+    /// What it has said.
+    pub summary: Summary,
 }
 
 /// Watches one camera's predictions.
@@ -173,13 +143,15 @@ pub struct Monitor {
     /// The model before, which may come back.
     before: Option<Known>,
     open: Option<Open>,
-    /// When the last usable window ended, or the first frame came.
-    usable: Option<Duration>,
+    /// The time when it was told it last; `None` before that.
+    last: Option<Duration>,
+    /// Time since the last usable window ended, the model came, or a saved state was taken.
+    idle: Duration,
     report: Report,
 }
 
 impl Monitor {
-    /// A monitor that knows nothing yet. Settings outside of their range count as the nearest in it.
+    /// A monitor that knows nothing yet. Settings outside of their range count as the nearest in it; [`Config::check`] tells.
     pub fn new(config: Config) -> Self {
         Self {
             config: config.checked(),
@@ -187,7 +159,8 @@ impl Monitor {
             known: None,
             before: None,
             open: None,
-            usable: None,
+            last: None,
+            idle: Duration::ZERO,
             report: Report::default(),
         }
     }
@@ -200,25 +173,21 @@ impl Monitor {
 
     /// Counts a frame. At the end of a window, which the frame then no longer belongs to, there is a report. Frames that the
     /// model did not look at only let time pass.
+    ///
+    /// `now.monotonic` may step back, as it does when a file begins anew: time goes on from there, and the step itself is
+    /// none.
     pub fn observe(&mut self, result: &FrameResult, now: Now) -> Option<&Report> {
-        let ended = self.close_if_due(now);
+        self.pass(now);
+        let ended = self.close_if_due();
         if let (Freshness::Fresh, Some(model)) = (result.freshness, &result.model) {
             if self.known.as_ref().is_none_or(|known| known.digest != model.digest) {
-                self.begin(&model.digest, now);
+                self.begin(&model.digest);
             }
-            let open = self.open.get_or_insert_with(|| Open {
-                from: now.monotonic,
-                from_utc_ns: now.utc_ns,
-                summary: Summary::default(),
-            });
+            let open = self.open.get_or_insert_with(|| Open { from_utc_ns: now.utc_ns, ..Open::default() });
+            open.until_utc_ns = now.utc_ns;
             open.summary.add(result);
         }
         ended.then_some(&self.report)
-    }
-
-    /// Lets time pass while no frames come; as [`observe`](Self::observe). To be called every few seconds.
-    pub fn tick(&mut self, now: Now) -> Option<&Report> {
-        self.close_if_due(now).then_some(&self.report)
     }
 
     /// What it said last.
@@ -226,78 +195,103 @@ impl Monitor {
         &self.report
     }
 
-    /// What the model said over the newest windows (an hour with the default of 12 of them), which is what peers are
-    /// compared by; empty until the first window has ended.
-    pub fn summary(&self) -> Summary {
-        self.known.as_ref().map_or_else(Summary::default, |known| merged(known.recent.iter()))
+    /// What the model that looks at the frames has said lately, which is what peers are compared by. After a rollback that are
+    /// the newest windows that the model had before.
+    pub fn recent(&self) -> Recent {
+        let Some((known, newest)) = self.known.as_ref().and_then(|known| Some((known, known.recent.back()?))) else {
+            return Recent::default();
+        };
+        let (digest, until_utc_ns) = (known.digest.clone(), newest.until_utc_ns);
+        Recent { digest, until_utc_ns, summary: merged(known.recent.iter()) }
     }
 
-    /// All that must outlive a restart, as JSON; `None` if no model was seen. Some 500 bytes a window while it learns
-    /// (150 KB after a day), 20 KB after that. The window under way is not part of it.
-    pub fn save(&self) -> Option<String> {
-        self.known.as_ref().and_then(|known| serde_json::to_string(known).ok())
+    /// All that must outlive a restart, as JSON, for the camera of this name (empty: it has none): what is known about the
+    /// model and the one before it, and the window under way. `None` if no model was seen. For each of the two models some 500
+    /// bytes a window while it learns (150 KB after a day), 20 KB after that.
+    pub fn save(&self, camera: &str) -> Option<String> {
+        let known = self.known.as_ref()?;
+        let saved = Saved::new(&self.config, camera, known, self.before.as_ref(), self.open.as_ref());
+        serde_json::to_string(&saved).ok()
     }
 
-    /// Goes on from what [`save`](Self::save) gave. It counts for the model that it was learned with; another one begins anew.
+    /// Goes on from what [`save`](Self::save) gave. It counts for the models that it was learned with; another one begins anew.
     ///
     /// # Errors
-    /// It cannot be read, or was made with other settings. The monitor is as before then.
-    pub fn restore(&mut self, saved: &str) -> Result<(), RestoreError> {
-        let known: Known = serde_json::from_str(saved)?;
-        if known.version != VERSION || !known.is_sound() {
-            return Err(RestoreError::Foreign);
-        }
-        if known.slots != self.config.slots || known.window_s != self.config.window.as_secs_f64() {
-            return Err(RestoreError::OtherSettings);
-        }
-        self.known = Some(known);
-        self.open = None;
+    /// It cannot be read, is of another camera, or was made with other settings. The monitor is as before then.
+    pub fn restore(&mut self, saved: &str, camera: &str) -> Result<(), RestoreError> {
+        let saved = Saved::read(saved, &self.config, camera)?;
+        (self.known, self.before, self.open) = (Some(saved.known), saved.before, saved.open);
+        (self.last, self.idle) = (None, Duration::ZERO);
         self.report = self.assess(true);
         self.report.before = self.report.state;
         Ok(())
     }
 
-    /// Forgets the baseline: what is seen from now on is usual. For when the camera was moved.
-    pub fn relearn(&mut self) {
-        (self.known, self.before, self.open) = (None, None, None);
+    /// Forgets the baseline: what is seen from now on is usual. For when the camera was moved. The report says so at once.
+    pub fn relearn(&mut self) -> &Report {
+        (self.before, self.open) = (None, None);
+        self.known = self.known.take().map(|known| Known::new(&known.digest));
+        self.assess_anew();
+        &self.report
     }
 
-    fn begin(&mut self, digest: &str, now: Now) {
+    /// Lets the time since the last call pass.
+    fn pass(&mut self, now: Now) {
+        let passed = match self.last.replace(now.monotonic) {
+            Some(last) => now.monotonic.saturating_sub(last),
+            None => {
+                // A window that was saved goes on if it was under way just now: later it is another time of the day.
+                let away = |open: &mut Open| Duration::from_nanos(now.utc_ns.abs_diff(open.until_utc_ns));
+                self.open.take_if(|open| away(open) > UNKNOWN_AFTER * self.config.window);
+                Duration::ZERO
+            }
+        };
+        self.idle = self.idle.saturating_add(passed);
+        if let Some(open) = &mut self.open {
+            open.elapsed = open.elapsed.saturating_add(passed);
+        }
+    }
+
+    fn begin(&mut self, digest: &str) {
         let new = match self.before.take_if(|known| known.digest == digest) {
             Some(known) => known,
-            None => Known::new(digest, &self.config),
+            None => Known::new(digest),
         };
         if let Some(old) = self.known.replace(new) {
             self.before = Some(old);
         }
         self.open = None;
-        self.usable = Some(now.monotonic);
+        self.idle = Duration::ZERO;
     }
 
     /// Ends the window if its time is over; whether there is a report.
-    fn close_if_due(&mut self, now: Now) -> bool {
+    fn close_if_due(&mut self) -> bool {
         let window = self.config.window;
-        if let Some(open) = self.open.take_if(|open| now.monotonic.saturating_sub(open.from) >= window) {
+        if let Some(open) = self.open.take_if(|open| open.elapsed >= window) {
             // After a gap the window's time is not known to have been looked at, but its frames were.
             let usable = open.summary.frames() >= self.config.least_frames;
             if let (true, Some(known)) = (usable, &mut self.known) {
                 let slot = self.config.slot(open.from_utc_ns);
                 let reference = self.reference.as_ref().filter(|(digest, _)| *digest == known.digest).map(|r| &r.1);
-                let window = Window { summary: open.summary, slot, from_utc_ns: open.from_utc_ns };
-                known.take(window, &self.config, reference);
-                self.usable = Some(open.from + self.config.window);
+                let Open { elapsed, from_utc_ns, until_utc_ns, summary } = open;
+                known.take(Window { summary, slot, from_utc_ns, until_utc_ns }, &self.config, reference);
+                self.idle = elapsed.saturating_sub(window);
             }
-        } else if self.report.state == State::Unknown || !self.is_stale(now) {
+        } else if self.report.state == State::Unknown || !self.is_stale() {
             return false;
         }
-        let before = self.report.state;
-        self.report = self.assess(!self.is_stale(now));
-        self.report.before = before;
+        self.assess_anew();
         true
     }
 
-    fn is_stale(&self, now: Now) -> bool {
-        self.usable.is_some_and(|usable| now.monotonic.saturating_sub(usable) > UNKNOWN_AFTER * self.config.window)
+    fn is_stale(&self) -> bool {
+        self.idle > UNKNOWN_AFTER * self.config.window
+    }
+
+    fn assess_anew(&mut self) {
+        let before = self.report.state;
+        self.report = self.assess(!self.is_stale());
+        self.report.before = before;
     }
 
     fn assess(&self, current: bool) -> Report {
@@ -346,6 +340,11 @@ impl Monitor {
         }
         report
     }
+}
+
+/// Shortest and longest learning time with a window of at most a day.
+fn learning(window: Duration) -> [Duration; 2] {
+    [LEAST_WINDOWS, MOST_WINDOWS].map(|windows| windows * window)
 }
 
 fn merged<'a>(windows: impl Iterator<Item = &'a Window>) -> Summary {

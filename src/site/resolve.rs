@@ -188,21 +188,23 @@ impl Resolving<'_> {
             true => format!("camera.{id}.stage.{name}.{property}"),
             false => format!("{key}.{property}"),
         };
-        let default = match stage.element.as_str() {
-            // A camera's video never waits for the analysis.
-            INFER => Some(("when-busy", Scalar::Text("hold".into()))),
-            EXPORT => Some(("camera", Scalar::Text("{camera}".into()))),
-            // A camera that comes back goes on where it was.
-            DRIFT => {
-                let site = &self.document.description.name;
-                let file = if name == "drift" { format!("{id}.json") } else { format!("{id}-{name}.json") };
-                let folder = crate::paths::state_dir().map(|state| state.join("drift").join(site));
-                folder.map(|folder| ("baseline", Scalar::Text(folder.join(file).display().to_string())))
-            }
-            _ => None,
+        let mut default = |property: &str, value: &str| {
+            properties.entry(property.into()).or_insert_with(|| Scalar::Text(value.into()));
         };
-        if let Some((property, value)) = default {
-            properties.entry(property.into()).or_insert(value);
+        match stage.element.as_str() {
+            // A camera's video never waits for the analysis.
+            INFER => default("when-busy", "hold"),
+            EXPORT => default("camera", "{camera}"),
+            DRIFT => {
+                default("camera", "{camera}");
+                // A camera that comes back goes on where it was.
+                if let Some(state) = crate::paths::state_dir() {
+                    let file = if name == "drift" { format!("{id}.json") } else { format!("{id}-{name}.json") };
+                    let folder = state.join("drift").join(&self.document.description.name);
+                    default("baseline", &folder.join(file).display().to_string());
+                }
+            }
+            _ => {}
         }
         self.node(id, name, &stage.element, &properties, key)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use glib::prelude::*;
 
-use crate::drift::{Config, SamplerConfig};
+use crate::drift::{Config, SampleReason, SamplerConfig};
 
 /// What of a sampled frame is made unrecognisable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -16,10 +16,18 @@ pub enum Blur {
     #[default]
     #[enum_value(name = "Nothing", nick = "none")]
     None,
-    #[enum_value(name = "What lies in objects' boxes", nick = "objects")]
+    #[enum_value(name = "What lies in objects' boxes; all of it where objects may be missed", nick = "objects")]
     Objects,
     #[enum_value(name = "All of it", nick = "frame")]
     Frame,
+}
+
+impl Blur {
+    /// Whether all of a frame with so many objects, sampled for this reason, is made unrecognisable.
+    pub fn is_of_all(self, reason: SampleReason, objects: usize) -> bool {
+        // Who was missed has no box.
+        self == Self::Frame || (self == Self::Objects && (reason.is_of_missed_objects() || objects == 0))
+    }
 }
 
 /// What the user has set.
@@ -30,10 +38,12 @@ pub struct Settings {
     pub day_parts: u32,
     pub false_alarm_interval: u64,
     pub baseline: Option<String>,
+    pub camera: Option<String>,
     pub samples: Option<String>,
     pub samples_size: u64,
     pub samples_per_hour: u32,
     pub sample_below: f32,
+    pub sample_disagreement: f64,
     pub blur: Blur,
 }
 
@@ -46,10 +56,12 @@ impl Default for Settings {
             day_parts: config.slots as u32,
             false_alarm_interval: nanoseconds(config.false_alarm_every),
             baseline: None,
+            camera: None,
             samples: None,
             samples_size: 100 << 20,
             samples_per_hour: sampler.per_hour,
-            sample_below: sampler.low.map_or(0.0, |(_, high)| high),
+            sample_below: sampler.below,
+            sample_disagreement: sampler.disagreement,
             blur: Blur::default(),
         }
     }
@@ -77,9 +89,17 @@ impl Settings {
 
     /// Which frames are sampled.
     pub fn sampler(&self) -> SamplerConfig {
-        let default = SamplerConfig::default();
-        let low = default.low.map_or(0.0, |(low, _)| low).min(self.sample_below);
-        SamplerConfig { low: Some((low, self.sample_below)), per_hour: self.samples_per_hour, ..default }
+        SamplerConfig {
+            below: self.sample_below,
+            disagreement: self.sample_disagreement,
+            per_hour: self.samples_per_hour,
+            ..SamplerConfig::default()
+        }
+    }
+
+    /// The camera's name; `None` where it has none of its own.
+    pub fn camera(&self) -> Option<&str> {
+        self.camera.as_deref().filter(|camera| !camera.is_empty())
     }
 
     /// Where the baseline is kept.
@@ -100,10 +120,12 @@ impl Settings {
             "day-parts" => value.get().map(|v| self.day_parts = v).is_ok(),
             "false-alarm-interval" => value.get().map(|v| self.false_alarm_interval = v).is_ok(),
             "baseline" => value.get().map(|v| self.baseline = v).is_ok(),
+            "camera" => value.get().map(|v| self.camera = v).is_ok(),
             "samples" => value.get().map(|v| self.samples = v).is_ok(),
             "samples-size" => value.get().map(|v| self.samples_size = v).is_ok(),
             "samples-per-hour" => value.get().map(|v| self.samples_per_hour = v).is_ok(),
             "sample-below" => value.get().map(|v| self.sample_below = v).is_ok(),
+            "sample-disagreement" => value.get().map(|v| self.sample_disagreement = v).is_ok(),
             "blur" => value.get().map(|v| self.blur = v).is_ok(),
             _ => false,
         }
@@ -117,10 +139,12 @@ impl Settings {
             "day-parts" => self.day_parts.to_value(),
             "false-alarm-interval" => self.false_alarm_interval.to_value(),
             "baseline" => self.baseline.to_value(),
+            "camera" => self.camera.to_value(),
             "samples" => self.samples.to_value(),
             "samples-size" => self.samples_size.to_value(),
             "samples-per-hour" => self.samples_per_hour.to_value(),
             "sample-below" => self.sample_below.to_value(),
+            "sample-disagreement" => self.sample_disagreement.to_value(),
             "blur" => self.blur.to_value(),
             _ => return None,
         })
@@ -129,26 +153,42 @@ impl Settings {
 
 /// The properties as GObject wants them.
 pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+    let mut specs = comparison();
+    specs.extend(sampling());
+    specs.push(
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb("State, score and evidence of the comparison, and what the model has said since the start; see the element's page")
+            .read_only()
+            .build(),
+    );
+    specs
+});
+
+fn text(name: &str, nick: &str, blurb: &str) -> glib::ParamSpec {
+    use gst::prelude::GstParamSpecBuilderExt;
+    glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready().build()
+}
+
+/// How predictions are compared.
+fn comparison() -> Vec<glib::ParamSpec> {
     use gst::prelude::GstParamSpecBuilderExt;
     let defaults = Settings::default();
     let time = |name: &str, nick: &str, blurb: &str, default: u64| {
         let spec = glib::ParamSpecUInt64::builder(name).nick(nick).blurb(blurb).minimum(1_000_000_000);
         spec.default_value(default).mutable_ready().build()
     };
-    let text = |name: &str, nick: &str, blurb: &str| {
-        glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready().build()
-    };
     vec![
         time(
             "window",
             "Window",
-            "Time in nanoseconds over which predictions are summed up before they are compared; longer than what passes stays",
+            "Time in nanoseconds over which predictions are summed up before they are compared, a day at most; longer than what passes stays",
             defaults.window,
         ),
         time(
             "learn-time",
             "Learning time",
-            "Analysed time in nanoseconds from which is learned what is usual: at least 48 windows; a day knows the times of the day",
+            "Analysed time in nanoseconds from which is learned what is usual: 48 to 4096 windows; a day knows the times of the day",
             defaults.learn_time,
         ),
         glib::ParamSpecUInt::builder("day-parts")
@@ -168,9 +208,28 @@ pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
         text(
             "baseline",
             "Baseline",
-            "File that keeps what is usual over restarts: read at the start, written every hour and at the end (not set: not kept)",
+            "File that keeps what is usual over restarts, one for each camera: read at the start, written every hour, at relearn and at the \
+             end (not set: not kept)",
         ),
-        text("samples", "Samples", "Folder for frames that somebody should look at, as JPEG with their records (not set: none)"),
+        text(
+            "camera",
+            "Camera",
+            "The camera's name in the records of samples (not set: the element's name) and in the baseline, which no camera of another name takes",
+        ),
+    ]
+}
+
+/// Which frames are kept to be looked at.
+fn sampling() -> Vec<glib::ParamSpec> {
+    use gst::prelude::GstParamSpecBuilderExt;
+    let defaults = Settings::default();
+    vec![
+        text(
+            "samples",
+            "Samples",
+            "Folder for frames that somebody should look at, as JPEG with their records: fresh frames for the reasons below, and any while \
+             predictions drift (not set: none)",
+        ),
         glib::ParamSpecUInt64::builder("samples-size")
             .nick("Size of samples")
             .blurb("Most bytes that samples take; the oldest go first")
@@ -187,21 +246,58 @@ pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             .build(),
         glib::ParamSpecFloat::builder("sample-below")
             .nick("Sample below")
-            .blurb("A frame whose surest object has less confidence (0..1) than this is sampled, and any while predictions drift")
+            .blurb(
+                "A fresh frame whose surest object has less confidence (0..1) than this is sampled; a frame without objects, if its first \
+                 class has (0 = off)",
+            )
             .minimum(0.0)
             .maximum(1.0)
             .default_value(defaults.sample_below)
             .mutable_ready()
             .build(),
-        glib::ParamSpecEnum::builder_with_default("blur", Blur::default())
-            .nick("Blur")
-            .blurb("What of sampled frames is made unrecognisable")
+        glib::ParamSpecDouble::builder("sample-disagreement")
+            .nick("Sample disagreement")
+            .blurb(
+                "A fresh frame is sampled if at least this share (0..1) of its objects is predicted by the tracker and not found by the \
+                 model; it takes a vigiltrack with coast-time before (0 = off)",
+            )
+            .minimum(0.0)
+            .maximum(1.0)
+            .default_value(defaults.sample_disagreement)
             .mutable_ready()
             .build(),
-        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-            .nick("Statistics")
-            .blurb("State, score and evidence of the comparison, and what the model has said since the start; see the element's page")
-            .read_only()
+        glib::ParamSpecEnum::builder_with_default("blur", Blur::default())
+            .nick("Blur")
+            .blurb(
+                "What of sampled frames is made unrecognisable: under objects all of those that are sampled since predictions drift or for \
+                 disagreement, or that have no objects",
+            )
+            .mutable_ready()
             .build(),
     ]
-});
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_have_been_missed_is_hidden_with_all_of_the_frame() {
+        use SampleReason::{Disagreement, Drift, LowConfidence};
+        for reason in [Disagreement, Drift, LowConfidence] {
+            assert!(Blur::Frame.is_of_all(reason, 3) && !Blur::None.is_of_all(reason, 0));
+        }
+        assert!(Blur::Objects.is_of_all(Drift, 3) && Blur::Objects.is_of_all(Disagreement, 3));
+        assert!(!Blur::Objects.is_of_all(LowConfidence, 3));
+        assert!(Blur::Objects.is_of_all(LowConfidence, 0), "a classifier has no boxes");
+    }
+
+    #[test]
+    fn what_is_set_is_what_the_sampler_goes_by() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.sampler(), SamplerConfig::default());
+        assert!(settings.set("sample-below", &0.2_f32.to_value()));
+        assert!(settings.set("sample-disagreement", &0.25_f64.to_value()));
+        assert_eq!((settings.sampler().below, settings.sampler().disagreement), (0.2, 0.25));
+    }
+}

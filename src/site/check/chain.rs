@@ -260,6 +260,12 @@ impl Checking<'_> {
                     self.file(path, absolute("font", font).as_ref());
                 }
             }
+            "vigildrift" => {
+                let baseline = link.text("baseline").filter(|(file, _)| !file.is_empty());
+                if let (Some((file, path)), Some(id)) = (baseline, id) {
+                    self.baseline(path, id, &absolute("baseline", file));
+                }
+            }
             "vigilexport" => match link.text("uri") {
                 Some((uri, path)) => {
                     let path = path.to_owned();
@@ -281,6 +287,23 @@ impl Checking<'_> {
                 ),
             },
             _ => {}
+        }
+    }
+
+    /// The file in which a camera keeps what is usual: no two can share one.
+    fn baseline(&mut self, key: &str, id: &str, file: &str) {
+        let target = format!("the baseline {file}");
+        match self.targets.get(&target) {
+            Some(first) if first == id => {
+                self.error(key, format!("two stages of \"{id}\" keep what is usual in the file {file}"));
+            }
+            Some(first) => {
+                let text = format!(
+                    "\"{first}\" and \"{id}\" keep what is usual in the same file {file}; {{camera}} in it keeps them apart"
+                );
+                self.error(key, text);
+            }
+            None => drop(self.targets.insert(target, id.into())),
         }
     }
 

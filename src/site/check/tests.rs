@@ -463,6 +463,36 @@ output = [{ kind = "file", path = ".." }]
 }
 
 #[test]
+fn no_two_cameras_keep_what_is_usual_in_one_file() {
+    let text = r#"
+[profile.p]
+stage = [{ element = "vigildrift", baseline = "usual.json" }]
+[camera.a]
+uri = "test:"
+profile = "p"
+[camera.b]
+uri = "test:"
+profile = "p"
+[camera.c]
+uri = "test:"
+profile = "p"
+stage.drift.baseline = "usual/{camera}.json"
+[profile.two]
+stage = [{ element = "vigildrift", baseline = "two.json" }, { element = "vigildrift", name = "again", baseline = "two.json" }]
+[camera.d]
+uri = "test:"
+profile = "two"
+"#;
+    expect(
+        text,
+        &[
+            "s:5:47: `profile.p.stage.0.baseline`: \"a\" and \"b\" keep what is usual in the same file /etc/vigil/usual.json; {camera} in it",
+            "s:17:114: `profile.two.stage.1.baseline`: two stages of \"d\" keep what is usual in the file /etc/vigil/two.json",
+        ],
+    );
+}
+
+#[test]
 fn addresses_are_ours_free_and_not_open_to_all() {
     let machine = Fake { taken: [8686].into(), rtsp: false, ..Fake::default() };
     let serving = "[defaults]\noutput = [{ kind = \"rtsp\", mount = \"/{camera}\" }]\n";

@@ -40,6 +40,7 @@ impl Few {
             ("vigiltrack", vec![number("max-lost-time", Unit::Nanoseconds)]),
             ("vigiloverlay", vec![text("font", false)]),
             ("vigilexport", vec![text("uri", false), text("camera", false)]),
+            ("vigildrift", vec![text("baseline", false), text("camera", false)]),
             ("vigilwatchdog", vec![text("chain", false), number("deadline", Unit::Nanoseconds)]),
             ("videotestsrc", vec![words("pattern", &["smpte", "ball"], false)]),
             ("avdec_h264", vec![number("max-threads", Unit::None)]),
@@ -225,6 +226,25 @@ fn without_a_watchdog_the_stages_stand_open() {
         "{line}"
     );
     assert_eq!(plan.cameras["gate"].watchdog, None);
+}
+
+#[test]
+fn a_stage_that_compares_predictions_knows_its_camera_and_keeps_what_is_usual() {
+    let text = r#"
+        [profile.p]
+        stage = [
+            { element = "vigildrift" },
+            { element = "vigildrift", name = "own", camera = "yard-{camera}", baseline = "usual/{camera}.json" },
+        ]
+        [camera.gate]
+        uri = "test:"
+        profile = "p"
+    "#;
+    let line = line(text);
+    let state = crate::paths::state_dir().map(|state| state.join("drift/yard/gate.json"));
+    let kept = state.map_or(String::new(), |file| format!("baseline={} ", file.display()));
+    assert!(line.contains(&format!("! vigildrift name=drift {kept}camera=gate !")), "{line}");
+    assert!(line.contains("! vigildrift name=own baseline=/etc/vigil/usual/gate.json camera=yard-gate !"), "{line}");
 }
 
 #[test]

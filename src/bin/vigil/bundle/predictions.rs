@@ -14,12 +14,18 @@ use gstvigil::export::Record;
 /// Below so many analysed frames a distribution says nothing.
 const LEAST_FRAMES: u64 = 1000;
 
+/// What no record tells.
+const TAKEN_FOR_GRANTED: &str = "\
+This takes for granted that vigilexport wrote a record of every frame with all its objects (records=frames, without min-confidence and classes):
+the records do not tell. If it left some out, write others: the model would seem to drift where it is as it was.";
+
 /// A distribution to write.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Folder of the bundle
     bundle: PathBuf,
-    /// Files of records (vigil/1, one a line) that this model made, as `vigilexport` writes them
+    /// Files of records (vigil/1, one a line) that this model made, as `vigilexport` writes them with records=frames, and without
+    /// min-confidence and classes: the records do not tell what these leave out, and it would later look like drift
     #[arg(required = true)]
     records: Vec<PathBuf>,
 }
@@ -49,6 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     for (label, count) in usual.classes() {
         println!("  {label}: {count}");
     }
+    println!("{TAKEN_FOR_GRANTED}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use gstvigil::site::description::Camera;
 use gstvigil::site::live::{Site, SiteError};
 use gstvigil::site::read;
+use gstvigil::site::standing::Standing;
 use gstvigil::site::status::CameraStatus;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,23 +79,43 @@ pub struct Bypass {
     pub bypass: bool,
 }
 
+/// A camera and how it is doing.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CameraStatus")]
+pub struct Shown {
+    #[serde(flatten)]
+    status: CameraStatus,
+    /// How it stands among the site's cameras with the same profile and model; `null` without a stage `vigildrift`, before it was compared,
+    /// and while it says nothing new.
+    peers: Option<Standing>,
+}
+
 fn site_error(error: SiteError) -> Answer {
     Refusal::from(error).into()
 }
 
-async fn status(context: &Context, id: String) -> Result<Json<CameraStatus>, Answer> {
+async fn status(context: &Context, id: String) -> Result<Json<Shown>, Answer> {
     let site = context.shared.site.clone();
-    beside(move || site.camera(&id)).await?.map(Json).map_err(site_error)
+    let found = move || {
+        let peers = site.peers().get(&id).map(Standing::from);
+        site.camera(&id).map(|status| Json(Shown { status, peers }))
+    };
+    beside(found).await?.map_err(site_error)
 }
 
 /// All cameras, in the order of their ids.
-pub async fn list(State(context): State<Context>) -> Result<Json<Vec<CameraStatus>>, Answer> {
+pub async fn list(State(context): State<Context>) -> Result<Json<Vec<Shown>>, Answer> {
     let site = context.shared.site.clone();
-    beside(move || site.cameras()).await.map(Json)
+    let all = move || {
+        let peers = site.peers();
+        let shown = |status: CameraStatus| Shown { peers: peers.get(&status.id).map(Standing::from), status };
+        site.cameras().into_iter().map(shown).collect()
+    };
+    beside(all).await.map(Json)
 }
 
 /// One camera.
-pub async fn get(State(context): State<Context>, Path(ById { id }): Path<ById>) -> Result<Json<CameraStatus>, Answer> {
+pub async fn get(State(context): State<Context>, Path(ById { id }): Path<ById>) -> Result<Json<Shown>, Answer> {
     status(&context, id).await
 }
 
@@ -103,7 +124,7 @@ pub async fn add(
     State(context): State<Context>,
     Asked(Lasting { persist }): Asked<Lasting>,
     Body(new): Body<NewCamera>,
-) -> Result<(StatusCode, Json<CameraStatus>), Answer> {
+) -> Result<(StatusCode, Json<Shown>), Answer> {
     put_camera(&context, new, false, persist).await
 }
 
@@ -113,7 +134,7 @@ pub async fn put(
     Path(ById { id }): Path<ById>,
     Asked(Lasting { persist }): Asked<Lasting>,
     Body(camera): Body<Value>,
-) -> Result<(StatusCode, Json<CameraStatus>), Answer> {
+) -> Result<(StatusCode, Json<Shown>), Answer> {
     put_camera(&context, NewCamera { id, camera }, true, persist).await
 }
 
@@ -122,7 +143,7 @@ async fn put_camera(
     NewCamera { id, camera }: NewCamera,
     replace: bool,
     persist: bool,
-) -> Result<(StatusCode, Json<CameraStatus>), Answer> {
+) -> Result<(StatusCode, Json<Shown>), Answer> {
     let camera = read::camera(&id, &camera).map_err(Refusal::Problems)?;
     let added = {
         let id = id.clone();
@@ -143,20 +164,12 @@ pub async fn remove(
 }
 
 /// Switches a camera on.
-pub async fn enable(
-    state: State<Context>,
-    id: Path<ById>,
-    lasting: Asked<Lasting>,
-) -> Result<Json<CameraStatus>, Answer> {
+pub async fn enable(state: State<Context>, id: Path<ById>, lasting: Asked<Lasting>) -> Result<Json<Shown>, Answer> {
     switch(state, id, lasting, true).await
 }
 
 /// Switches a camera off.
-pub async fn disable(
-    state: State<Context>,
-    id: Path<ById>,
-    lasting: Asked<Lasting>,
-) -> Result<Json<CameraStatus>, Answer> {
+pub async fn disable(state: State<Context>, id: Path<ById>, lasting: Asked<Lasting>) -> Result<Json<Shown>, Answer> {
     switch(state, id, lasting, false).await
 }
 
@@ -165,7 +178,7 @@ async fn switch(
     Path(ById { id }): Path<ById>,
     Asked(Lasting { persist }): Asked<Lasting>,
     on: bool,
-) -> Result<Json<CameraStatus>, Answer> {
+) -> Result<Json<Shown>, Answer> {
     let camera = id.clone();
     ask(&context, move |keeper| keeper.enable(&camera, on, persist)).await?;
     status(&context, id).await
@@ -191,6 +204,13 @@ pub async fn bypass(
 ) -> Result<StatusCode, Answer> {
     let site = context.shared.site.clone();
     beside(move || site.force_bypass(&id, bypass)).await?.map_err(site_error)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Has a camera's stages `vigildrift` learn anew what is usual.
+pub async fn relearn(State(context): State<Context>, Path(ById { id }): Path<ById>) -> Result<StatusCode, Answer> {
+    let site = context.shared.site.clone();
+    beside(move || site.relearn(&id)).await?.map_err(site_error)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -220,30 +240,34 @@ pub fn add_to(table: &mut Table) {
     let named = |id, summary| Operation::new(id, "cameras", summary);
     let all = "/api/v1/cameras";
     let listing = named("listCameras", "All cameras and how they are doing");
-    table.add(Method::GET, all, list, listing.json::<Vec<CameraStatus>>(200, "In the order of their ids."));
+    table.add(Method::GET, all, list, listing.json::<Vec<Shown>>(200, "In the order of their ids."));
     let adding = named("addCamera", "Add a camera").asked::<Lasting>().body::<NewCamera>();
-    table.add(Method::POST, all, add, adding.json::<CameraStatus>(201, "It was added."));
+    table.add(Method::POST, all, add, adding.json::<Shown>(201, "It was added."));
 
     let one = "/api/v1/cameras/{id}";
     let getting = named("getCamera", "A camera and how it is doing");
-    table.add(Method::GET, one, get, getting.json::<CameraStatus>(200, "The camera."));
+    table.add(Method::GET, one, get, getting.json::<Shown>(200, "The camera."));
     let putting = named("putCamera", "Replace a camera, or add it").asked::<Lasting>().body::<Camera>();
-    let putting = putting.json::<CameraStatus>(200, "It was replaced.").json::<CameraStatus>(201, "It was added.");
+    let putting = putting.json::<Shown>(200, "It was replaced.").json::<Shown>(201, "It was added.");
     table.add(Method::PUT, one, put, putting);
     let removing = named("removeCamera", "Take a camera away").asked::<Lasting>();
     table.add(Method::DELETE, one, remove, removing.nothing(204, "It is gone."));
 
     let enabling = named("enableCamera", "Switch a camera on").asked::<Lasting>();
-    let enabling = enabling.json::<CameraStatus>(200, "It is on.");
+    let enabling = enabling.json::<Shown>(200, "It is on.");
     table.add(Method::POST, "/api/v1/cameras/{id}/enable", enable, enabling);
     let disabling = named("disableCamera", "Switch a camera off").asked::<Lasting>();
-    let disabling = disabling.json::<CameraStatus>(200, "It is off.");
+    let disabling = disabling.json::<Shown>(200, "It is off.");
     table.add(Method::POST, "/api/v1/cameras/{id}/disable", disable, disabling);
     let swapping = named("swapModel", "Swap models while the camera runs").asked::<Lasting>().body::<SwapModel>();
     let swapping = swapping.json::<Vec<SwapBegun>>(202, "It has begun; events tell what becomes of it.");
     table.add(Method::POST, "/api/v1/cameras/{id}/swap-model", swap_model, swapping);
     let bypassing = named("bypassAnalysis", "Have frames pass by the analysis, or not any more").body::<Bypass>();
     table.add(Method::POST, "/api/v1/cameras/{id}/bypass", bypass, bypassing.nothing(204, "It was told."));
+    let relearning =
+        named("relearnPredictions", "Learn anew what the model usually says of this camera (stages vigildrift)");
+    let relearning = relearning.nothing(204, "What was learned is forgotten; what comes now is usual.");
+    table.add(Method::POST, "/api/v1/cameras/{id}/relearn", relearn, relearning);
     let showing = named("getSnapshot", "The last picture, with what is drawn on it");
     let showing = showing.media::<String>("image/jpeg", "A JPEG picture.");
     table.add(Method::GET, "/api/v1/cameras/{id}/snapshot", snapshot, showing);
