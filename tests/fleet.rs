@@ -4,6 +4,9 @@
 
 #[path = "common/broker.rs"]
 mod broker;
+mod common;
+#[path = "common/test_model.rs"]
+mod test_model;
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -12,10 +15,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use broker::{Broker, Door, GUARD, Subscriber};
+use common::live::{camera, node, plan};
 use gstvigil::export::address::Address;
 use gstvigil::export::kind::Kind;
 use gstvigil::export::mqtt::{Mqtt, MqttOptions};
 use gstvigil::export::remote::{Outgoing, Remote};
+use gstvigil::site::description::TelemetryTo;
+use gstvigil::site::live::Site;
+use gstvigil::site::plan::CameraPlan;
+use gstvigil::site::units::Span;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -260,6 +268,52 @@ fn once_prints_how_all_stand_and_says_by_its_exit_code_whether_one_is_odd() {
             }
         }
     }
+}
+
+#[test]
+fn cameras_of_a_site_are_compared_by_what_it_sends() {
+    let broker = broker!();
+    common::init();
+    test_model::register();
+    let folder = tempfile::tempdir().unwrap();
+    let uri = broker.uri(Door::Plain, "").replace('?', "/sites/north?");
+    let watched = |sure: &str| CameraPlan {
+        profile: "street".into(),
+        guarded: vec![
+            node("vigiltestmodel", "model", &[("sure", sure), ("then", sure)]),
+            node("vigildrift", "drift", &test_model::DRIFT),
+        ],
+        ..camera(test_model::SOURCE)
+    };
+    let all = [("a", "0.8"), ("b", "0.8"), ("c", "0.8"), ("d", "0.8"), ("e", "0.5")];
+    let mut plan = plan(all.map(|(id, sure)| (id, watched(sure))));
+    plan.name = "north".into();
+    plan.telemetry =
+        TelemetryTo { uri: Some(uri.clone()), interval: Span::from_secs(1), spool: Some(folder.path().into()) };
+    let site = Site::new();
+    site.apply(plan);
+    // Until all have said enough to be compared, in the records that are heard from then on.
+    let start = Instant::now();
+    let said = |camera: &str| {
+        let stats = site.camera(camera).unwrap().stages;
+        stats.get("drift").and_then(|stats| stats["fresh"].as_u64()) > Some(500)
+    };
+    while !all.iter().all(|(id, _)| said(id)) {
+        assert!(start.elapsed() < GUARD, "{:#?}", site.cameras());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut watch = Watch::start(&[&uri, "--once", "--for", "8s", "--json"]);
+    watch.err.wait("listening to sites/north/+/telemetry and sites/north/+/status", 1);
+    assert_eq!(watch.end().code(), Some(1), "{:?} {:?}", watch.out.all(), watch.err.all());
+    let lines: Vec<Value> = watch.out.all().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    for line in &lines {
+        let state = if line["camera"] == "e" { "odd" } else { "normal" };
+        assert_eq!((&line["gateway"], &line["profile"]), (&json!("north"), &json!("street")), "{line}");
+        assert_eq!((&line["state"], &line["peers"], &line["stretch"]), (&json!(state), &json!(4), &json!("newest")));
+    }
+    assert!(lines[0]["text"].as_str().unwrap().starts_with("mean confidence 0.5"), "{lines:?}");
+    assert!(site.stop(GUARD));
 }
 
 #[test]

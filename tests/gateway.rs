@@ -609,6 +609,27 @@ fn a_model_is_swapped_and_stays_swapped_after_a_restart_if_it_is_to() {
 }
 
 #[test]
+fn a_camera_that_was_moved_learns_anew_what_is_usual() {
+    let drift = "[[profile.p.stage]]\nelement = \"vigildrift\"\nbaseline = \"usual/{camera}.json\"\n";
+    let place = Place::new(&format!("{}{drift}{}", analysed(""), camera("bare")));
+    let gateway = Gateway::start(&place.file, &[], &[]);
+    gateway.camera("a", |camera| camera["stages"]["drift"]["fresh"].as_u64().is_some_and(|fresh| fresh > 0));
+    gateway.camera("bare", playing);
+    let file = place.folder.path().join("usual/a.json");
+    assert!(!file.exists(), "it is written every hour");
+    gateway.ask("POST /api/v1/cameras/a/relearn", "").expect(204);
+    let kept =
+        until("the baseline is written at once", || serde_json::from_slice::<Value>(&std::fs::read(&file).ok()?).ok());
+    assert_eq!((text(&kept, "camera"), &kept["known"]["windows"]), ("a", &json!([])));
+    assert_eq!(text(&gateway.camera("a", playing)["stages"]["drift"], "state"), "learning");
+
+    let refused = gateway.ask("POST /api/v1/cameras/bare/relearn", "").expect(409);
+    assert!(refused.text().contains("no stage vigildrift"), "{refused:?}");
+    gateway.ask("POST /api/v1/cameras/none/relearn", "").expect(404);
+    gateway.stop();
+}
+
+#[test]
 fn an_exhausted_watchdog_ends_the_process_if_it_is_to() {
     let description = analysed("max-restarts = 1\nbackoff = \"10ms\"\n").replace("red.onnx", "no-such-model.onnx");
     let broken =

@@ -224,16 +224,15 @@ fn selectors(expression: &str) -> Vec<String> {
     selectors.collect()
 }
 
-#[test]
-fn every_panel_and_every_selector_finds_something() {
-    let page = page();
+/// What promtool is to take for the history of a page: counters rise by what they are in each minute.
+fn history(page: &str) -> Vec<Value> {
     let counters: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let rises = |name: &str| {
         let histogram = ["_bucket", "_sum", "_count"].iter().filter_map(|end| name.strip_suffix(end));
         name.ends_with("_total") || histogram.into_iter().any(|base| counters.contains(base))
     };
-    let mut input: Vec<Value> = series(&page)
+    let mut input: Vec<Value> = series(page)
         .into_iter()
         .map(|(name, labels, value)| {
             let comma = if labels.is_empty() { "" } else { "," };
@@ -245,6 +244,61 @@ fn every_panel_and_every_selector_finds_something() {
         })
         .collect();
     input.push(json!({ "series": "up{job=\"vigil\",instance=\"a\"}", "values": "1x90" }));
+    input
+}
+
+/// Runs promtool's test of this, and says whether it succeeded and what was said; `None` without promtool.
+fn try_out(test: Value, rules: Value) -> Option<(bool, String)> {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = |name: &str, value: Value| std::fs::write(folder.path().join(name), value.to_string()).unwrap();
+    file("rules.json", rules);
+    file("test.json", json!({ "rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": [test] }));
+    promtool(&["test", "rules", "test.json"], folder.path(), "")
+}
+
+#[test]
+fn panels_count_each_thing_once() {
+    // A camera with two models, of which it tells what they say; it is odd, and drifts.
+    let more = "vigil_stage_fresh_total{camera=\"gate\",stage=\"clothes\"} 45000\n";
+    let mut page = page() + more;
+    for is in
+        ["vigil_drift_state{camera=\"gate\",state=\"drifting\"}", "vigil_peer_state{camera=\"gate\",state=\"odd\"}"]
+    {
+        assert!(page.contains(&format!("{is} 0\n")), "{is}");
+        page = page.replace(&format!("{is} 0\n"), &format!("{is} 1\n"));
+    }
+    assert!(page.contains("stage=\"drift\""), "its figures are on the page");
+    let sample = |labels: &str, value: f64| json!({ "labels": labels, "value": value });
+    let of_stage = |camera: &str, stage: &str, value| {
+        sample(&format!("{{camera=\"{camera}\", instance=\"a\", stage=\"{stage}\"}}"), value)
+    };
+    let expected = |panel: &str| match panel {
+        // A minute's worth of each, a second.
+        "Frames that the model looked at" => {
+            json!([
+                of_stage("gate", "clothes", 750.0),
+                of_stage("gate", "infer", 750.0),
+                of_stage("yard", "infer", 750.0)
+            ])
+        }
+        "Cameras that drift or are odd" => json!([sample("{}", 1.0)]),
+        _ => Value::Null,
+    };
+    let asked: Vec<Value> = queries()
+        .into_iter()
+        .filter(|(panel, ..)| !expected(panel).is_null())
+        .map(|(panel, expr, _)| json!({ "expr": expr, "eval_time": "60m", "exp_samples": expected(&panel) }))
+        .collect();
+    assert_eq!(asked.len(), 2);
+    let test = json!({ "interval": "1m", "input_series": history(&page), "promql_expr_test": asked });
+    let Some((success, said)) = try_out(test, json!({ "groups": [] })) else { return };
+    assert!(success, "{said}");
+}
+
+#[test]
+fn every_panel_and_every_selector_finds_something() {
+    let page = page();
+    let input = history(&page);
     let of_rules = alerts().into_values().flat_map(|rule| selectors(rule["expr"].as_str().unwrap()));
     let of_panels = queries().into_iter().map(|(_, expression, _)| expression);
     // On a good machine no alert fires: that panel is empty.
@@ -259,12 +313,8 @@ fn every_panel_and_every_selector_finds_something() {
         json!({ "eval_time": "60m", "alertname": format!("E{number}"), "exp_alerts": found })
     };
     let expected: Vec<Value> = (0..expressions.len()).map(expected).collect();
-    let folder = tempfile::TempDir::new().unwrap();
-    let file = |name: &str, value: Value| std::fs::write(folder.path().join(name), value.to_string()).unwrap();
-    file("rules.json", json!({ "groups": [{ "name": "all", "rules": rules }] }));
     let test = json!({ "interval": "1m", "input_series": input, "alert_rule_test": expected });
-    file("test.json", json!({ "rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": [test] }));
-    let Some((success, said)) = promtool(&["test", "rules", "test.json"], folder.path(), "") else { return };
+    let Some((success, said)) = try_out(test, json!({ "groups": [{ "name": "all", "rules": rules }] })) else { return };
     let numbered: Vec<String> = expressions.iter().enumerate().map(|(number, e)| format!("E{number}: {e}")).collect();
     assert!(success, "{said}\n{}", numbered.join("\n"));
 }

@@ -3,13 +3,15 @@
 //! Sixteen H.264 cameras of 640x360, 25 frames a second, from an RTSP server in a process of its own on the loopback, on one
 //! detector for all of them (`people` where it is installed, else a small model of the tests). Parts: `share` (frames and
 //! inferences of all, against the bare engine), `memory`, `change` (a camera is added and removed), `cycles` (200 times),
-//! `start` (64 test pictures), `faults` (one of 16 is gone, silent, corrupt), `outage` (a broker goes away while all export). Without a word all of them.
+//! `start` (64 test pictures), `faults` (one of 16 is gone, silent, corrupt), `outage` (a broker goes away while all export), `telemetry` (all of
+//! it, and without). Without a word all of them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark may")]
 
 mod measure;
 mod outage;
 mod server;
+mod telemetry;
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +43,7 @@ fn main() {
         return server::serve(words[at + 1].parse().unwrap());
     }
     gstvigil::plugin::plugin_register_static().unwrap();
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("share", share),
         ("memory", memory),
         ("change", change),
@@ -49,6 +51,7 @@ fn main() {
         ("start", start),
         ("faults", faults),
         ("outage", outage::outage),
+        ("telemetry", telemetry::telemetry),
     ];
     let chosen: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let model = model();

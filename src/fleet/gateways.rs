@@ -13,7 +13,7 @@ use crate::export::sink::Now;
 /// How often telemetry is taken to come until a gateway has said it.
 const USUAL: Duration = Duration::from_secs(60);
 /// Longest pause between records that is believed.
-const LONGEST: Duration = Duration::from_secs(3600);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// A gateway is silent after this many pauses without telemetry.
 const MISSED: u32 = 3;
 /// And not before this: a broker and a network may be slow for a moment.
@@ -107,7 +107,7 @@ impl Gateways {
         }
         let (before, since) = (gateway.state, gateway.heard_ns);
         (gateway.state, gateway.heard, gateway.heard_ns) = (GatewayState::Online, now.monotonic, now.utc_ns);
-        // One camera's pause tells: all are sent in the same round.
+        // As it is set, from the first record on; one of an earlier version does not tell.
         if !interval.is_zero() {
             gateway.interval = interval.min(LONGEST);
         }
@@ -189,7 +189,7 @@ impl Gateways {
                 gateway.state = state;
                 news.push(News::gateway(name, state, GatewayState::Online, since, text, now.utc_ns));
             }
-            quiet < FORGOTTEN
+            quiet < FORGOTTEN.max(interval * (MISSED + 1))
         });
         news
     }

@@ -23,6 +23,8 @@ pub(super) struct Camera {
     pub camera: String,
     pub profile: String,
     pub digest: String,
+    /// When the newest window of the summary ended, nanoseconds since 1970 UTC; `None` where the gateway does not tell.
+    pub until: Option<u64>,
     pub summary: Summary,
 }
 
@@ -32,7 +34,7 @@ pub(super) struct Heard {
     pub id: String,
     pub time_ns: u64,
     pub gateway: String,
-    /// Time since the gateway's record before it; zero for the first one.
+    /// Time from one of the gateway's records to the next; zero where it does not tell.
     pub interval: Duration,
     /// `None` for a camera without predictions, and for the gateway itself.
     pub camera: Option<Camera>,
@@ -73,6 +75,8 @@ struct Body {
 #[derive(Deserialize)]
 struct Predictions {
     digest: String,
+    #[serde(default)]
+    until: Option<String>,
     summary: Summary,
 }
 
@@ -101,11 +105,11 @@ impl Heard {
 
 impl Body {
     fn check(self) -> Result<Heard, Unread> {
-        let time: Timestamp =
-            self.time.parse().map_err(|_| Unread::Broken(format!("`{}` is no time", plain(&self.time))))?;
+        let time_ns = nanoseconds(&self.time)?;
         let camera = match self.predictions {
-            Some(Predictions { digest, summary }) if self.about == "camera" => {
-                Some(Camera { camera: self.camera, profile: self.profile, digest, summary })
+            Some(Predictions { digest, until, summary }) if self.about == "camera" => {
+                let until = until.as_deref().map(nanoseconds).transpose()?;
+                Some(Camera { camera: self.camera, profile: self.profile, digest, until, summary })
             }
             _ => None,
         };
@@ -118,12 +122,18 @@ impl Body {
         }
         Ok(Heard {
             id: self.id,
-            time_ns: u64::try_from(time.as_nanosecond()).unwrap_or(0),
+            time_ns,
             gateway: self.site,
             interval: Duration::from_millis(self.interval_ms),
             camera,
         })
     }
+}
+
+/// A time in nanoseconds since 1970 UTC; 0 before that.
+fn nanoseconds(text: &str) -> Result<u64, Unread> {
+    let time: Timestamp = text.parse().map_err(|_| Unread::Broken(format!("`{}` is no time", plain(text))))?;
+    Ok(u64::try_from(time.as_nanosecond()).unwrap_or(0))
 }
 
 /// A text of unknown origin, fit for a terminal: on one line, without control characters, and not longer than a name.

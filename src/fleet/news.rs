@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::gateways::GatewayState;
 use super::heard::plain;
@@ -11,6 +11,7 @@ use crate::export::event::{Event, SCHEMA, What};
 use crate::export::kind::Kind;
 use crate::export::record::{Context, rfc3339};
 use crate::export::remote::Outgoing;
+use crate::site::standing;
 
 /// What stands for the camera in the topics of a fleet's events.
 pub const CAMERA: &str = "fleet";
@@ -66,17 +67,7 @@ impl News {
 
     /// An odd camera has sent nothing new for too long.
     pub(super) fn forgotten(key: &CameraKey, digest: &str, utc_ns: u64) -> Self {
-        let report = PeerReport {
-            key: key.clone(),
-            digest: digest.to_owned(),
-            state: PeerState::Unknown,
-            before: PeerState::Odd,
-            score: 0.0,
-            peers: 0,
-            aspect: None,
-            figure: None,
-        };
-        Self::Camera(Box::new(report), utc_ns)
+        Self::Camera(Box::new(standing::forgotten(key, digest)), utc_ns)
     }
 
     /// One line for people.
@@ -84,7 +75,7 @@ impl News {
         match self {
             Self::Camera(report, utc_ns) => {
                 let (key, state) = (plain(&report.key.to_string()), report.state.as_str());
-                format!("{} {key} {state} {:.2}: {}", rfc3339(*utc_ns), report.score, plain(&evidence(report)))
+                format!("{} {key} {state} {:.2}: {}", rfc3339(*utc_ns), report.score, evidence(report))
             }
             Self::Gateway { gateway, state, since_ns, text, time_ns, .. } => {
                 let state = match state {
@@ -98,27 +89,9 @@ impl News {
     }
 }
 
-/// Why a camera is told, in words.
+/// Why a camera is told, in words that are fit for a terminal.
 fn evidence(report: &PeerReport) -> String {
-    match (report.evidence(), report.state) {
-        (text, _) if !text.is_empty() => text,
-        (_, PeerState::Alone) => "it has too few peers of its profile and model now".to_owned(),
-        _ => "it has not said enough to be compared".to_owned(),
-    }
-}
-
-/// A camera's standing as a line of JSON without its end: what `--once --json` prints.
-pub fn standing(report: &PeerReport) -> Value {
-    json!({
-        "gateway": report.key.gateway,
-        "camera": report.key.camera,
-        "profile": report.key.profile,
-        "digest": report.digest,
-        "state": report.state.as_str(),
-        "score": report.score,
-        "peers": report.peers,
-        "text": report.evidence(),
-    })
+    plain(&standing::Standing::from(report).text)
 }
 
 /// A table of how all cameras stand, with its heading; names of others' are made fit for a terminal.
@@ -128,7 +101,7 @@ pub fn table(reports: &[&PeerReport]) -> String {
         let key = &report.key;
         let state = report.state.as_str().to_owned();
         let score = format!("{:.2}", report.score);
-        [plain(&key.gateway), plain(&key.camera), plain(&key.profile), state, score, plain(&report.evidence())]
+        [plain(&key.gateway), plain(&key.camera), plain(&key.profile), state, score, evidence(report)]
     };
     let rows: Vec<[String; 6]> = std::iter::once(heading).chain(reports.iter().map(row)).collect();
     let mut widths = [0; 6];
@@ -162,17 +135,9 @@ impl Telling {
     pub fn event(&mut self, news: &News) -> Option<Outgoing> {
         let (time_ns, camera, alarm, name, data) = match news {
             News::Camera(report, utc_ns) => {
-                let data = json!({
-                    "state": report.state.as_str(),
-                    "before": report.before.as_str(),
-                    "score": report.score,
-                    "peers": report.peers,
-                    "text": evidence(report),
-                    "gateway": report.key.gateway,
-                    "profile": report.key.profile,
-                    "digest": report.digest,
-                });
-                (*utc_ns, &report.key.camera, report.state == PeerState::Odd, "vigil-peers", data)
+                let mut data = standing::named(report);
+                data.insert("before".to_owned(), report.before.as_str().into());
+                (*utc_ns, &report.key.camera, report.state == PeerState::Odd, "vigil-peers", data.into())
             }
             News::Gateway { gateway, state, before, since_ns, text, time_ns } => {
                 let data = json!({

@@ -47,6 +47,7 @@ fn record(gateway: &str, camera: &str, profile: &str, summary: Value, now: Now) 
         stages: BTreeMap::from([("vigilinfer".to_owned(), json!({ "fresh": 1 }))]),
         predictions: Some(Predictions {
             digest: "ab12".to_owned(),
+            until: None,
             summary: serde_json::from_value(summary).unwrap(),
             peers: None,
         }),
@@ -59,6 +60,13 @@ fn record(gateway: &str, camera: &str, profile: &str, summary: Value, now: Now) 
         interval_ms: 10_000,
         about: About::Camera(Box::new(figures)),
     }
+}
+
+/// The same, of a gateway that tells when the summary's newest window ended.
+fn until(mut record: Telemetry, end: Duration) -> Telemetry {
+    let About::Camera(figures) = &mut record.about else { panic!("{record:?}") };
+    figures.predictions.as_mut().unwrap().until = Some(crate::export::record::rfc3339(at(end).utc_ns));
+    record
 }
 
 fn bytes(record: &Telemetry) -> Vec<u8> {
@@ -135,7 +143,7 @@ fn the_one_bad_camera_of_three_gateways_is_told_once_and_until_it_is_well() {
     assert!(lines.next().unwrap().starts_with("GATEWAY  CAMERA  PROFILE  STATE   SCORE  EVIDENCE"), "{table}");
     assert!(lines.next().unwrap().starts_with("yard     cam7    street   odd "), "{table}");
     assert_eq!(lines.count(), 23);
-    assert_eq!(standing(standings[0])["text"].as_str().unwrap(), standings[0].evidence());
+    assert_eq!(crate::site::standing::named(standings[0])["text"].as_str().unwrap(), standings[0].evidence());
 
     let back: Vec<News> = (0..20).flat_map(|_| site.round(0.7)).collect();
     let [news] = back.as_slice() else { panic!("{back:?}") };
@@ -164,6 +172,96 @@ fn doubles_and_summaries_that_say_nothing_new_are_no_evidence() {
     assert_eq!((0..6).flat_map(|_| site.round(0.45)).count(), 1, "six more windows make twelve");
 }
 
+/// 24 cameras say the same as always, each time with a window that ended at `end`; `yard/cam7` is not sure.
+fn say_again(watch: &mut Watch, end: Duration, now: Now) -> Vec<News> {
+    let mut news = Vec::new();
+    for n in 0..24 {
+        let (gateway, camera) = (GATEWAYS[n / 8], format!("cam{}", n % 8));
+        let record = record(gateway, &camera, "street", summary(n, 1, if n == 23 { 0.45 } else { 0.7 }), now);
+        news.extend(watch.message("a/b/telemetry", &bytes(&until(record, end)), now));
+    }
+    news.extend(watch.compare(now));
+    news
+}
+
+#[test]
+fn a_window_counts_by_its_end_whatever_it_says() {
+    let mut watch = Watch::new(FleetConfig::default());
+    let mut told = Vec::new();
+    for n in 1..=20 {
+        for second in [0, 60, 120, 290] {
+            let news = say_again(&mut watch, WINDOW * n, at(WINDOW * n + seconds(second)));
+            told.extend(news.iter().map(|news| (n, second, news.line().contains("yard/cam7 (street) odd "))));
+        }
+    }
+    assert_eq!(told, [(12, 0, true)]);
+    // The gateway begins anew, and remembers windows of long ago: they are no evidence, and the camera is not gone either.
+    let late = WINDOW * 20 + seconds(3600);
+    assert_eq!(say_again(&mut watch, WINDOW * 3, at(late)).len(), 0);
+    assert_eq!(watch.standings()[0].state, PeerState::Odd);
+    // An hour after its last window nothing is known of it, though its records come.
+    let news = say_again(&mut watch, WINDOW * 20, at(late + seconds(60)));
+    assert!(matches!(news.as_slice(), [it] if it.line().contains("yard/cam7 (street) unknown ")), "{news:?}");
+    assert_eq!((watch.standings().len(), watch.cameras()), (0, 24));
+}
+
+#[test]
+fn a_camera_that_sees_nothing_is_not_forgotten_where_nobody_tells_when_windows_end() {
+    let mut watch = Watch::new(FleetConfig::default());
+    for minute in 1..=300 {
+        let now = at(seconds(60 * minute));
+        for n in 0..6 {
+            let record = record("yard", &format!("cam{n}"), "street", summary(n, 1, 0.7), now);
+            watch.message("a/b/telemetry", &bytes(&record), now);
+        }
+        assert_eq!(watch.compare(now), []);
+        assert_eq!((watch.cameras(), watch.standings().len()), (6, 6), "minute {minute}");
+    }
+    assert!(watch.standings().iter().all(|report| report.state == PeerState::Normal));
+}
+
+#[test]
+fn windows_of_hours_are_compared_too() {
+    let window = seconds(2 * 3600);
+    let mut watch = Watch::new(FleetConfig::default());
+    let mut told = Vec::new();
+    for n in 1..=20 {
+        for minute in (0..120).step_by(10) {
+            let news = say_again(&mut watch, window * n, at(window * n + seconds(60 * minute)));
+            told.extend(news.iter().map(|news| (n, news.line().contains("yard/cam7 (street) odd "))));
+        }
+    }
+    // After the third the watch knows how long they are.
+    assert_eq!(told, [(14, true)]);
+    let end = window * 21;
+    assert_eq!(watch.compare(at(end + seconds(3 * 3600))), [], "three windows");
+    assert_eq!(watch.compare(at(end + 3 * window)).len(), 1);
+    assert_eq!(watch.cameras(), 0);
+}
+
+#[test]
+fn a_gateway_is_silent_by_the_interval_that_it_has_set() {
+    let mut watch = Watch::new(FleetConfig::default());
+    let hear = |interval_ms, second, watch: &mut Watch| {
+        let now = at(seconds(second));
+        let record = Telemetry { interval_ms, ..record("yard", "cam", "", summary(1, 1, 0.7), now) };
+        watch.message("v/cam/telemetry", &bytes(&record), now)
+    };
+    // The first record that is heard of it tells.
+    hear(3_600_000, 0, &mut watch);
+    assert_eq!(watch.tick(at(seconds(3 * 3600)), Duration::ZERO), []);
+    hear(10_000, 3 * 3600, &mut watch);
+    // It was set to another one, and the first record after that tells.
+    hear(600_000, 3 * 3600 + 10, &mut watch);
+    assert_eq!(watch.tick(at(seconds(3 * 3600 + 1800)), Duration::ZERO), []);
+    let news = watch.tick(at(seconds(3 * 3600 + 1811)), Duration::ZERO);
+    assert!(matches!(news.as_slice(), [it] if it.line().contains("gateway yard is silent since ")), "{news:?}");
+    // Telemetry once a day, too.
+    hear(86_400_000, 10_000, &mut watch);
+    assert_eq!(watch.tick(at(seconds(10_000 + 3 * 86_400)), Duration::ZERO), []);
+    assert_eq!(watch.tick(at(seconds(10_001 + 3 * 86_400)), Duration::ZERO).len(), 1);
+}
+
 #[test]
 fn what_is_no_telemetry_is_told_once_and_counted() {
     let mut watch = Watch::new(FleetConfig::default());
@@ -185,6 +283,7 @@ fn what_is_no_telemetry_is_told_once_and_counted() {
         with(&|value| value["site"] = json!("")),
         with(&|value| value["camera"] = json!("x".repeat(300))),
         with(&|value| value["predictions"]["digest"] = json!("")),
+        with(&|value| value["predictions"]["until"] = json!("soon")),
         with(&|value| value["predictions"]["summary"]["frames"] = json!(-1)),
         with(&|value| value["predictions"]["summary"]["confidence"] = json!([1])),
         with(&|value| value["text"] = json!("x".repeat(2 << 20))),

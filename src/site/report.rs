@@ -3,6 +3,9 @@
 //! [`Reporter`] is a plain value: it is given what the cameras say and what has happened, with the time, and says what is to be sent.
 //! The doc comments of the types are the descriptions in the published JSON Schema (`docs/schema/vigil-1.telemetry.json`).
 
+pub mod outbox;
+mod peers;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,13 +14,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::status::{CameraStatus, Event as SiteEvent, State};
-use crate::drift::{CameraKey, Fleet, FleetConfig, PeerReport, Summary};
+use crate::drift::{PeerReport, Summary};
 use crate::export::event::{Event, SCHEMA as EVENT_SCHEMA, What};
 use crate::export::kind::Kind;
 use crate::export::record::{Context, rfc3339};
 use crate::export::route::{Account, Stats};
 use crate::export::sink::Now;
-use crate::telemetry::device::Device;
+use crate::telemetry::device::{Device, Reading};
+
+use self::peers::{Peers, Recent};
+
+pub use self::peers::silence;
 
 /// The value of a telemetry record's `schema` field.
 pub const SCHEMA: &str = "vigil-telemetry/1";
@@ -36,7 +43,7 @@ pub struct Telemetry {
     pub time: String,
     /// The site's name.
     pub site: String,
-    /// Time since the record before it, milliseconds: what rates are over; 0 for the first one.
+    /// Time between two rounds of telemetry as it is set (`telemetry.interval`), milliseconds: who has waited much longer misses one.
     pub interval_ms: u64,
     /// What it is about.
     #[serde(flatten)]
@@ -64,7 +71,7 @@ pub struct CameraFigures {
     pub state: State,
     /// Why it is not playing, in words; empty if it is.
     pub text: String,
-    /// Frames a second: into the analysis, looked at by the model, out of the camera's pipeline.
+    /// Frames a second since the record before it: into the analysis, looked at by the model, out of the camera's pipeline; 0 in the first.
     pub fps: Rates,
     /// Age of its last frame, milliseconds; `null` before the first one.
     pub last_frame_age_ms: Option<u64>,
@@ -94,6 +101,10 @@ pub struct Rates {
 pub struct Predictions {
     /// SHA-256 of the weights.
     pub digest: String,
+    /// When the newest window of `summary` ended: UTC, RFC 3339 with milliseconds. A summary with the same end says nothing new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub until: Option<String>,
     /// Counts and histograms, which add up: `frames`, `objects`, `classes` (by label), `confidence` (20 bins of 0..1), `area`, `per_frame`.
     #[schemars(with = "Map<String, Value>")]
     pub summary: Summary,
@@ -110,8 +121,12 @@ pub struct GatewayFigures {
     pub version: String,
     /// Cameras by state.
     pub cameras: BTreeMap<String, u64>,
-    /// The machine.
+    /// The machine, when it was read last; shares of time are those of the ten seconds before that. All is `null` or empty if it does not
+    /// answer.
     pub device: Device,
+    /// How long ago that was, milliseconds; `null` if the machine has not answered for a minute.
+    #[serde(default)]
+    pub device_age_ms: Option<u64>,
     /// Receivers of records, by address.
     pub exports: BTreeMap<String, ExportFigures>,
 }
@@ -168,26 +183,23 @@ struct Before {
 #[derive(Debug)]
 pub struct Reporter {
     site: String,
+    interval: Duration,
     context: Context,
     number: u64,
     before: BTreeMap<String, Before>,
-    last: Option<Duration>,
-    fleet: Fleet,
-    /// The summary of each camera that was compared last, and what came of it.
-    compared: BTreeMap<String, (String, Option<PeerReport>)>,
+    peers: Peers,
 }
 
 impl Reporter {
-    /// For the site of this name, from now on.
-    pub fn new(site: &str, now: Now) -> Self {
+    /// For the site of this name, from now on, with this time between two rounds.
+    pub fn new(site: &str, interval: Duration, now: Now) -> Self {
         Self {
             site: site.to_owned(),
+            interval,
             context: Context::new(site, now.utc_ns),
             number: 0,
             before: BTreeMap::new(),
-            last: None,
-            fleet: Fleet::new(FleetConfig::default()),
-            compared: BTreeMap::new(),
+            peers: Peers::new(site),
         }
     }
 
@@ -213,15 +225,14 @@ impl Reporter {
         Line { kind: if alarm { Kind::Alarm } else { Kind::Event }, line: record.to_line(), camera }
     }
 
-    /// The telemetry of all cameras and of the gateway, and cameras whose standing among their peers has changed.
+    /// The telemetry of all cameras and of the gateway.
     pub fn round(
         &mut self,
         cameras: &[CameraStatus],
-        device: Device,
+        machine: Option<Reading>,
         exports: Vec<Account>,
         now: Now,
-    ) -> (Vec<Line>, Vec<PeerReport>) {
-        let news = self.compare(cameras, now.monotonic);
+    ) -> Vec<Line> {
         self.before.retain(|id, _| cameras.iter().any(|camera| camera.id == *id));
         let mut lines: Vec<Line> = cameras.iter().map(|camera| self.camera(camera, now)).collect();
         let mut states: BTreeMap<String, u64> = BTreeMap::new();
@@ -232,23 +243,22 @@ impl Reporter {
         let figures = GatewayFigures {
             version: crate::VERSION.to_owned(),
             cameras: states,
-            device,
+            device_age_ms: machine.as_ref().map(|reading| milliseconds(reading.age)),
+            device: machine.map(|reading| Device::clone(&reading.device)).unwrap_or_default(),
             exports: exports.into_iter().map(|account| (account.destination, account.stats.into())).collect(),
         };
-        let interval =
-            self.last.replace(now.monotonic).map_or(Duration::ZERO, |last| now.monotonic.saturating_sub(last));
         let site = self.site.clone();
-        lines.push(self.line(&site, About::Gateway(Box::new(figures)), interval, now));
-        (lines, news)
+        lines.push(self.line(&site, About::Gateway(Box::new(figures)), now));
+        lines
     }
 
-    fn line(&mut self, camera: &str, about: About, interval: Duration, now: Now) -> Line {
+    fn line(&mut self, camera: &str, about: About, now: Now) -> Line {
         let record = Telemetry {
             schema: SCHEMA.to_owned(),
             id: self.next_id(),
             time: rfc3339(now.utc_ns),
             site: self.site.clone(),
-            interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
+            interval_ms: milliseconds(self.interval),
             about,
         };
         Line { kind: Kind::Telemetry, camera: camera.to_owned(), line: crate::export::record::to_line(&record, 2048) }
@@ -288,46 +298,29 @@ impl Reporter {
             last_frame_age_ms: camera.last_frame_age_ns.map(|age| age / 1_000_000),
             reconnects: camera.reconnects,
             stages: camera.stages.iter().map(|(name, stats)| (name.clone(), without_summaries(stats))).collect(),
-            predictions: predictions(camera).map(|(digest, _, summary)| {
-                let peers = self.compared.get(&camera.id).and_then(|(_, report)| report.clone());
-                Predictions { digest, summary, peers: peers.filter(|report| report.peers > 0) }
+            predictions: Recent::of(camera).and_then(|recent| {
+                let (digest, summary) = (recent.digest.to_owned(), recent.summary()?);
+                let peers = self.peers.of(&camera.id).filter(|report| report.peers > 0).cloned();
+                Some(Predictions { digest, until: recent.until.map(rfc3339), summary, peers })
             }),
         };
-        self.line(&camera.id, About::Camera(Box::new(figures)), interval, now)
+        self.line(&camera.id, About::Camera(Box::new(figures)), now)
     }
 
     /// How cameras that were compared stand among their peers, by id.
     pub fn standings(&self) -> BTreeMap<String, PeerReport> {
-        let compared = self.compared.iter();
-        compared.filter_map(|(id, (_, report))| Some((id.clone(), report.clone()?))).collect()
+        self.peers.standings()
     }
 
-    /// Compares cameras whose summaries are new with their peers; those whose standing has changed.
-    pub fn compare(&mut self, cameras: &[CameraStatus], now: Duration) -> Vec<PeerReport> {
-        self.compared.retain(|id, _| cameras.iter().any(|camera| camera.id == *id));
-        let mut any = false;
-        for camera in cameras {
-            let Some((digest, text, summary)) = predictions(camera) else { continue };
-            let known = self.compared.entry(camera.id.clone()).or_default();
-            if known.0 == text {
-                continue;
-            }
-            known.0 = text;
-            let (gateway, profile) = (self.site.clone(), camera.profile.clone());
-            let key = CameraKey { gateway, camera: camera.id.clone(), profile };
-            any |= self.fleet.observe(key, &digest, summary, now);
-        }
-        if !any {
-            return Vec::new();
-        }
-        let reports = self.fleet.compare(now);
-        for report in &reports {
-            if let Some((_, last)) = self.compared.get_mut(&report.key.camera) {
-                *last = Some(report.clone());
-            }
-        }
-        reports.into_iter().filter(PeerReport::is_news).collect()
+    /// Compares cameras that have said something new with their peers; those whose standing has changed. `window` is the longest that they
+    /// sum up what they say over. To be called more often than windows end, and on a clock of its own: each window counts once.
+    pub fn compare(&mut self, cameras: &[CameraStatus], window: Duration, now: Now) -> Vec<PeerReport> {
+        self.peers.compare(cameras, window, now)
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The fields of `vigildrift`'s `stats` that hold summaries as JSON texts.
@@ -342,16 +335,6 @@ fn without_summaries(stats: &Value) -> Value {
         }
         _ => stats.clone(),
     }
-}
-
-/// The digest, the text and the value of what a camera's model has said lately; `None` without a stage `vigildrift`, or before its first
-/// window has ended.
-fn predictions(camera: &CameraStatus) -> Option<(String, String, Summary)> {
-    let stats = camera.stages.values().find(|stats| stats.get("recent-predictions").is_some())?;
-    let text = stats.get("recent-predictions")?.as_str()?;
-    let summary: Summary = serde_json::from_str(text).ok()?;
-    let digest = stats.get("digest")?.as_str()?.to_owned();
-    (summary.frames() > 0 && !digest.is_empty()).then(|| (digest, text.to_owned(), summary))
 }
 
 /// Whether somebody should do something about it.

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::export::units::{DURATIONS, read_duration};
 use crate::secret::Secret;
 
 /// A duration, written with its unit: `"300ms"`, `"5s"`, `"1h 30m"`.
@@ -32,11 +33,11 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("\"{text}\" is no duration: it is a number with a unit, such as \"300ms\", \"5s\" or \"1h 30m\"")
-        };
-        let span: SignedDuration = text.trim().parse().map_err(|_| wrong())?;
-        Duration::try_from(span).map(Self).map_err(|_| wrong())
+        read_duration(text).map(Self).ok_or_else(|| {
+            format!(
+                "\"{text}\" is no duration: it is a number with a unit ({DURATIONS}), such as \"300ms\", \"5s\" or \"1h 30m\""
+            )
+        })
     }
 }
 
@@ -83,4 +84,30 @@ pub enum TextOrSecret {
     Text(String),
     /// To be found elsewhere.
     Secret(Secret),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::units::parse_duration;
+
+    #[test]
+    fn a_duration_is_read_as_it_is_written() {
+        let read = |text: &str| text.parse::<Span>().map(|span| span.0);
+        // As sinks do; and what the schema's description promises.
+        for text in ["300ms", "5s", "2m", "15min", "1h 30m", "7d"] {
+            assert_eq!(read(text).ok(), parse_duration(text).ok(), "{text}");
+            assert!(read(text).is_ok(), "{text}");
+        }
+        assert_eq!(read("0s"), Ok(Duration::ZERO));
+        assert_eq!(
+            read("soon").unwrap_err(),
+            "\"soon\" is no duration: it is a number with a unit (ms, s, m or min, h, d), such as \"300ms\", \"5s\" or \"1h 30m\""
+        );
+        for time in
+            [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(604_800), Duration::from_secs(u64::MAX / 2)]
+        {
+            assert_eq!(Span(time).to_string().parse(), Ok(Span(time)), "{}", Span(time));
+        }
+    }
 }

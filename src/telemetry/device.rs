@@ -11,6 +11,7 @@ mod gpu;
 mod memory;
 mod network;
 mod thermal;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub use gpu::Gpu;
 pub use memory::{Memory, Pressure, Pressures};
 pub use network::Interface;
 pub use thermal::{Cause, Temperature, Throttling};
+pub use watch::{Reading, Watch};
 
 use files::Rereader;
 
@@ -74,9 +76,9 @@ const SEARCH: u32 = 60;
 
 /// Reads the machine, again and again: it keeps the files that it found open.
 ///
-/// Shares (of processor time) and causes of throttling are those since this reader's last reading, so each place that reports has a
-/// reader of its own. A reading takes some hundred system calls, and a sensor or a network drive may be slow to answer: it is
-/// not for a thread that others wait for.
+/// Shares (of processor time) and causes of throttling are those since this reader's last reading, and its counters never fall. A reading
+/// takes some hundred system calls, and a sensor, a GPU or a network drive may be slow to answer, or never answer: it is not for
+/// a thread that others wait for, but for a [`Watch`].
 #[derive(Debug)]
 pub struct Reader {
     roots: Roots,
@@ -105,6 +107,11 @@ impl Reader {
             until_search: SEARCH,
             roots,
         }
+    }
+
+    /// Has the free space of other folders read from now on.
+    pub fn set_folders(&mut self, folders: Vec<PathBuf>) {
+        self.disk.set_folders(folders);
     }
 
     /// Reads all of it.

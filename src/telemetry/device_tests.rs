@@ -195,6 +195,26 @@ fn shares_are_those_since_the_last_reading() {
 }
 
 #[test]
+fn counters_of_processor_time_never_fall() {
+    let machine = of_all_kinds();
+    let mut reader = machine.reader();
+    let mut read = |times: &str| {
+        machine.write("proc/stat", &STAT.replace("100 0 50 800 50", times));
+        let cpu = reader.read().cpu;
+        (cpu.busy_ns.unwrap() / 10_000_000, cpu.idle_ns.unwrap() / 10_000_000)
+    };
+    assert_eq!(read("100 0 50 800 50"), (150, 850));
+    assert_eq!(read("110 0 50 810 30"), (160, 850), "the time of waiting for drives has stepped back");
+    assert_eq!(read("90 0 50 850 40"), (160, 890), "and so may any other");
+    // Whose free space is of interest makes no other reader of it.
+    reader.set_folders(vec![machine.path("")]);
+    machine.write("proc/stat", &STAT.replace("100 0 50 800 50", "200 0 50 800 10"));
+    let device = reader.read();
+    assert_eq!((device.folders.len(), device.cpu.idle_ns), (1, Some(8_900_000_000)));
+    assert_eq!((device.cpu.busy_ns, device.cpu.busy), (Some(2_500_000_000), Some(1.0)));
+}
+
+#[test]
 fn throttling_of_each_kind_of_machine_is_told() {
     let throttling = |files: &[(&str, &str)], then: &[(&str, &str)]| {
         let machine = Machine::new(files);

@@ -145,6 +145,12 @@ impl Gateway {
         panic!("the service manager was not told {line}: {all:#?}\n{:#?}", self.log());
     }
 
+    /// The number of the process.
+    #[allow(dead_code, reason = "not every test binary measures it")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();

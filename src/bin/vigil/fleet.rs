@@ -19,8 +19,10 @@ use gstvigil::export::remote::{Outgoing, Remote, RemoteError};
 use gstvigil::export::sink::Clock;
 use gstvigil::export::units::parse_duration;
 use gstvigil::export::writer::SystemClock;
-use gstvigil::fleet::{News, Telling, Watch, standing, table};
+use gstvigil::fleet::{News, Telling, Watch, table};
 use gstvigil::site::backoff::Backoff;
+use gstvigil::site::standing;
+use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep_until, timeout};
 
@@ -290,7 +292,7 @@ impl<'a> Watcher<'a> {
         let standings = self.watch.standings();
         let mut out = std::io::stdout().lock();
         if self.arguments.json {
-            standings.iter().try_for_each(|report| writeln!(out, "{}", standing(report)))?;
+            standings.iter().try_for_each(|report| writeln!(out, "{}", Value::from(standing::named(report))))?;
         } else if !standings.is_empty() {
             write!(out, "{}", table(&standings))?;
         }
@@ -403,7 +405,7 @@ fn publish(mut remote: impl Remote, events: &Receiver<Outgoing>) {
 /// Sends what waits, one after the other; without anything it has the connection kept.
 fn send(remote: &mut impl Remote, waiting: &mut VecDeque<Outgoing>) -> Result<(), RemoteError> {
     if waiting.is_empty() {
-        return remote.tick(ANSWER);
+        return remote.tick(ANSWER).map(|_| ());
     }
     while let Some(event) = waiting.front() {
         match remote.send(std::slice::from_ref(event), ANSWER) {

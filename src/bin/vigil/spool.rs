@@ -2,13 +2,13 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use gstvigil::export::kind::Kind;
-use gstvigil::export::spool::{Filter, Found, SpoolInfo, list, purge, records};
+use gstvigil::export::spool::{Filter, Found, SpoolInfo, is_part, list, purge, records};
 use gstvigil::export::units::parse_duration;
 use gstvigil::paths;
 
@@ -35,6 +35,14 @@ impl Folder {
     fn path(&self) -> Result<PathBuf, Box<dyn Error>> {
         let path = self.folder.clone().or_else(paths::spool_dir);
         path.ok_or_else(|| "there is no folder of spools: name one with --folder, or in VIGIL_SPOOL".into())
+    }
+
+    /// Where else spools may be, for who has found none: unless a folder was named, the service's are in another one.
+    fn elsewhere(&self) -> &'static str {
+        if self.folder.is_some() {
+            return "";
+        }
+        "; those of the service are in its own folder: sudo -u vigil vigil spool show --folder /var/lib/vigil/spool"
     }
 }
 
@@ -106,8 +114,9 @@ impl Which {
         if path.exists() {
             return Ok(path);
         }
-        let names: Vec<String> = list(&folder)?.into_iter().map(|info| info.name).collect();
-        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let spools = if folder.exists() { list(&folder)? } else { Vec::new() };
+        let names: Vec<String> = spools.into_iter().map(|info| info.name).collect();
+        let there = if names.is_empty() { format!("none{}", self.folder.elsewhere()) } else { names.join(", ") };
         Err(format!("{} has no spool \"{}\"; there are: {there}", folder.display(), self.spool).into())
     }
 
@@ -134,17 +143,23 @@ fn show(arguments: &ShowArgs) -> Result<ExitCode, Box<dyn Error>> {
     let folder = arguments.folder.path()?;
     // No gateway has ever needed it.
     let spools = if folder.exists() { list(&folder)? } else { Vec::new() };
-    if arguments.json {
-        println!("{:#}", serde_json::Value::from(spools.iter().map(as_json).collect::<Vec<_>>()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if spools.is_empty() {
-        println!("{}: no spools", folder.display());
-    }
-    for spool in &spools {
-        print!("{}", as_text(spool));
-    }
+    let text = if arguments.json {
+        format!("{:#}\n", serde_json::Value::from(spools.iter().map(as_json).collect::<Vec<_>>()))
+    } else if spools.is_empty() {
+        format!("{}: no spools{}\n", folder.display(), arguments.folder.elsewhere())
+    } else {
+        spools.iter().map(as_text).collect()
+    };
+    read_on(io::stdout().write_all(text.as_bytes())).map_err(|error| format!("standard output: {error}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever reads standard output may have seen enough, as `head` has: that is no error. Whether it is read on.
+fn read_on(result: io::Result<()>) -> io::Result<bool> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
+    }
 }
 
 fn as_json(spool: &SpoolInfo) -> serde_json::Value {
@@ -188,24 +203,29 @@ fn as_text(spool: &SpoolInfo) -> String {
 
 fn export(arguments: &ExportArgs) -> Result<ExitCode, Box<dyn Error>> {
     let path = arguments.which.path()?;
+    if let Some(output) = arguments.output.as_ref().filter(|output| is_part(&path, output)) {
+        return Err(format!("{} belongs to the spool itself; name another file", output.display()).into());
+    }
     let found = records(&path, arguments.which.filter())?;
     let shown = arguments.output.as_ref().map_or_else(|| "standard output".into(), |path| path.display().to_string());
     let mut out: Box<dyn Write> = match &arguments.output {
         Some(path) => Box::new(BufWriter::new(File::create(path).map_err(|error| format!("{shown}: {error}"))?)),
-        None => Box::new(BufWriter::new(std::io::stdout().lock())),
+        None => Box::new(BufWriter::new(io::stdout().lock())),
     };
     let (mut written, mut damaged) = (0_u64, 0);
     for entry in found {
         match entry? {
             Found::Record(stored) => {
-                let body = &stored.record.body;
-                out.write_all(body).and_then(|()| out.write_all(b"\n")).map_err(|error| format!("{shown}: {error}"))?;
+                let line = out.write_all(&stored.record.body).and_then(|()| out.write_all(b"\n"));
+                if !read_on(line).map_err(|error| format!("{shown}: {error}"))? {
+                    return Ok(ExitCode::SUCCESS);
+                }
                 written += 1;
             }
             Found::Damaged(records) => damaged += records,
         }
     }
-    out.flush().map_err(|error| format!("{shown}: {error}"))?;
+    read_on(out.flush()).map_err(|error| format!("{shown}: {error}"))?;
     eprintln!("{written} records written to {shown}");
     if damaged > 0 {
         eprintln!("{damaged} records are damaged and cannot be read");

@@ -112,6 +112,17 @@ impl Shown {
         };
         Self { status, next_try: None, watchdog: None }
     }
+
+    /// Keeps what its stages have answered. Where they did not, they are as before; where there are none, nothing is left of them, or
+    /// what they said last would count for ever.
+    fn note(&mut self, answer: Option<Statistics>) {
+        let status = &mut self.status;
+        match (status.state, answer) {
+            (State::Disabled | State::Ended | State::Failed, _) => status.stages.clear(),
+            (State::Starting | State::Playing | State::Lost, Some(stages)) => status.stages = stages,
+            (State::Starting | State::Playing | State::Lost, None) => {}
+        }
+    }
 }
 
 /// What a camera's keeper and its site share.
@@ -215,9 +226,7 @@ impl Camera {
         let outputs = self.shared.outputs.status();
         let (now, counts) = (super::now(), &self.shared.counts);
         let mut shown = lock(&self.shared.shown);
-        if let Some(stages) = answer {
-            shown.status.stages = stages;
-        }
+        shown.note(answer);
         CameraStatus {
             size: counts.size(),
             frames: counts.frames(),
@@ -242,6 +251,30 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn nothing_is_left_of_stages_that_do_not_run() {
+        let stages = Statistics::from([("drift".to_owned(), serde_json::json!({ "state": "drifting" }))]);
+        for (state, left) in [
+            (State::Starting, 1),
+            (State::Playing, 1),
+            (State::Lost, 1),
+            (State::Disabled, 0),
+            (State::Ended, 0),
+            (State::Failed, 0),
+        ] {
+            let mut shown = Shown::new("gate");
+            shown.status.state = State::Playing;
+            shown.note(Some(stages.clone()));
+            assert_eq!(shown.status.stages, stages);
+            shown.status.state = state;
+            shown.note(None);
+            assert_eq!(shown.status.stages.len(), left, "{state:?}");
+            // An answer of its last moment comes too late.
+            shown.note(Some(stages.clone()));
+            assert_eq!(shown.status.stages.len(), left, "{state:?}");
+        }
+    }
 
     #[test]
     fn frames_a_second_are_those_of_the_last_seconds() {

@@ -22,6 +22,7 @@ pub mod introspect;
 pub mod json;
 pub mod keeper;
 pub mod load;
+mod machine;
 pub mod names;
 pub mod outlet;
 mod outlets;
@@ -38,7 +39,7 @@ pub mod tiles;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::description::TelemetryTo;
@@ -49,6 +50,7 @@ use super::status::{CameraStatus, State as CameraState, TileStatus};
 use crate::drift::PeerReport;
 use crate::engine::heap;
 use crate::gstutil::lock;
+use crate::telemetry::device::Watch;
 use camera::Camera;
 use feed::Feed;
 use keeper::Command;
@@ -223,6 +225,8 @@ struct Inner {
     events: Arc<Events>,
     /// Held for bookkeeping only: what it leads to happens on the cameras' threads.
     state: Mutex<State>,
+    /// What reads the machine, once somebody wants to know; `None` inside if the system gave no thread.
+    machine: OnceLock<Option<Watch>>,
 }
 
 /// A site that runs. Clones are the same site.
@@ -276,7 +280,7 @@ impl Site {
         lock(&self.0.state).tiles.values().map(Tiled::status).collect()
     }
 
-    /// How cameras with a stage `vigildrift` stand among their peers, by id, when they were last compared: every `telemetry.interval`.
+    /// How cameras with a stage `vigildrift` stand among their peers, by id, when they were last compared: once a minute or more often.
     pub fn peers(&self) -> BTreeMap<String, PeerReport> {
         lock(&self.0.state).reporter.as_ref().map(Reporting::standings).unwrap_or_default()
     }
@@ -345,6 +349,15 @@ impl Site {
         let camera = self.find(id)?;
         let watchdog = camera.watchdog().ok_or_else(|| SiteError::Refused("the camera has no watchdog".into()))?;
         ask(&camera, |answer| Order::Bypass(watchdog, bypass, answer))?
+    }
+
+    /// Has a camera's stages `vigildrift` forget what is usual, and learn it anew from what comes now: for when the camera was moved.
+    ///
+    /// # Errors
+    /// [`SiteError`], also if the camera has no such stage.
+    pub fn relearn(&self, id: &str) -> Result<(), SiteError> {
+        let camera = self.find(id)?;
+        ask(&camera, Order::Relearn)?
     }
 
     /// A camera's last picture as JPEG, with what is drawn on it.

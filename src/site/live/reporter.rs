@@ -9,27 +9,27 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::{Inner, Site};
-use crate::drift::PeerReport;
+use crate::drift::{Config as DriftConfig, PeerReport};
 use crate::export::destination;
 use crate::export::route::{How, Route};
 use crate::export::shipper::Pace;
-use crate::export::sink::Clock;
-use crate::export::spool::SpoolOptions;
+use crate::export::sink::{Clock, Now};
 use crate::export::uri::SinkUri;
 use crate::export::writer::{Change, SystemClock};
 use crate::gstutil::lock;
 use crate::site::description::TelemetryTo;
-use crate::site::plan::Plan;
-use crate::site::report::{Line, Reporter};
-use crate::site::status::Event;
-use crate::telemetry::device::{Reader, Roots};
+use crate::site::plan::{Plan, Value};
+use crate::site::report::Reporter;
+use crate::site::report::outbox::{Notice, Outbox, QUEUE};
+use crate::site::standing;
+use crate::site::status::{CameraStatus, Event};
 
 /// Events that wait are looked at so often.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often a receiver that cannot be used is tried again.
-const RETRY: Duration = Duration::from_secs(30);
-/// Records that wait in memory where they go to a file.
-const QUEUE: usize = 1000;
+/// How long the first round waits for the machine's first reading.
+const FIRST: Duration = Duration::from_secs(2);
+/// Longest and shortest time from one comparison to the next.
+const COMPARED: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1));
 
 /// How cameras stand among their peers, by id.
 type Standings = BTreeMap<String, PeerReport>;
@@ -48,10 +48,25 @@ fn panicked(site: &Weak<Inner>) {
     }
 }
 
+/// Over which time cameras sum up what they say: the shortest and the longest; `None` where none of them does.
+fn windows(plan: &Plan) -> Option<(Duration, Duration)> {
+    let stages = plan.cameras.values().flat_map(|camera| camera.stages());
+    let windows = stages.filter(|stage| stage.factory == "vigildrift").map(|stage| {
+        let set = match stage.properties.get("window") {
+            Some(Value::Text(nanoseconds)) => nanoseconds.parse().ok().map(Duration::from_nanos),
+            _ => None,
+        };
+        set.unwrap_or(DriftConfig::default().window)
+    });
+    windows.fold(None, |all, window| {
+        let (shortest, longest) = all.unwrap_or((window, window));
+        Some((window.min(shortest), window.max(longest)))
+    })
+}
+
 /// Whether a site has something to compare or to send.
 pub(super) fn is_wanted(plan: &Plan) -> bool {
-    let compared = || plan.cameras.values().any(|camera| camera.stages().any(|stage| stage.factory == "vigildrift"));
-    plan.telemetry.uri.is_some() || compared()
+    plan.telemetry.uri.is_some() || windows(plan).is_some()
 }
 
 impl Running {
@@ -105,13 +120,12 @@ impl Work {
     /// Compares the cameras again and again.
     fn compare(self) {
         let clock = SystemClock::default();
-        let mut reporter = Reporter::new(&self.name, clock.now());
+        let mut reporter = Reporter::new(&self.name, self.to.interval.0, clock.now());
         loop {
             let Some(site) = self.site.upgrade().map(Site) else { return };
-            let news = reporter.compare(&site.cameras(), clock.now().monotonic);
-            self.note(&site, &reporter, &news);
+            let pause = self.look(&site, &mut reporter, &site.cameras(), clock.now());
             drop(site);
-            match self.stopped.recv_timeout(self.to.interval.0) {
+            match self.stopped.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok((_, over)) => {
                     let _ = over.send(true);
@@ -122,10 +136,18 @@ impl Work {
         }
     }
 
-    /// Keeps how cameras stand, and tells of those who stand otherwise than before.
-    fn note(&self, site: &Site, reporter: &Reporter, news: &[PeerReport]) {
+    /// Compares the cameras, keeps how they stand, and tells of those who stand otherwise than before. The time until it is to be done
+    /// again: soon enough to see each of their windows end, whatever the interval of telemetry is.
+    fn look(&self, site: &Site, reporter: &mut Reporter, cameras: &[CameraStatus], now: Now) -> Duration {
+        let windows = site.plan().and_then(|plan| windows(&plan));
+        let (shortest, longest) = windows.unwrap_or_default();
+        let news = reporter.compare(cameras, longest, now);
         *lock(&self.standings) = reporter.standings();
-        news.iter().for_each(|report| tell(site, report));
+        for report in &news {
+            site.events().tell(Some(&report.key.camera), "vigil-peers", standing::event(report));
+        }
+        let (most, least) = COMPARED;
+        if windows.is_some() { (shortest / 2).clamp(least, most) } else { most }
     }
 
     /// What has happened since it was asked last.
@@ -136,39 +158,39 @@ impl Work {
     /// Sends what happens, and figures again and again.
     fn send(self) {
         let clock = Arc::new(SystemClock::default());
-        let mut reporter = Reporter::new(&self.name, clock.now());
-        // The folder whose room is told.
-        let spool = self.to.spool.clone().or_else(crate::paths::spool_dir);
-        let mut reader = Reader::new(Roots::default(), spool.into_iter().collect());
-        let mut route = None;
-        let (mut due, mut retry) = (Duration::ZERO, Duration::ZERO);
+        let mut reporter = Reporter::new(&self.name, self.to.interval.0, clock.now());
+        let mut outbox = Outbox::default();
+        let first = clock.now().monotonic + FIRST;
+        // When figures are sent next, once they were sent, and when cameras are compared next.
+        let (mut due, mut compared) = (None, Duration::ZERO);
         loop {
             let now = clock.now();
-            if route.is_none() && now.monotonic >= retry {
-                route = self.open(&clock);
-                retry = now.monotonic + RETRY;
-            }
-            let mut lines: Vec<Line> = self.happened().map(|event| reporter.event(&event)).collect();
-            if now.monotonic >= due {
-                let Some(site) = self.site.upgrade().map(Site) else { return };
-                let (telemetry, news) = reporter.round(&site.cameras(), reader.read(), destination::all(), now);
-                lines.extend(telemetry);
-                self.note(&site, &reporter, &news);
-                due = now.monotonic + self.to.interval.0;
-            }
-            if let Some(route) = &route {
-                for Line { kind, camera, line } in lines {
-                    route.push(kind, &camera.as_str().into(), line);
+            self.notice(outbox.open_if_due(now.monotonic, || self.open(&clock)));
+            self.happened().for_each(|event| outbox.put(reporter.event(&event)));
+            let Some(site) = self.site.upgrade().map(Site) else { return };
+            let is_due = match due {
+                Some(due) => now.monotonic >= due,
+                // The first figures are to have the machine's, which are read elsewhere: it may not answer.
+                None => site.machine().is_some() || now.monotonic >= first,
+            };
+            if is_due || now.monotonic >= compared {
+                let cameras = site.cameras();
+                if now.monotonic >= compared {
+                    compared = now.monotonic + self.look(&site, &mut reporter, &cameras, now);
+                }
+                if is_due {
+                    let lines = reporter.round(&cameras, site.machine(), destination::all(), now);
+                    lines.into_iter().for_each(|line| outbox.put(line));
+                    due = Some(now.monotonic + self.to.interval.0);
                 }
             }
+            drop(site);
+            outbox.send();
             match self.stopped.recv_timeout(LOOK) {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok((limit, over)) => {
-                    let last = self.happened().map(|event| reporter.event(&event));
-                    if let Some(route) = route {
-                        last.for_each(|Line { kind, camera, line }| route.push(kind, &camera.as_str().into(), line));
-                        route.stop(limit);
-                    }
+                    self.happened().for_each(|event| outbox.put(reporter.event(&event)));
+                    self.notice(outbox.stop(limit, || self.open(&clock)));
                     let _ = over.send(true);
                     return;
                 }
@@ -177,12 +199,14 @@ impl Work {
         }
     }
 
-    fn open(&self, clock: &Arc<SystemClock>) -> Option<Route> {
-        let uri = self.to.uri.as_deref()?;
+    /// Opens the way to the receiver.
+    fn open(&self, clock: &Arc<SystemClock>) -> Result<Route, String> {
+        let uri = self.to.uri.as_deref().unwrap_or_default();
         let how = How {
             queue_size: QUEUE,
             folder: self.to.spool.clone(),
-            spool: SpoolOptions::default(),
+            by: "the site's telemetry".into(),
+            spool: None,
             pace: Pace::default(),
         };
         let site = self.site.clone();
@@ -193,29 +217,19 @@ impl Work {
             }
         });
         let opened = uri.parse::<SinkUri>().map_err(|error| error.to_string());
-        match opened.and_then(|uri| Route::open(&uri, how, clock.clone(), report).map_err(|error| error.to_string())) {
-            Ok(route) => Some(route),
-            Err(text) => {
-                if let Some(site) = self.site.upgrade() {
-                    let text = format!("telemetry is not sent, and tried again later: {text}");
-                    site.events.tell(None, "warning", serde_json::json!({ "text": text }));
-                }
-                None
+        opened.and_then(|uri| Route::open(&uri, how, clock.clone(), report).map_err(|error| error.to_string()))
+    }
+
+    /// Tells of the way to the receiver.
+    fn notice(&self, notice: Option<Notice>) {
+        let (Some(notice), Some(site)) = (notice, self.site.upgrade()) else { return };
+        match notice {
+            Notice::Warning(text) => site.events.tell(None, "warning", serde_json::json!({ "text": text })),
+            Notice::Recovered(text) => {
+                site.events.tell(None, "vigil-export", serde_json::json!({ "state": "recovered", "text": text }));
             }
         }
     }
-}
-
-/// Tells that a camera's standing among its peers has changed.
-fn tell(site: &Site, report: &PeerReport) {
-    let data = BTreeMap::from([
-        ("state", report.state.as_str().into()),
-        ("before", report.before.as_str().into()),
-        ("score", serde_json::Value::from(report.score)),
-        ("peers", report.peers.into()),
-        ("text", report.evidence().into()),
-    ]);
-    site.events().tell(Some(&report.key.camera), "vigil-peers", serde_json::json!(data));
 }
 
 #[cfg(test)]

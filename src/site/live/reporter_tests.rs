@@ -52,6 +52,19 @@ fn it_is_there_where_something_is_compared_or_sent() {
 }
 
 #[test]
+fn windows_are_those_of_all_stages() {
+    let mut plan = plan("yard", "vigildrift");
+    let usual = DriftConfig::default().window;
+    assert_eq!(windows(&plan), Some((usual, usual)), "unless somebody says otherwise");
+    let mut other = plan.cameras["gate"].clone();
+    other.guarded[0].properties.insert("window".into(), Value::Text("7200000000000".into()));
+    plan.cameras.insert("hall".into(), other);
+    assert_eq!(windows(&plan), Some((usual, Duration::from_secs(7200))));
+    plan.cameras.values_mut().for_each(|camera| camera.guarded.clear());
+    assert_eq!(windows(&plan), None);
+}
+
+#[test]
 fn a_site_has_its_thread_only_while_it_is_wanted() {
     gst::init().unwrap();
     let site = Site::new();
@@ -64,7 +77,7 @@ fn a_site_has_its_thread_only_while_it_is_wanted() {
     assert!(Arc::ptr_eq(&first, &reporter(&site).unwrap()), "the same plan changes nothing");
     site.apply(plan("other", "vigildrift"));
     assert!(!Arc::ptr_eq(&first, &reporter(&site).unwrap()), "records are named after the site");
-    // The thread has the other reference to what it found out; it ends before the next look, which is in an hour.
+    // The thread has the other reference to what it found out; it ends before the next look, which is in a minute.
     let end = Instant::now() + Duration::from_secs(30);
     while Arc::strong_count(&first) > 1 {
         assert!(Instant::now() < end, "the first one ends");

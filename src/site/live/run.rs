@@ -42,6 +42,8 @@ pub enum Order {
     Swap(String, String, gst::Structure, Sender<Result<Vec<String>, SiteError>>),
     /// Have the watchdog of this name bypass the analysis, or not.
     Bypass(String, bool, Sender<Result<(), SiteError>>),
+    /// Have all stages that compare predictions with what is usual learn that anew.
+    Relearn(Sender<Result<(), SiteError>>),
     /// Send an event of this content through the pipeline.
     Relay(gst::Structure),
 }
@@ -234,6 +236,7 @@ fn play(built: &Built, link: &Link, orders: &Receiver<Order>) -> Duration {
             Order::Bypass(watchdog, bypass, answer) => {
                 drop(answer.send(force_bypass(&built.stages, &watchdog, bypass)));
             }
+            Order::Relearn(answer) => drop(answer.send(relearn(&built.stages))),
             Order::Relay(structure) => {
                 built.pipeline.send_event(gst::event::CustomDownstream::new(structure));
             }
@@ -273,8 +276,8 @@ fn statistics(stages: &Stages) -> Statistics {
     all.collect()
 }
 
-fn has_model(element: &gst::Element) -> bool {
-    gst::glib::subclass::SignalId::lookup("swap-model", element.type_()).is_some()
+fn has_signal(element: &gst::Element, name: &str) -> bool {
+    gst::glib::subclass::SignalId::lookup(name, element.type_()).is_some()
 }
 
 /// Asks stages for another model: the requests' ids, if one takes it, and the refusals of those that do not.
@@ -285,7 +288,7 @@ fn swap(
     options: &gst::Structure,
 ) -> (Result<Vec<String>, SiteError>, Vec<String>) {
     let all: Vec<_> = stages.all().into_iter().filter(|(name, _)| stage.is_empty() || name == stage).collect();
-    let with_model: Vec<_> = all.iter().filter(|(_, element)| has_model(element)).collect();
+    let with_model: Vec<_> = all.iter().filter(|(_, element)| has_signal(element, "swap-model")).collect();
     if with_model.is_empty() {
         let why = match (stage, all.is_empty()) {
             ("", _) => "the camera has no stage with a model just now".into(),
@@ -311,6 +314,17 @@ fn force_bypass(stages: &Stages, watchdog: &str, bypass: bool) -> Result<(), Sit
     let missing = || SiteError::Refused("the watchdog does not run just now".into());
     let element = stages.get(watchdog).ok_or_else(missing)?;
     build::set(&element, "force-bypass", if bypass { "true" } else { "false" }).map_err(SiteError::Refused)
+}
+
+fn relearn(stages: &Stages) -> Result<(), SiteError> {
+    let all = stages.all().into_iter().map(|(_, element)| element);
+    let able: Vec<_> = all.filter(|element| has_signal(element, "relearn")).collect();
+    if able.is_empty() {
+        let why = "the camera has no stage vigildrift just now: there is nothing to learn anew";
+        return Err(SiteError::Refused(why.into()));
+    }
+    able.iter().for_each(|element| element.emit_by_name("relearn", &[]));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ site.toml:14:47: `profile.people.stage.0.interval`: a text, a number, or true or
 site.toml:14:54: `profile.people.stage.1`: the key `element` is missing
 site.toml:17:7: `camera.gate.uri`: a text in quotes is expected, this is a whole number
 site.toml:18:16: `camera.gate.silent-after`: a duration is a text with its unit, such as "300ms" or "5s"; this is a whole number
-site.toml:19:23: `camera.gate.reconnect.first`: "soon" is no duration: it is a number with a unit, such as "300ms", "5s" or "1h 30m"
+site.toml:19:23: `camera.gate.reconnect.first`: "soon" is no duration: it is a number with a unit (ms, s, m or min, h, d), such as "300ms", "5s" or "1h 30m"
 site.toml:20:18: `camera.gate.decode.threads`: a whole number is expected, this is a number
 site.toml:22:3: `camera.gate.output.0`: the key `path` is missing
 site.toml:23:3: `camera.gate.output.1`: the key `kind` is missing; it is one of: file, rtsp, hls, snapshot, display

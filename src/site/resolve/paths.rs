@@ -25,7 +25,9 @@ const FILES: [&str; 5] = ["ca", "cert", "key", "password-file", "token-file"];
 
 /// The address of a sink with the paths in it made absolute.
 pub fn absolute_uri(folder: &Path, text: &str) -> String {
-    let joined = |path: &str| folder.join(path).display().to_string();
+    // The path is written with escapes already; the folder's name is not, and may hold what would end it in an address.
+    let folder = folder.display().to_string().replace('%', "%25").replace('&', "%26").replace('?', "%3F");
+    let joined = |path: &str| Path::new(&folder).join(path).display().to_string();
     if let Some(path) = text.strip_prefix("file:") {
         // `file:///srv/x` is absolute already.
         return if path.is_empty() || path.starts_with('/') { text.into() } else { format!("file:{}", joined(path)) };
@@ -43,6 +45,8 @@ pub fn absolute_uri(folder: &Path, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::SinkUri;
+    use crate::export::address::Address;
 
     #[test]
     fn paths_in_addresses_become_absolute() {
@@ -55,5 +59,18 @@ mod tests {
             absolute("mqtts://u@h/x?ca=ca.pem&qos=2&password-file=/run/p"),
             "mqtts://u@h/x?ca=/site/ca.pem&qos=2&password-file=/run/p"
         );
+    }
+
+    #[test]
+    fn a_folder_may_have_any_name() {
+        let folder = Path::new("/a&b/100%?/x y=z");
+        let uri = absolute_uri(folder, "file:o%26ut.jsonl?keep=5&rotate-size=1MiB");
+        let Ok(SinkUri::File(file)) = uri.parse() else { panic!("{uri}") };
+        assert_eq!((file.path, file.keep), (folder.join("o&ut.jsonl"), Some(5)));
+        let uri = absolute_uri(folder, "https://h/in?ca=c%26.pem&token-file=t&gzip=no");
+        let mut address = Address::parse(&uri).unwrap();
+        let path = |name: &str| Some(folder.join(name).display().to_string());
+        assert_eq!((address.take("ca"), address.take("token-file")), (path("c&.pem"), path("t")), "{uri}");
+        assert_eq!(address.take("gzip").as_deref(), Some("no"));
     }
 }

@@ -102,6 +102,8 @@ impl Source {
     pub(super) fn read(&mut self) -> Cpu {
         let mut cpu = Cpu { load: self.load.text().and_then(load), ..Cpu::default() };
         if let Some((processors, busy, idle)) = self.stat.text().and_then(machine) {
+            // The kernel's time of waiting for drives may step back, and a counter that falls is taken for one that begins anew.
+            let (busy, idle) = self.last.map_or((busy, idle), |last| (busy.max(last.busy), idle.max(last.idle)));
             let now = Times { busy, idle, process: self.own.text().and_then(own) };
             cpu.processors = processors;
             cpu.busy_ns = busy.checked_mul(TICK_NS);
@@ -170,7 +172,6 @@ fn own(text: &str) -> Option<u64> {
 
 /// The machine's busy share, and the processors' worth of time that this process had, between two readings.
 fn shares(last: &Times, now: &Times, processors: u32) -> (Option<f64>, Option<f64>) {
-    // The kernel's idle time may step back a little.
     let (busy, idle) = (now.busy.saturating_sub(last.busy), now.idle.saturating_sub(last.idle));
     let all = busy as f64 + idle as f64;
     if all <= 0.0 {

@@ -55,6 +55,10 @@ impl Source {
         source
     }
 
+    pub(super) fn set_folders(&mut self, folders: Vec<PathBuf>) {
+        self.folders = folders;
+    }
+
     pub(super) fn search(&mut self, roots: &Roots) {
         // What has a device is a drive; the rest is made of files, memory or other drives. Boot parts of a card are no drives.
         let found = entries(&roots.sys.join("block"), "").into_iter().filter(|path| path.join("device").exists());

@@ -9,7 +9,6 @@ mod write;
 use std::collections::BTreeMap;
 use std::fmt::Error;
 use std::sync::Arc;
-use std::time::Instant;
 
 use gstvigil::drift::PeerReport;
 use gstvigil::export::destination;
@@ -103,7 +102,7 @@ pub fn page(shared: &Arc<Shared>, format: Format) -> Result<String, Error> {
         tiles: shared.site.tiles(),
         peers: shared.site.peers(),
         exports: destination::all(),
-        device: shared.machine.get(Instant::now()),
+        device: shared.site.machine().map(|reading| reading.device),
         process: Process::now(),
         abandoned: gstvigil::engine::lanes::abandoned_runs(),
         now_ns: utc_now_ns(),

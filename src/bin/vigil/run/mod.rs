@@ -15,7 +15,6 @@ mod files;
 mod http;
 mod keeper;
 mod log;
-mod machine;
 mod metrics;
 mod scrub;
 mod service;
@@ -91,7 +90,8 @@ pub fn run(arguments: &Arguments, library: Option<&Path>) -> Result<ExitCode, Bo
     let library = library.map(Path::to_path_buf);
     let keeper = Keeper::start(Arc::clone(&shared), arguments.site.clone(), shelf, http, files, library)?;
     let _pulse = Pulse::start(&shared)?;
-    let _watch = machine::Watch::start(&shared)?;
+    // It is read from the first time on that somebody asks: the first page is to have it.
+    let _ = shared.site.machine();
     tracing::info!(site = shared.description, "{} cameras were started", shared.site.cameras().len());
     let (keeper, code) = serve(keeper, &shared, wishes, arguments.exit_when_exhausted);
     if !keeper.stop(arguments.drain.0) {

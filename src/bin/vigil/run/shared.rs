@@ -17,7 +17,6 @@ use tokio::sync::broadcast;
 use super::access::Access;
 use super::changes::Changes;
 use super::keeper::Keeper;
-use super::machine;
 
 /// Something for the keeper, the one thread that changes the site.
 pub enum Wish {
@@ -139,8 +138,6 @@ pub struct Shared {
     pub ready: AtomicBool,
     /// It is coming to its end.
     pub stopping: AtomicBool,
-    /// What the machine said of itself last.
-    pub machine: machine::Reading,
     report: Mutex<Report>,
     wishes: Sender<Wish>,
     /// Why it comes to its end.
@@ -163,7 +160,6 @@ impl Shared {
             heard: broadcast::channel(BEHIND).0,
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            machine: machine::Reading::default(),
             report: Mutex::new(Report {
                 reading: None,
                 lacks: Vec::new(),

@@ -1,6 +1,6 @@
 use super::*;
 
-use gstvigil::drift::{CameraKey, PeerState, Summary};
+use gstvigil::drift::{CameraKey, PeerState, Stretch, Summary};
 use gstvigil::export::route::{Stats, Waiting};
 use gstvigil::export::spool::SpoolStats;
 use gstvigil::result::{AbsentReason, BBox, FrameResult, Freshness, ModelId, Object};
@@ -28,7 +28,7 @@ fn stats(fields: &str) -> Map<String, Value> {
 fn infer() -> Value {
     let mut infer = stats(
         "frames fresh held absent errors objects in-flight dropped-values dropped-non-finite held-interval held-budget held-busy \
-         held-turn swaps swaps-confirmed swaps-rejected swaps-rolled-back engine-restarts",
+         held-turn swaps swaps-confirmed swaps-rejected swaps-rolled-back engine-restarts engine-users nodes-on-cpu",
     );
     for part in ["pre", "queue", "run", "post", "total"] {
         latencies(&mut infer, part, [0, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3], 9_004_500_000);
@@ -42,7 +42,8 @@ fn infer() -> Value {
 fn watchdog() -> Value {
     let mut watchdog = stats("frames-in frames-out analysed bypassed late swallowed duplicates restarts");
     latencies(&mut watchdog, "chain-time", [0; 13], 0);
-    let named = json!({ "mode": "bypassing", "exhausted": true, "abandoned": 1, "abandoned-total": 2 });
+    let named = json!({ "mode": "bypassing", "exhausted": true, "abandoned": 1, "abandoned-total": 2, "forced": true,
+        "time-analysing": 5_500_000_000_u64, "time-bypassing": 250_000_000, "time-recovering": 0 });
     watchdog.extend(named.as_object().unwrap().clone());
     watchdog.into()
 }
@@ -57,7 +58,17 @@ fn drift() -> Value {
         let absent = FrameResult::absent(AbsentReason::Skipped, (64, 48));
         assert!(summary.add(&FrameResult { freshness: Freshness::Fresh, model, objects, ..absent }));
     }
-    json!({ "state": "stable", "score": 0.25, "predictions": serde_json::to_string(&summary).unwrap() })
+    let text = serde_json::to_string(&summary).unwrap();
+    json!({ "state": "stable", "score": 0.25, "predictions": text, "recent-predictions": text, "fresh": 3, "objects": 3,
+        "recent-until": 1_795_428_900_000_000_000_u64, "samples": 2, "windows": 5, "learned": 0.5 })
+}
+
+/// `stats` of a `vigiltrack` and of a `vigilexport`.
+fn others() -> [(&'static str, Value); 2] {
+    let track = stats("live confirmed lost created established updated predicted untouched");
+    let mut export = stats("written dropped errors bytes without-result");
+    export.insert("records".into(), 6.into());
+    [("track", track.into()), ("export", export.into())]
 }
 
 fn camera(id: &str) -> CameraStatus {
@@ -84,8 +95,10 @@ fn camera(id: &str) -> CameraStatus {
         reconnects: 2,
         next_try_in_ns: None,
         stages: [("infer", infer()), ("watchdog", watchdog()), ("drift", drift())]
+            .into_iter()
+            .chain(others())
             .map(|(name, stats)| (name.to_owned(), stats))
-            .into(),
+            .collect(),
         outputs: vec![output],
     }
 }
@@ -102,6 +115,7 @@ fn figures() -> Figures {
         peers: 5,
         aspect: None,
         figure: None,
+        stretch: Stretch::Newest,
     };
     let account = Account {
         destination: "mqtt://broker:1883".into(),
@@ -180,11 +194,23 @@ fn figures_have_the_names_and_units_that_prometheus_expects() {
             "vigil_stage_exhausted{camera=\"gate\",stage=\"watchdog\"} 1.0",
             "vigil_stage_chains_abandoned_total{camera=\"gate\",stage=\"watchdog\"} 2",
             "vigil_stage_abandoned{camera=\"gate\",stage=\"watchdog\"} 1.0",
+            "vigil_stage_mode_seconds_total{camera=\"gate\",stage=\"watchdog\",mode=\"analysing\"} 5.5",
+            "vigil_stage_mode_seconds_total{camera=\"gate\",stage=\"watchdog\",mode=\"bypassing\"} 0.25",
+            "vigil_stage_forced{camera=\"gate\",stage=\"watchdog\"} 1.0",
+            "vigil_stage_records_total{camera=\"gate\",stage=\"export\"} 6",
+            "vigil_stage_samples_total{camera=\"gate\",stage=\"drift\"} 2",
+            "vigil_stage_windows_total{camera=\"gate\",stage=\"drift\"} 5",
+            "vigil_stage_learned{camera=\"gate\",stage=\"drift\"} 0.5",
             "vigil_abandoned_runs 4.0",
         ],
     );
     assert_eq!(text.lines().filter(|line| line.starts_with("vigil_stage_abandoned{")).count(), 1, "{text}");
-    assert!(!text.contains("_total_total") && !text.contains("since"), "{text}");
+    // What a model looked at is counted once: `vigildrift` has the same again.
+    for name in ["vigil_stage_fresh_total{", "vigil_stage_objects_total{"] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(name)).collect();
+        assert!(matches!(lines.as_slice(), [line] if line.contains("stage=\"infer\"")), "{lines:?}");
+    }
+    assert!(!text.contains("_total_total") && !text.contains("since") && !text.contains("until"), "{text}");
     assert!(text.ends_with("# EOF\n"));
 }
 
