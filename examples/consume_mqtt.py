@@ -1,90 +1,123 @@
 #!/usr/bin/env python3
-"""Receives records over MQTT: drops doubles by their id, notices gaps, and prints what came.
+"""Receives records over MQTT: drops doubles by their id, notices gaps, and prints a line about each.
 
-    examples/consume_mqtt.py [HOST [PORT [PREFIX]]] [--seconds N] [--json]
+    examples/consume_mqtt.py [HOST [PORT [PREFIX]]] [--client-id NAME] [--user USER --password-env VARIABLE] [--ca FILE] [--json]
 
-Needs paho-mqtt (Debian: python3-paho-mqtt). A receiver that must not miss anything while it is away asks the broker for
-a session that lasts (a client id of its own, clean_session=False) and QoS 1; both are done here.
+Needs paho-mqtt (Debian: python3-paho-mqtt). A receiver that must not miss anything while it is away gives a client id of its
+own: the broker then keeps what comes (QoS 1, a session that lasts) until it is back. Each receiver needs another one, since a
+broker ends the connection of the earlier one of two.
 """
 
 import argparse
 import json
+import os
 import signal
 import sys
 import threading
+import uuid
 
 import paho.mqtt.client as mqtt
 
+KINDS = ("alarm", "event", "frame", "telemetry")
+
 
 class Records:
-    """What has come: each record once, in the order of its camera's numbers."""
+    """What has come: each record once, in the order of its exporter's numbers."""
 
     def __init__(self):
         self.seen = set()
         self.doubles = 0
         self.last = {}
-        self.gaps = 0
+        self.numbers = {}
         self.disorder = 0
 
-    def take(self, record):
+    def take(self, name, kind):
         """Whether the record is new."""
-        name = record["id"]
         if name in self.seen:
             self.doubles += 1
             return False
         self.seen.add(name)
         run, number = name.rsplit("/", 1)
-        # Events overtake frames after an outage: order is kept among records of one kind.
-        key = (run, "event" in record)
-        self.disorder += int(number) < self.last.get(key, -1)
-        self.last[key] = int(number)
+        self.numbers.setdefault(run, set()).add(int(number))
+        # Alarms and events overtake frames after an outage: order is kept among records of one kind.
+        self.disorder += int(number) < self.last.get((run, kind), -1)
+        self.last[run, kind] = int(number)
         return True
 
     def missing(self):
-        """Numbers that have not come of each exporter's run."""
-        numbers = {}
-        for name in self.seen:
-            run, number = name.rsplit("/", 1)
-            numbers.setdefault(run, set()).add(int(number))
-        return sum(max(of_run) + 1 - len(of_run) for of_run in numbers.values())
+        """Numbers of each exporter's run that have not come, between the first and the last that did."""
+        return sum(max(those) - min(those) + 1 - len(those) for those in self.numbers.values())
+
+
+def is_ours(record):
+    """Whether a record is of Vigil's own format; others have no id to find doubles by."""
+    return isinstance(record, dict) and str(record.get("schema")).startswith("vigil")
+
+
+def about(record):
+    """A line about a record."""
+    where = record.get("camera") or record.get("site")
+    if "event" in record:
+        what = f"{record['event']} {record.get('object', record).get('label', '')}".rstrip()
+    elif record.get("about"):
+        what = f"telemetry of the {record['about']}"
+    else:
+        labels = [thing.get("label") for thing in record.get("objects", [])]
+        counts = ", ".join(f"{labels.count(label)} {label}" for label in sorted(set(labels), key=str))
+        state = record.get("freshness", {}).get("state")
+        what = f"frame {record.get('frame')}, {state}: {counts or 'no objects'}"
+    return f"{record.get('time')} {where}: {what}"
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("host", nargs="?", default="127.0.0.1")
-    arguments.add_argument("port", nargs="?", type=int, default=1883)
+    arguments.add_argument("port", nargs="?", type=int, help="1883, or 8883 with TLS")
     arguments.add_argument("prefix", nargs="?", default="vigil")
+    arguments.add_argument("--client-id", help="keep a session under this name")
+    arguments.add_argument("--user")
+    arguments.add_argument("--password-env", metavar="VARIABLE", help="the variable that holds the password")
+    arguments.add_argument("--tls", action="store_true", help="use TLS, and trust whom the system trusts")
+    arguments.add_argument("--ca", metavar="FILE", help="use TLS, and trust this authority")
     arguments.add_argument("--seconds", type=float, help="end after so long")
     arguments.add_argument("--json", action="store_true", help="print each record instead of a line about it")
     options = arguments.parse_args()
-
+    tls = options.tls or options.ca
     records = Records()
 
     def on_connect(client, _data, _flags, code, *_):
         print(f"connected: {mqtt.connack_string(code)}", file=sys.stderr, flush=True)
-        client.subscribe(f"{options.prefix}/#", qos=1)
+        if code == 0:
+            client.subscribe(f"{options.prefix}/#", qos=1)
 
     def on_message(_client, _data, message):
+        kind = message.topic.rsplit("/", 1)[-1]
         try:
             record = json.loads(message.payload)
         except ValueError:
-            print(f"{message.topic}: not JSON", file=sys.stderr)
+            print(f"{message.topic}: not JSON", file=sys.stderr, flush=True)
             return
-        if "id" not in record:
+        if is_ours(record) and not records.take(record["id"], kind):
+            return
+        if kind == "status":
             # The exporter's own state, kept by the broker: online or offline.
-            print(f"{message.topic}: {record.get('state')}", flush=True)
-        elif records.take(record):
-            if options.json:
-                print(json.dumps(record), flush=True)
-            elif "event" in record:
-                print(f"{record['time']} {record['camera']}: {record['event']}", flush=True)
+            print(f"{message.topic}: {record.get('state') if isinstance(record, dict) else record}", flush=True)
+        elif options.json:
+            print(json.dumps(record), flush=True)
+        else:
+            print(about(record) if is_ours(record) else f"{message.topic}: another format", flush=True)
 
     # paho-mqtt 2 wants to be told which callbacks it is given; version 1 knows no others.
     first = (mqtt.CallbackAPIVersion.VERSION1,) if hasattr(mqtt, "CallbackAPIVersion") else ()
-    client = mqtt.Client(*first, client_id="vigil-example", clean_session=False)
+    name = options.client_id or f"vigil-example-{uuid.uuid4().hex[:8]}"
+    client = mqtt.Client(*first, client_id=name, clean_session=options.client_id is None)
     client.on_connect, client.on_message = on_connect, on_message
     client.reconnect_delay_set(min_delay=1, max_delay=5)
-    client.connect_async(options.host, options.port)
+    if options.user:
+        client.username_pw_set(options.user, os.environ[options.password_env] if options.password_env else None)
+    if tls:
+        client.tls_set(ca_certs=options.ca)
+    client.connect_async(options.host, options.port or (8883 if tls else 1883))
     client.loop_start()
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -92,8 +125,10 @@ def main():
     end.wait(options.seconds)
     client.loop_stop()
     client.disconnect()
+    # Records of all kinds are numbered together: who takes one kind only cannot tell what is missing.
+    missing = "?" if options.prefix.rsplit("/", 1)[-1] in KINDS else records.missing()
     print(
-        f"{len(records.seen)} records, {records.doubles} doubles dropped, {records.missing()} missing, "
+        f"{len(records.seen)} records, {records.doubles} doubles dropped, {missing} missing, "
         f"{records.disorder} out of order"
     )
 

@@ -2,263 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
 
+#[path = "common/web.rs"]
+mod web;
+
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
-use gstvigil::export::address::Address;
-use gstvigil::export::http::{Http, HttpOptions};
-use gstvigil::export::kind::Kind;
+use gstvigil::export::http::Http;
 use gstvigil::export::remote::{Outgoing, Remote, RemoteError};
-use gstvigil::export::writer::SystemClock;
-use rustls::pki_types::pem::PemObject;
-
-/// Within this, all must have happened.
-const GUARD: Duration = Duration::from_secs(30);
-/// The limit of sends that are to run into it.
-const SHORT: Duration = Duration::from_millis(400);
-
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-
-/// What the server does with a request.
-#[derive(Clone)]
-enum Act {
-    /// Reads it, writes this, and keeps the connection.
-    Answer(String),
-    /// Reads it, writes this and closes.
-    Last(Vec<u8>),
-    /// Reads it and says nothing as long as the client waits.
-    Hang,
-    /// Reads it, and says that there will be no answer, but does not close.
-    HalfClose,
-    /// Closes in the middle of the request.
-    Cut,
-    /// Does not read it, writes this and closes.
-    Unread(String),
-    /// Reads it, writes the first, and then the second without end.
-    Endless(String, String),
-    /// Reads it and writes a byte now and then.
-    Slow(String),
-}
-
-fn answer(text: &str) -> Act {
-    Act::Answer(text.to_string())
-}
-
-fn status(line: &str, headers: &str, body: &str) -> Act {
-    Act::Answer(format!("HTTP/1.1 {line}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()))
-}
-
-#[derive(Debug, Clone)]
-struct Request {
-    connection: usize,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
-        let line =
-            self.head.lines().find(|line| line.to_lowercase().starts_with(&format!("{}:", name.to_lowercase())))?;
-        Some(line.split_once(':')?.1.trim())
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let mut text = String::new();
-        if self.header("content-encoding") == Some("gzip") {
-            flate2::read::GzDecoder::new(&self.body[..]).read_to_string(&mut text).unwrap();
-        } else {
-            text = String::from_utf8(self.body.clone()).unwrap();
-        }
-        assert!(text.ends_with('\n'), "{text}");
-        text.lines().map(str::to_string).collect()
-    }
-}
-
-type Script = Box<dyn Fn(usize) -> Act + Send + Sync>;
-
-struct Shared {
-    script: Script,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    begun: Mutex<usize>,
-    seen: Mutex<Vec<Request>>,
-    open: Mutex<Vec<TcpStream>>,
-    stop: (Mutex<bool>, Condvar),
-}
-
-impl Shared {
-    /// Waits until the test is over, or the time; whether it is over.
-    fn over(&self, time: Duration) -> bool {
-        let stop = self.stop.0.lock().unwrap();
-        *self.stop.1.wait_timeout_while(stop, time, |over| !*over).unwrap().0
-    }
-}
-
-struct Server {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn new(script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
-        Self::start(None, Box::new(script))
-    }
-
-    fn start(tls: Option<rustls::ServerConfig>, script: Script) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
-            script,
-            tls: tls.map(Arc::new),
-            begun: Mutex::new(0),
-            seen: Mutex::default(),
-            open: Mutex::default(),
-            stop: (Mutex::new(false), Condvar::new()),
-        });
-        let thread = std::thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || {
-                let mut threads = Vec::new();
-                for (number, stream) in listener.incoming().enumerate() {
-                    if shared.over(Duration::ZERO) {
-                        break;
-                    }
-                    let Ok(stream) = stream else { continue };
-                    shared.open.lock().unwrap().push(stream.try_clone().unwrap());
-                    let shared = Arc::clone(&shared);
-                    threads.push(std::thread::spawn(move || connection(&shared, number, stream)));
-                }
-                for thread in threads {
-                    let _ = thread.join();
-                }
-            }
-        });
-        Self { address, shared, thread: Some(thread) }
-    }
-
-    fn uri(&self, rest: &str) -> String {
-        format!("http://{}/in{rest}", self.address)
-    }
-
-    fn seen(&self) -> Vec<Request> {
-        self.shared.seen.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        *self.shared.stop.0.lock().unwrap() = true;
-        self.shared.stop.1.notify_all();
-        let _ = TcpStream::connect(self.address);
-        for stream in self.shared.open.lock().unwrap().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
-
-fn connection(shared: &Shared, number: usize, stream: TcpStream) {
-    // A client that neither reads nor closes must not keep the test.
-    stream.set_write_timeout(Some(GUARD)).unwrap();
-    let raw = stream.try_clone().unwrap();
-    let stream: Box<dyn Stream> = match &shared.tls {
-        Some(config) => {
-            Box::new(rustls::StreamOwned::new(rustls::ServerConnection::new(Arc::clone(config)).unwrap(), stream))
-        }
-        None => Box::new(stream),
-    };
-    let mut stream = BufReader::new(stream);
-    while stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty()) {
-        let act = (shared.script)({
-            let mut begun = shared.begun.lock().unwrap();
-            *begun += 1;
-            *begun - 1
-        });
-        if let Act::Unread(text) = &act {
-            let _ = stream.get_mut().write_all(text.as_bytes());
-            break;
-        }
-        if matches!(act, Act::Cut) {
-            break;
-        }
-        let Some(request) = read_request(number, &mut stream) else { break };
-        shared.seen.lock().unwrap().push(request);
-        if !perform(shared, &act, &raw, stream.get_mut()) {
-            break;
-        }
-    }
-    let _ = stream.get_mut().flush();
-    let _ = raw.shutdown(Shutdown::Both);
-}
-
-/// Answers; whether the connection goes on.
-fn perform(shared: &Shared, act: &Act, raw: &TcpStream, stream: &mut dyn Stream) -> bool {
-    match act {
-        Act::Answer(text) => return stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok(),
-        Act::Last(bytes) => drop(stream.write_all(bytes)),
-        Act::Hang => drop(shared.over(GUARD)),
-        Act::HalfClose => {
-            let _ = raw.shutdown(Shutdown::Write);
-            shared.over(GUARD);
-        }
-        Act::Endless(head, piece) => {
-            let _ = stream.write_all(head.as_bytes());
-            while stream.write_all(piece.as_bytes()).is_ok() {}
-        }
-        Act::Slow(text) => {
-            for byte in text.bytes() {
-                if stream.write_all(&[byte]).and_then(|()| stream.flush()).is_err() || shared.over(SHORT / 8) {
-                    break;
-                }
-            }
-        }
-        Act::Cut | Act::Unread(_) => {}
-    }
-    false
-}
-
-fn read_request(connection: usize, stream: &mut impl BufRead) -> Option<Request> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head).ok()? == 0 {
-            return None;
-        }
-    }
-    let mut request = Request { connection, head, body: Vec::new() };
-    let length: usize = request.header("content-length").expect("a length").parse().unwrap();
-    request.body.resize(length, 0);
-    stream.read_exact(&mut request.body).ok()?;
-    Some(request)
-}
-
-fn http(uri: &str) -> Http {
-    Http::new(HttpOptions::parse(Address::parse(uri).unwrap()).unwrap(), Arc::new(SystemClock::default()))
-}
-
-fn records(ids: std::ops::Range<usize>) -> Vec<Outgoing> {
-    let record = |id| Outgoing {
-        kind: Kind::Frame,
-        camera: "gate".into(),
-        body: format!("{{\"schema\":\"vigil/1\",\"id\":\"gate/{id}\"}}").into_bytes(),
-    };
-    ids.map(record).collect()
-}
-
-/// Sends, and watches that it does not take longer than it may by any measure.
-fn send(http: &mut Http, ids: std::ops::Range<usize>, limit: Duration) -> Result<(), RemoteError> {
-    let start = Instant::now();
-    let result = http.send(&records(ids), limit);
-    assert!(start.elapsed() < limit + GUARD, "{:?}", start.elapsed());
-    result
-}
+use web::{Act, GUARD, OK, Request, SHORT, Server, answer, http, records, send, status};
 
 #[test]
 fn a_batch_is_one_request_on_a_connection_that_is_kept() {
@@ -430,6 +183,11 @@ fn what_is_too_large_is_refused() {
         let result = once(status(line, "", "no"), GUARD);
         assert!(matches!(&result, Err(RemoteError::Refused(text)) if text.contains(&line[..3])), "{result:?}");
     }
+    // Unless it is so just now.
+    let later = status("413 Content Too Large", "Retry-After: 9\r\n", "not now");
+    let result = once(later, GUARD);
+    let after = Some(Duration::from_secs(9));
+    assert!(matches!(&result, Err(RemoteError::Busy { after: told, .. }) if *told == after), "{result:?}");
     // Before the server has read it all, and it is more than sockets hold.
     let refusal = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     let server = Server::new(move |_| Act::Unread(refusal.to_string()));
@@ -454,6 +212,87 @@ fn a_server_that_takes_nothing_at_all_costs_few_records() {
     // One that is taken shows that the others were at fault.
     send(&mut sink, 11..12, GUARD).unwrap();
     assert!(matches!(send(&mut sink, 12..13, GUARD), Err(RemoteError::Refused(_))));
+}
+
+/// Takes what has nothing bad in it.
+fn strict(request: &Request) -> String {
+    if request.lines().iter().any(|line| line.contains("bad")) {
+        "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n".to_string()
+    } else {
+        OK.to_string()
+    }
+}
+
+fn bad(numbers: std::ops::Range<usize>) -> Vec<Outgoing> {
+    let bad = |n| Outgoing { body: format!("{{\"id\":\"bad/{n}\"}}").into_bytes(), ..records(0..1).remove(0) };
+    numbers.map(bad).collect()
+}
+
+#[test]
+fn many_bad_records_in_a_row_are_dropped_if_the_server_takes_another() {
+    let server = Server::new(|_| Act::Judge(strict));
+    let refused = |sink: &mut Http, batch: &[Outgoing]| {
+        let result = sink.send(batch, GUARD);
+        assert!(matches!(&result, Err(RemoteError::Refused(text)) if text.contains("413")), "{result:?}");
+    };
+    // One that it took before shows it, once for eight.
+    let mut sink = http(&server.uri(""));
+    send(&mut sink, 0..2, GUARD).unwrap();
+    for one in bad(0..30).chunks(1) {
+        refused(&mut sink, one);
+    }
+    assert_eq!(server.seen().len(), 1 + 30 + 3);
+    // And if this process has seen it take nothing, those behind.
+    let mut sink = http(&server.uri(""));
+    for one in bad(0..8).chunks(1) {
+        refused(&mut sink, one);
+    }
+    let batch = [bad(8..12), records(5..7)].concat();
+    refused(&mut sink, &batch);
+    let ids: Vec<String> = server.seen()[34 + 8..].iter().map(|request| request.lines().concat()).collect();
+    // In their order: the first that was taken is the next that it gets.
+    assert!(ids[0].contains("bad/8") && ids[0].contains("gate/6"), "{ids:?}");
+    assert_eq!(ids[1..].iter().filter(|id| id.contains("bad")).count(), 4, "{ids:?}");
+    assert!(ids.len() == 6 && ids[5].contains("gate/5"), "{ids:?}");
+    for one in bad(8..12).chunks(1) {
+        refused(&mut sink, one);
+    }
+    sink.send(&batch[4..], GUARD).unwrap();
+}
+
+#[test]
+fn a_server_that_takes_none_of_a_batch_costs_no_more_records() {
+    let server = Server::new(|n| if n == 0 { answer(OK) } else { status("400 Bad Request", "", "") });
+    let mut sink = http(&server.uri(""));
+    send(&mut sink, 0..1, GUARD).unwrap();
+    for n in 1..9 {
+        assert!(matches!(send(&mut sink, n..n + 1, GUARD), Err(RemoteError::Refused(_))), "{n}");
+    }
+    for _ in 0..2 {
+        let before = server.seen().len();
+        let error = send(&mut sink, 9..109, GUARD).unwrap_err();
+        assert!(matches!(&error, RemoteError::Denied(text) if text.contains("no more are given up")), "{error:?}");
+        assert_eq!(server.seen().len(), before + 1 + 16 + 1, "it is not asked for ever");
+    }
+    // A server that falls silent meanwhile is not thought to be well.
+    let server = Server::new(|n| if n < 10 { status("400 Bad Request", "", "") } else { Act::Last(Vec::new()) });
+    let mut sink = http(&server.uri(""));
+    for n in 0..8 {
+        assert!(matches!(send(&mut sink, n..n + 1, GUARD), Err(RemoteError::Refused(_))), "{n}");
+    }
+    let error = send(&mut sink, 8..20, GUARD).unwrap_err();
+    assert!(matches!(&error, RemoteError::Unreachable(_)), "{error:?}");
+}
+
+#[test]
+fn escapes_reach_the_server_as_they_are_written() {
+    let server = Server::new(|_| answer(OK));
+    send(&mut http(&server.uri("%3Fsig=ab%2Bcd%26e%23f&x=a+b")), 0..1, GUARD).unwrap();
+    let head = server.seen()[0].head.clone();
+    assert!(head.starts_with("POST /in?sig=ab%2Bcd%26e%23f&x=a+b HTTP/1.1\r\n"), "{head}");
+    let server = Server::new(|_| status("403 Forbidden", "", "/in?sig=geheim is not allowed"));
+    let error = send(&mut http(&server.uri("%3Fsig=geheim")), 0..1, GUARD).unwrap_err();
+    assert!(error.to_string().contains("/in?<secret> is not") && !error.to_string().contains("geheim"), "{error}");
 }
 
 #[test]
@@ -535,111 +374,4 @@ fn whatever_fails_every_record_arrives_and_in_order() {
     let sent: Vec<String> = records(0..90).iter().map(|r| String::from_utf8(r.body.clone()).unwrap()).collect();
     assert_eq!(first, sent.iter().collect::<Vec<_>>());
     assert!(seen.len() > sent.len(), "some came twice: {}", seen.len());
-}
-
-/// Certificates of the test's own.
-struct Certificates {
-    folder: tempfile::TempDir,
-    server: rustls::ServerConfig,
-    strict: rustls::ServerConfig,
-}
-
-impl Certificates {
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let authority = authority(folder.path(), "ca");
-        authority_only(folder.path(), "other");
-        signed(folder.path(), "server", &authority, &["localhost", "127.0.0.1"]);
-        signed(folder.path(), "client", &authority, &["gateway"]);
-        let pem = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
-        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(&pem("server.pem")).unwrap();
-        let key = || rustls::pki_types::PrivateKeyDer::from_pem_slice(&pem("server.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(rustls::pki_types::CertificateDer::from_pem_slice(&pem("ca.pem")).unwrap()).unwrap();
-        let verifier =
-            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let builder = || {
-            rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-        };
-        let chain = || vec![certificate.clone()];
-        let server = builder().with_no_client_auth().with_single_cert(chain(), key()).unwrap();
-        let strict =
-            builder().with_client_cert_verifier(verifier.build().unwrap()).with_single_cert(chain(), key()).unwrap();
-        Self { server, strict, folder }
-    }
-}
-
-fn authority(folder: &Path, name: &str) -> rcgen::Issuer<'static, rcgen::KeyPair> {
-    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
-    rcgen::Issuer::new(params, key)
-}
-
-fn authority_only(folder: &Path, name: &str) {
-    drop(authority(folder, name));
-}
-
-fn signed(folder: &Path, name: &str, by: &rcgen::Issuer<'static, rcgen::KeyPair>, names: &[&str]) {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let params = rcgen::CertificateParams::new(names).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, by).unwrap().pem()).unwrap();
-    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-}
-
-#[test]
-fn tls_trusts_whom_it_is_told_to() {
-    let certificates = Certificates::new();
-    let path = |name: &str| certificates.path(name).display().to_string();
-    let (ca, other, cert, key) = (path("ca.pem"), path("other.pem"), path("client.pem"), path("client.key"));
-    let server = Server::start(Some(certificates.server.clone()), Box::new(|_| answer(OK)));
-    let port = server.address.port();
-    for host in ["localhost", "127.0.0.1"] {
-        let mut sink = http(&format!("https://{host}:{port}/in?ca={ca}"));
-        for start in 0..3 {
-            send(&mut sink, start..start + 1, GUARD).unwrap();
-        }
-    }
-    assert_eq!(server.seen().len(), 6);
-    assert_eq!(server.seen().last().unwrap().connection, 1, "connections are kept");
-    let error = send(&mut http(&format!("https://localhost:{port}/in?ca={other}")), 0..1, GUARD).unwrap_err();
-    assert!(
-        matches!(&error, RemoteError::Denied(text) if text.contains("UnknownIssuer") && text.contains("check ca")),
-        "{error:?}"
-    );
-    let error = send(&mut http(&format!("https://127.0.0.2:{port}/in?ca={ca}")), 0..1, GUARD).unwrap_err();
-    // Loopback is a whole network only where the system has it so.
-    assert!(matches!(&error, RemoteError::Denied(_) | RemoteError::Unreachable(_)), "{error:?}");
-    for (files, text) in [
-        (format!("ca={}", path("none.pem")), "none.pem of the option ca cannot be read"),
-        (format!("ca={ca}&cert={cert}&key={}", path("server.key")), "cannot be used with the key"),
-    ] {
-        let error = send(&mut http(&format!("https://localhost:{port}/in?{files}")), 0..1, GUARD).unwrap_err();
-        assert!(matches!(&error, RemoteError::Denied(error) if error.contains(text)), "{error:?}");
-    }
-    assert_eq!(server.seen().len(), 6);
-
-    let strict = Server::start(Some(certificates.strict.clone()), Box::new(|_| answer(OK)));
-    let port = strict.address.port();
-    let known = format!("https://localhost:{port}/in?ca={ca}&cert={cert}&key={key}");
-    send(&mut http(&known), 0..1, GUARD).unwrap();
-    let error = send(&mut http(&format!("https://localhost:{port}/in?ca={ca}")), 0..1, GUARD).unwrap_err();
-    // Whether the alert or the end of the connection is seen first is up to the network.
-    assert!(matches!(&error, RemoteError::Denied(_) | RemoteError::Unreachable(_)), "{error:?}");
-    assert_eq!(strict.seen().len(), 1);
-
-    let plain = Server::new(|_| Act::Unread("HTTP/1.1 400 Bad Request\r\n\r\n".to_string()));
-    let port = plain.address.port();
-    let error = send(&mut http(&format!("https://localhost:{port}/in?ca={ca}")), 0..1, GUARD).unwrap_err();
-    assert!(matches!(&error, RemoteError::Unreachable(_)), "{error:?}");
 }

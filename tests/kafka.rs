@@ -2,19 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::collections::{BTreeMap, HashSet};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use gstvigil::export::address::Address;
 use gstvigil::export::kafka::{Kafka, KafkaOptions};
 use gstvigil::export::kind::Kind;
 use gstvigil::export::remote::{Outgoing, Remote, RemoteError};
+use program::{Program, python_has};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -22,12 +21,13 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use rustls::pki_types::pem::PemObject;
 
 /// Within this, all must have happened.
 const GUARD: Duration = Duration::from_secs(30);
 /// The limit of sends that are to run into it.
 const SHORT: Duration = Duration::from_millis(500);
+/// How much later than its limit a send may return on a busy machine.
+const LATE: Duration = Duration::from_secs(5);
 const PARTITIONS: i32 = 3;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -60,7 +60,9 @@ fn records(numbers: std::ops::Range<usize>) -> Vec<Outgoing> {
 fn send(sink: &mut Kafka, batch: &[Outgoing], limit: Duration) -> Result<(), RemoteError> {
     let start = Instant::now();
     let result = sink.send(batch, limit);
-    assert!(start.elapsed() < limit + GUARD, "{:?}", start.elapsed());
+    let took = start.elapsed();
+    println!("took {took:.1?} of {limit:.1?}");
+    assert!(took < limit + LATE, "{took:?} of {limit:?}");
     result
 }
 
@@ -291,6 +293,41 @@ fn whatever_fails_every_record_arrives_and_in_order() {
 }
 
 #[test]
+fn the_example_receives_each_record_once() {
+    if !python_has("confluent_kafka", "python3-confluent-kafka") {
+        return;
+    }
+    let cluster = cluster(&["vigil"]);
+    let brokers = cluster.bootstrap_servers();
+    let mut sink = kafka(&brokers, "");
+    let sent = records(0..12);
+    send(&mut sink, &sent[..8], GUARD).unwrap();
+    let first = Program::example("consume_kafka.py", &[&brokers, "vigil", "--json"]);
+    first.wait(|lines| lines.len() >= 8);
+    // The same come again, and what is not of Vigil's format: it goes on.
+    send(&mut sink, &sent[..8], GUARD).unwrap();
+    let foreign = Outgoing { body: b"[3]".to_vec(), ..sent[0].clone() };
+    send(&mut sink, std::slice::from_ref(&foreign), GUARD).unwrap();
+    let said = first.wait(|lines| lines.iter().any(|line| line == "[3]"));
+    let mut bodies: Vec<&str> = sent[..8].iter().map(|one| std::str::from_utf8(&one.body).unwrap()).collect();
+    bodies.push("[3]");
+    assert_eq!(said.iter().map(String::as_str).collect::<HashSet<_>>(), bodies.into_iter().collect());
+    assert_eq!(first.end().last().unwrap(), "8 records, 8 doubles dropped");
+    // The brokers know how far the group has come: all 17.
+    let group: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &brokers).set("group.id", "vigil-example").create().unwrap();
+    let mut all = TopicPartitionList::new();
+    all.add_partition_range("vigil", 0, PARTITIONS - 1);
+    let committed = group.committed_offsets(all, GUARD).unwrap();
+    assert_eq!(committed.elements().iter().filter_map(|one| one.offset().to_raw()).filter(|n| *n > 0).sum::<i64>(), 17);
+    // Another group begins at the beginning.
+    let second = Program::example("consume_kafka.py", &[&brokers, "vigil", "--group", "other"]);
+    let said = second.wait(|lines| lines.len() >= 9);
+    assert!(said.iter().any(|line| line == "door: frame, of another format"), "{said:?}");
+    assert_eq!(second.end().last().unwrap(), "8 records, 8 doubles dropped");
+}
+
+#[test]
 fn a_topic_that_there_is_not_is_named() {
     let cluster = cluster(&[]);
     cluster.topic_error("vigil", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
@@ -299,6 +336,16 @@ fn a_topic_that_there_is_not_is_named() {
         matches!(&error, RemoteError::Denied(text) if text.contains("/vigil: ") && text.contains("make the topic")),
         "{error:?}"
     );
+}
+
+#[test]
+fn no_topic_is_made_unless_that_is_wanted() {
+    // It makes topics for whoever lets it.
+    let cluster = cluster(&[]);
+    let error = send(&mut kafka(&cluster.bootstrap_servers(), ""), &records(0..2), GUARD).unwrap_err();
+    assert!(matches!(&error, RemoteError::Denied(text) if text.contains("auto.create.topics=true")), "{error:?}");
+    let mut sink = kafka(&cluster.bootstrap_servers(), "?rdkafka.allow.auto.create.topics=true");
+    send(&mut sink, &records(0..2), GUARD).unwrap();
 }
 
 #[test]
@@ -342,153 +389,4 @@ fn a_login_that_does_not_work_is_said_without_the_password() {
     let error = send(&mut kafka(&brokers, "?tls=yes"), &records(0..1), 4 * SHORT).unwrap_err();
     assert!(matches!(&error, RemoteError::Denied(_) | RemoteError::Unreachable(_)), "{error:?}");
     assert!(error.to_string().to_lowercase().contains("ssl"), "{error}");
-}
-
-/// A broker that can say hello and hear logins, which the mock cluster cannot: it refuses all, and remembers them.
-struct Doorman {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    logins: Arc<Mutex<Vec<Vec<u8>>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Doorman {
-    fn new(tls: rustls::ServerConfig) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, logins, tls) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::default()), Arc::new(tls));
-        let thread = std::thread::spawn({
-            let (stop, logins) = (Arc::clone(&stop), Arc::clone(&logins));
-            move || {
-                for stream in listener.incoming().map(Result::unwrap) {
-                    if stop.load(Ordering::SeqCst) {
-                        break;
-                    }
-                    stream.set_read_timeout(Some(GUARD)).unwrap();
-                    let session = rustls::ServerConnection::new(Arc::clone(&tls)).unwrap();
-                    let mut stream = rustls::StreamOwned::new(session, stream);
-                    while hear(&mut stream, &logins).is_ok() {}
-                }
-            }
-        });
-        Self { address, stop, logins, thread: Some(thread) }
-    }
-}
-
-impl Drop for Doorman {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-/// Answers one request of Kafka's protocol.
-fn hear(stream: &mut (impl Read + Write), logins: &Mutex<Vec<Vec<u8>>>) -> std::io::Result<()> {
-    let mut size = [0; 4];
-    stream.read_exact(&mut size)?;
-    let mut request = vec![0; u32::from_be_bytes(size) as usize];
-    stream.read_exact(&mut request)?;
-    let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
-    let mut answer = request[4..8].to_vec();
-    match (number(0), number(2)) {
-        // ApiVersions: the oldest form of it, with what it takes to log in and to look around.
-        (18, version) => {
-            answer.extend((if version == 0 { 0 } else { 35i16 }).to_be_bytes());
-            let known = [[18i16, 0, 0], [17, 0, 1], [36, 0, 0], [3, 0, 4], [0, 0, 7], [22, 0, 1]];
-            answer.extend((known.len() as u32).to_be_bytes());
-            answer.extend(known.into_iter().flatten().flat_map(i16::to_be_bytes));
-        }
-        // SaslHandshake: the one mechanism that is known.
-        (17, _) => answer.extend([&[0, 0, 0, 0, 0, 1, 0, 5][..], b"PLAIN"].concat()),
-        // SaslAuthenticate: refused.
-        (36, _) => {
-            let name = usize::try_from(number(8)).unwrap();
-            logins.lock().unwrap().push(request[10 + name + 4..].to_vec());
-            answer.extend(58i16.to_be_bytes());
-            answer.extend([&[0, 7][..], b"not you", &[0; 4]].concat());
-        }
-        other => panic!("{other:?}"),
-    }
-    stream.write_all(&(answer.len() as u32).to_be_bytes())?;
-    stream.write_all(&answer)?;
-    stream.flush()
-}
-
-fn authority(folder: &Path, name: &str) -> rcgen::Issuer<'static, rcgen::KeyPair> {
-    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
-    rcgen::Issuer::new(params, key)
-}
-
-fn signed(folder: &Path, name: &str, by: &rcgen::Issuer<'static, rcgen::KeyPair>, host: &str) {
-    let params = rcgen::CertificateParams::new(vec![host.to_string()]).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, by).unwrap().pem()).unwrap();
-    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-}
-
-#[test]
-fn brokers_and_gateways_show_certificates_and_logins() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let ca = authority(folder.path(), "ca");
-    drop(authority(folder.path(), "other"));
-    signed(folder.path(), "broker", &ca, "localhost");
-    signed(folder.path(), "client", &ca, "gateway");
-    let certificate = |name: &str| rustls::pki_types::CertificateDer::from_pem_file(path(name)).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate("ca.pem")).unwrap();
-    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(
-            vec![certificate("broker.pem")],
-            rustls::pki_types::PrivateKeyDer::from_pem_file(path("broker.key")).unwrap(),
-        )
-        .unwrap();
-    let broker = Doorman::new(tls);
-    let port = broker.address.port();
-    let shown = format!("cert={}&key={}", path("client.pem"), path("client.key"));
-    for (host, files, texts, logins) in [
-        ("localhost", format!("ca={}&{shown}", path("ca.pem")), ["not you", "check user, password"], 1),
-        (
-            "localhost",
-            format!("ca={}&{shown}", path("other.pem")),
-            ["certificate verify failed", "check user, password"],
-            1,
-        ),
-        // The certificate is that of another name.
-        (
-            "127.0.0.1",
-            format!("ca={}&{shown}", path("ca.pem")),
-            ["certificate verify failed", "check user, password"],
-            1,
-        ),
-        ("localhost", format!("ca={}", path("ca.pem")), ["", ""], 1),
-        (
-            "localhost",
-            format!("ca={}&cert={}&key={}", path("ca.pem"), path("client.pem"), path("broker.key")),
-            ["key", ""],
-            1,
-        ),
-    ] {
-        let address = Address::parse(&format!("kafkas://me:geheim@{host}:{port}/?{files}")).unwrap();
-        let mut sink = Kafka::new(KafkaOptions::parse(address).unwrap());
-        // A certificate that is missing is not always said to be.
-        let limit = if texts[0].is_empty() { 4 * SHORT } else { GUARD };
-        let error = send(&mut sink, &records(0..1), limit).unwrap_err();
-        sink.close(GUARD);
-        let text = error.to_string();
-        assert!(matches!(error, RemoteError::Denied(_)) || texts[0].is_empty(), "{error:?}");
-        assert!(texts.iter().all(|wanted| text.contains(wanted)) && !text.contains("geheim"), "{text}");
-        assert_eq!(broker.logins.lock().unwrap().len(), logins, "{text}");
-    }
-    assert_eq!(broker.logins.lock().unwrap()[0], b"\0me\0geheim");
 }

@@ -173,36 +173,6 @@ fn the_broker_keeps_whether_the_client_is_there() {
 }
 
 #[test]
-fn certificates_are_checked_both_ways() {
-    let broker = broker!("");
-    let denied = |uri: &str, word: &str| {
-        let error = mqtt(uri).send(&frames(0..1), LIMIT).unwrap_err();
-        assert!(matches!(&error, RemoteError::Denied(text) if text.contains(word)), "{uri}: {error:?}");
-    };
-    for (scheme, door) in [("mqtts", Door::Tls), ("mqtt+wss", Door::Wss)] {
-        for version in ["3.1.1", "5"] {
-            let port = broker.port(door);
-            let ca = |name: &str| format!("ca={}&version={version}", broker.path(name).display());
-            denied(
-                &format!("{scheme}://127.0.0.1:{port}?{}", ca("other.pem")),
-                "name the certificate of its authority with ca",
-            );
-            denied(&format!("{scheme}://127.0.0.1:{port}?version={version}"), "ca=PATH");
-            denied(&format!("{scheme}://localhost:{port}?{}", ca("ca.pem")), "another name");
-        }
-    }
-    for version in ["3.1.1", "5"] {
-        let (cert, key) = (broker.path("client.pem"), broker.path("client.key"));
-        let identity = format!("version={version}&cert={}&key={}", cert.display(), key.display());
-        mqtt(&broker.uri(Door::Mutual, &identity)).send(&frames(0..10), LIMIT).unwrap();
-        // Whether the broker's word or its reset is seen first is a matter of luck.
-        let error =
-            mqtt(&broker.uri(Door::Mutual, &format!("version={version}"))).send(&frames(0..1), LIMIT).unwrap_err();
-        assert!(error.to_string().contains("client certificate"), "{error:?}");
-    }
-}
-
-#[test]
 fn who_may_not_is_denied() {
     let broker = broker!("");
     for version in ["3.1.1", "5"] {

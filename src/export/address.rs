@@ -19,6 +19,8 @@ pub struct Address {
     pub hosts: Vec<Host>,
     /// The path without its first slash, escapes resolved.
     pub path: String,
+    /// As [`path`](Self::path), as it is written: `%2B` and `+` are not the same everywhere.
+    pub written_path: String,
     options: Vec<(String, String)>,
 }
 
@@ -88,12 +90,18 @@ impl Address {
         let (scheme, rest) = uri.split_once("://").ok_or_else(shown)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let options = super::uri::options(query)?;
+        // It would be taken for a host and a path or an option, and shown as such.
+        if path.contains('@') || options.iter().any(|(name, _)| name.contains('@')) {
+            return Err(UriError::At);
+        }
         let (login, hosts) = match authority.rsplit_once('@') {
             Some((login, hosts)) => (Some(login), hosts),
             None => (None, authority),
         };
+        let unescape = |text: &str, part: &str| super::uri::unescape(text, || part.to_string());
         let (user, given) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
-            Some((user, password)) => (Some(unescape_secret(user)?), Some(unescape_secret(password)?)),
+            Some((user, password)) => (Some(unescape(user, "the user")?), Some(unescape(password, "the password")?)),
             None => (None, None),
         };
         let mut address = Self {
@@ -101,8 +109,9 @@ impl Address {
             user: user.filter(|user| !user.is_empty()),
             password: given.filter(|password| !password.is_empty()).map(Password::Given),
             hosts: hosts.split(',').map(|host| parse_host(host).ok_or_else(shown)).collect::<Result<_, _>>()?,
-            path: super::uri::unescape(path)?,
-            options: super::uri::options(query)?,
+            path: unescape(path, "the path")?,
+            written_path: path.to_string(),
+            options,
         };
         let kept = [
             ("password-env", Secret::Env as fn(String) -> Secret),
@@ -147,16 +156,16 @@ impl Address {
         }
     }
 
-    /// Where records go, for messages and names of files: without user, password and options.
+    /// Where records go, for messages and names of files: without user, password and options, and without the query on the web, which
+    /// may hold a key.
     pub fn bare(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
-        format!("{}://{}/{}", self.scheme, hosts.join(","), self.path)
+        let path = match self.scheme.as_str() {
+            "http" | "https" => self.path.split('?').next().unwrap_or_default(),
+            _ => &self.path,
+        };
+        format!("{}://{}/{path}", self.scheme, hosts.join(","))
     }
-}
-
-/// As the other parts, but an error does not show the text.
-fn unescape_secret(text: &str) -> Result<String, UriError> {
-    super::uri::unescape(text).map_err(|_| UriError::Escape { text: "user or password".to_string() })
 }
 
 fn parse_host(text: &str) -> Option<Host> {
@@ -191,6 +200,7 @@ mod tests {
         let hosts: Vec<String> = address.hosts.iter().map(Host::to_string).collect();
         assert_eq!(hosts, ["a:9092", "[::1]:9093", "c"]);
         assert!(address.host().is_err());
+        assert_eq!(address.written_path, "topic/x%20y");
         assert_eq!(address.bare(), "kafka://a:9092,[::1]:9093,c/topic/x y");
         assert!(!format!("{address:?}{:?}", address.password).contains("p:w"));
         assert_eq!(address.take("tls").as_deref(), Some("yes"));
@@ -222,5 +232,44 @@ mod tests {
             let error = Address::parse(uri).unwrap_err().to_string();
             assert!(!error.contains("geheim"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_that_looks_like_a_host_and_a_path_is_not_taken_for_them() {
+        for uri in [
+            "mqtts://gw:2024/geheim@broker/x",
+            "mqtts://gw@plant:2024/geheim@broker/x",
+            "mqtts://gw:20?geheim@broker/x",
+            "https://gw:20/24?geheim@broker/x=1",
+        ] {
+            let error = Address::parse(uri).unwrap_err().to_string();
+            assert!(error.contains("write / as %2F and @ as %40") && !error.contains("geheim"), "{uri}: {error}");
+        }
+        let good = Address::parse("https://gw:2024%2Fabc%40@broker/%40x?token-header=a@b").unwrap();
+        assert_eq!(good.password.unwrap().read().as_deref(), Ok("2024/abc@"));
+        assert_eq!((good.hosts[0].name.as_str(), good.path.as_str()), ("broker", "@x"));
+    }
+
+    #[test]
+    fn a_broken_escape_is_named_and_not_shown() {
+        for (uri, part) in [
+            ("mqtt://geheim%@b", "the user has"),
+            ("mqtt://u:geheim%zz@b", "the password has"),
+            ("mqtt://u@b/geheim%", "the path has"),
+            ("kafka://u@b/?rdkafka.sasl.password=50%geheim", "the option rdkafka.sasl.password has"),
+        ] {
+            let error = Address::parse(uri).unwrap_err().to_string();
+            assert!(error.starts_with(part) && error.contains("broken escape"), "{uri}: {error}");
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_a_web_address_is_not_shown() {
+        let address = Address::parse("https://c/in%3Fkey=geheim%3F?gzip=no").unwrap();
+        assert_eq!((address.bare().as_str(), address.path.as_str()), ("https://c/in", "in?key=geheim?"));
+        assert!(!format!("{address:?}").contains("geheim"));
+        // Elsewhere it is a part of a topic like any other.
+        assert_eq!(Address::parse("mqtt://b/what%3F").unwrap().bare(), "mqtt://b/what?");
     }
 }

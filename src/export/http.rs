@@ -7,7 +7,6 @@
 //! the request and finds fault with these very records. A wrong address, a wrong password or a broken server cost time, not data.
 
 use std::io::{Read, Write};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +14,9 @@ use base64::Engine;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, header};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
-use ureq::{Agent, Proxy};
+use ureq::{Agent, ProxyProtocol};
 
 use super::address::Password;
 use super::remote::{Outgoing, Remote, RemoteError};
@@ -27,10 +26,12 @@ use crate::secret;
 
 mod answer;
 mod options;
+mod proxy;
 
 use answer::{Verdict, moved, retry_after, said, unreachable, verdict};
 use options::Url;
 pub use options::{HttpOptions, Login};
+pub use proxy::Way;
 
 /// Redirects that are followed for one batch.
 const REDIRECTS: usize = 3;
@@ -40,8 +41,12 @@ const ANSWER: usize = 64 << 10;
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Larger bodies are announced first, so that a server can refuse them before they are sent, bytes.
 const ANNOUNCE: usize = 1 << 20;
-/// Records in a row that may be refused alone before that is taken for a mistake in the set-up.
+/// Records in a row that may be refused alone before it is asked whether the server takes any at all.
 const REFUSED_MOST: usize = 8;
+/// Records by which that is asked.
+const ASKED: usize = 16;
+/// Longest record that is kept to ask by, bytes.
+const KEPT: usize = 64 << 10;
 
 /// What one batch becomes.
 struct Post {
@@ -65,29 +70,32 @@ pub struct Http {
     agent: Option<Agent>,
     /// Records in a row that were refused alone.
     refused: usize,
+    /// One that the server has taken.
+    taken: Option<Outgoing>,
 }
 
 impl Http {
     /// A receiver that connects when it is first used. The clock says what a date in `Retry-After` is measured from.
     pub fn new(options: HttpOptions, clock: Arc<dyn Clock>) -> Self {
-        Self { options, clock, agent: None, refused: 0 }
+        Self { options, clock, agent: None, refused: 0, taken: None }
     }
 
     fn agent(&mut self) -> Result<Agent, RemoteError> {
         if let Some(agent) = &self.agent {
             return Ok(agent.clone());
         }
+        let wrong = |text: String| RemoteError::Denied(format!("{}: {text}", self.options.url));
+        let proxy = self.options.way.proxy(&self.options.url, |name| std::env::var(name).ok()).map_err(wrong)?;
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_response_header_size(ANSWER)
             .user_agent(concat!("vigil/", env!("CARGO_PKG_VERSION")))
-            .proxy(if on_this_machine(&self.options.url.0) { None } else { Proxy::try_from_env() });
-        if self.options.url.0.scheme_str() == Some("https") {
-            let tls =
-                tls(&self.options.tls).map_err(|text| RemoteError::Denied(format!("{}: {text}", self.options.url)))?;
-            config = config.tls_config(tls);
+            .proxy(proxy.clone());
+        let secure = self.options.url.0.scheme_str() == Some("https");
+        if secure || proxy.is_some_and(|proxy| proxy.protocol() == ProxyProtocol::Https) {
+            config = config.tls_config(tls(&self.options.tls).map_err(wrong)?);
         }
         Ok(self.agent.insert(config.build().new_agent()).clone())
     }
@@ -107,19 +115,22 @@ impl Http {
             let left = until.saturating_duration_since(Instant::now());
             let response = self
                 .request(&agent, &url, post, credentials.as_ref(), left)
-                .map_err(|error| unreachable(&url, error, limit))?;
+                .map_err(|error| unreachable(&place(&url, &agent), error, limit))?;
             let (head, mut body) = response.into_parts();
             let mut text = Vec::new();
             // The status has decided. To read the body keeps the connection, and an error's text is for the user; neither is worth
             // a failure.
             let _ = body.as_reader().take(ANSWER as u64).read_to_end(&mut text);
-            match verdict(head.status.as_u16()) {
+            match verdict(head.status.as_u16(), head.headers.contains_key(header::RETRY_AFTER)) {
                 Verdict::Taken => return Ok(()),
                 Verdict::Moved => url = moved(&url, &head.headers)?,
                 verdict => {
-                    let secrets = credentials.map(|c| c.secrets).unwrap_or_default();
+                    let mut secrets = credentials.map(|c| c.secrets).unwrap_or_default();
+                    secrets.extend(
+                        [&url, &self.options.url].into_iter().filter_map(|url| url.0.query()).map(str::to_owned),
+                    );
                     let said = said(&url, head.status, &text, &secrets);
-                    return Err(self.refusal(verdict, said, &head.headers, post.records));
+                    return Err(self.refusal(verdict, said, &head.headers));
                 }
             }
         }
@@ -155,20 +166,44 @@ impl Http {
         request.send(&post.body[..])
     }
 
-    fn refusal(&mut self, verdict: Verdict, said: String, headers: &HeaderMap, records: usize) -> RemoteError {
+    fn refusal(&self, verdict: Verdict, said: String, headers: &HeaderMap) -> RemoteError {
         match verdict {
             Verdict::Denied(advice) => RemoteError::Denied(format!("{said}; {advice}")),
-            Verdict::Refused if records > 1 => RemoteError::Refused(said),
-            Verdict::Refused if self.refused < REFUSED_MOST => {
-                self.refused += 1;
-                RemoteError::Refused(said)
-            }
-            // A server that takes none of many records does not find fault with one of them.
-            Verdict::Refused => RemoteError::Denied(format!(
-                "{said}; it has refused {REFUSED_MOST} records one by one and taken none, so that no more are given up; check the address and what is sent to it"
-            )),
+            Verdict::Refused => RemoteError::Refused(said),
             _ => RemoteError::Busy { after: retry_after(headers, self.clock.now()), text: said },
         }
+    }
+
+    /// What it means that a batch was refused. A server that has refused many records one by one is asked whether it takes any: those of
+    /// the batch in their order, so that the first that it takes is the next that it will get, and one that it had taken before. If it takes
+    /// none, the fault is not with the records.
+    fn refused(&mut self, batch: &[Outgoing], text: String, until: Instant) -> RemoteError {
+        if self.refused >= REFUSED_MOST {
+            let alone = if batch.len() > 1 { batch } else { &[] };
+            let known = self.taken.take();
+            let mut taken = false;
+            for record in alone.iter().take(ASKED).chain(&known) {
+                let left = until.saturating_duration_since(Instant::now()).min(self.options.timeout);
+                match self.post(&pack(std::slice::from_ref(record), self.options.gzip), left) {
+                    Ok(()) => taken = true,
+                    Err(RemoteError::Refused(_)) => continue,
+                    Err(error) => {
+                        self.taken = known;
+                        return error;
+                    }
+                }
+                break;
+            }
+            self.taken = known;
+            if !taken {
+                return RemoteError::Denied(format!(
+                    "{text}; it has refused {REFUSED_MOST} records one by one and takes no other, so that no more are given up; check the address and what is sent to it"
+                ));
+            }
+            self.refused = 0;
+        }
+        self.refused += usize::from(batch.len() == 1);
+        RemoteError::Refused(text)
     }
 }
 
@@ -178,18 +213,31 @@ impl Remote for Http {
             return Ok(());
         }
         let post = pack(batch, self.options.gzip);
+        let until = Instant::now() + limit;
         let result = self.post(&post, limit.min(self.options.timeout));
+        let result = match result {
+            Err(RemoteError::Refused(text)) => Err(self.refused(batch, text, until)),
+            other => other,
+        };
         match &result {
-            Ok(()) => self.refused = 0,
+            Ok(()) => {
+                self.refused = 0;
+                let small = batch.iter().min_by_key(|record| record.body.len());
+                self.taken = small.filter(|record| record.body.len() <= KEPT).cloned();
+            }
             Err(RemoteError::Busy { .. } | RemoteError::Refused(_)) => {}
             Err(RemoteError::Unreachable(_) | RemoteError::Denied(_)) => self.agent = None,
         }
         result
     }
 
+    fn send_limit(&self) -> Duration {
+        self.options.timeout
+    }
+
     /// Nothing is due: a connection that is gone is noticed, and replaced, when it is used.
-    fn tick(&mut self, _limit: Duration) -> Result<(), RemoteError> {
-        Ok(())
+    fn tick(&mut self, _limit: Duration) -> Result<bool, RemoteError> {
+        Ok(false)
     }
 
     fn close(&mut self, _limit: Duration) {
@@ -263,10 +311,12 @@ fn tls(files: &TlsFiles) -> Result<TlsConfig, String> {
         .build())
 }
 
-/// Whether a proxy would be of no use.
-fn on_this_machine(url: &Uri) -> bool {
-    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+/// Who is meant in messages.
+fn place(url: &Url, agent: &Agent) -> String {
+    match agent.config().proxy() {
+        Some(proxy) => format!("{url} by the proxy {}:{}", proxy.host(), proxy.port()),
+        None => url.to_string(),
+    }
 }
 
 #[cfg(test)]

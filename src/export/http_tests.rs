@@ -24,6 +24,10 @@ fn an_address_says_where_and_how() {
     let query = parsed("https://collector/in%3Fkey=geheim&site=a").unwrap();
     assert_eq!(query.url.0.to_string(), "https://collector/in?key=geheim&site=a");
     assert!(!format!("{query:?}{}", query.url).contains("geheim"), "{query:?}");
+    // Escapes stay as they are written: the server is to see them. Only the first question mark begins the query.
+    let signed = parsed("https://c/a%2Fb%3fsig=ab%2Bcd%26e%23f&q=%3F+x y").unwrap();
+    assert_eq!(signed.url.0.to_string(), "https://c/a%2Fb?sig=ab%2Bcd%26e%23f&q=%3F+x%20y");
+    assert_eq!(signed.way, Way::Direct, "nobody is surprised by the environment");
     let token = parsed("https://collector/?token-env=TOKEN&token-header=X-Api-Key").unwrap();
     let header = Some(HeaderName::from_static("x-api-key"));
     assert_eq!(token.login, Some(Login::Token { place: secret::Secret::Env("TOKEN".into()), header }));
@@ -38,6 +42,7 @@ fn wrong_addresses_get_an_answer_that_helps() {
         ("http://a/?gzip=maybe", "gzip: `maybe` is not yes or no"),
         ("http://a/?timeout=5", "timeout: `5` is not a duration"),
         ("http://a/?gzipp=no", "`gzipp` is not an option of a http sink (did you mean gzip?)"),
+        ("http://a/?proxy=socks5://b", "proxy: `socks5://b` is not possible: SOCKS is not supported"),
         ("http://a/?ca=ca.pem", "ca: `ca.pem` is not of use with http://; write https://"),
         ("https://a/?cert=c.pem", "cert: `c.pem` is not of use alone"),
         ("http://me@a/?token-env=T", "token-env: `T` is not possible beside another login"),

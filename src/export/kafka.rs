@@ -28,6 +28,8 @@ mod options;
 
 pub use options::{Compression, KafkaOptions, Sasl};
 
+/// What librdkafka adds to key, headers and body of a message when it looks whether that is too large, bytes.
+const OVERHEAD: usize = 36;
 /// How long librdkafka is listened to before the clock is looked at again.
 const LISTEN: Duration = Duration::from_millis(5);
 /// Events that are heard at most in an idle producer's tick.
@@ -159,6 +161,19 @@ impl Kafka {
         ended
     }
 
+    /// Whether librdkafka would refuse one of these records for its size, which costs the producer if it has begun with those before it. What
+    /// the headers add, some dozen bytes, is left to it.
+    fn check(&self, batch: &[Outgoing]) -> Result<(), RemoteError> {
+        let size = |record: &Outgoing| record.body.len() + record.camera.len() + OVERHEAD;
+        let (largest, place) = (self.options.largest, self.place());
+        match batch.iter().map(size).find(|size| *size > largest) {
+            None => Ok(()),
+            Some(size) => Err(RemoteError::Refused(format!(
+                "{place}: a record makes a message of {size} bytes, and librdkafka takes at most {largest}; raise rdkafka.message.max.bytes and the topic's max.message.bytes, or leave out masks and thumbnails"
+            ))),
+        }
+    }
+
     fn deliver(&self, link: &Link, batch: &[Outgoing], limit: Duration, until: Instant) -> Result<(), RemoteError> {
         {
             let mut report = link.ear.lock();
@@ -222,9 +237,11 @@ impl Kafka {
     fn failure(&self, code: Code, text: &str) -> RemoteError {
         let text = format!("{}: {text}", self.place());
         match code {
-            Code::MessageSizeTooLarge | Code::InvalidRecord => RemoteError::Refused(text),
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize | Code::InvalidRecord => {
+                RemoteError::Refused(text)
+            }
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
-                RemoteError::Denied(format!("{text}; make the topic, or let the brokers make it"))
+                RemoteError::Denied(format!("{text}; make the topic, or add rdkafka.allow.auto.create.topics=true"))
             }
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
                 RemoteError::Denied(format!("{text}; allow this user to write to the topic"))
@@ -246,6 +263,7 @@ impl Remote for Kafka {
         if batch.is_empty() {
             return Ok(());
         }
+        self.check(batch)?;
         let until = Instant::now() + limit;
         let link = self.link(until)?;
         let result = self.deliver(&link, batch, limit, until);
@@ -258,7 +276,7 @@ impl Remote for Kafka {
     }
 
     /// librdkafka keeps the connections itself; one that breaks while nothing is sent is not worth a message.
-    fn tick(&mut self, _limit: Duration) -> Result<(), RemoteError> {
+    fn tick(&mut self, _limit: Duration) -> Result<bool, RemoteError> {
         if let Some(link) = self.link.take() {
             for _ in 0..IDLE_EVENTS {
                 link.producer.poll(Duration::ZERO);
@@ -270,7 +288,7 @@ impl Remote for Kafka {
                 self.link = Some(link);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn close(&mut self, limit: Duration) {
@@ -288,3 +306,7 @@ impl Drop for Kafka {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "kafka_tests.rs"]
+mod tests;

@@ -324,14 +324,16 @@ impl Remote for Mqtt {
         self.attempt(&messages, limit, start)
     }
 
-    fn tick(&mut self, limit: Duration) -> Result<(), RemoteError> {
-        let Some(mut session) = self.session.take() else { return self.attempt(&[], limit, Instant::now()) };
+    fn tick(&mut self, limit: Duration) -> Result<bool, RemoteError> {
+        let Some(mut session) = self.session.take() else {
+            return self.attempt(&[], limit, Instant::now()).map(|()| true);
+        };
         let runtime = start(&mut self.runtime)?;
         match runtime.block_on(async { timeout(limit.min(LOOK), session.listen()).await }) {
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 self.session = Some(session);
-                Ok(())
+                Ok(false)
             }
         }
     }
@@ -401,6 +403,8 @@ fn now() -> String {
     format!("{:.3}", Timestamp::now())
 }
 
+#[cfg(test)]
+mod broker_tests;
 #[cfg(test)]
 #[path = "mqtt_tests.rs"]
 mod tests;

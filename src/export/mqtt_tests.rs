@@ -1,5 +1,3 @@
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use super::*;
@@ -94,50 +92,6 @@ fn what_cannot_be_read_is_said_and_named() {
     let mut mqtt = Mqtt::new(parse("mqtt://me@127.0.0.1:1?password-file=no-such-password").unwrap(), "x");
     let error = mqtt.tick(Duration::from_secs(5)).unwrap_err();
     assert!(matches!(&error, RemoteError::Denied(text) if text.contains("no-such-password")), "{error}");
-}
-
-/// A packet of 3.1.1 that is shorter than 130 bytes: its first byte and the rest.
-fn packet(from: &mut impl Read) -> (u8, Vec<u8>) {
-    let mut head = [0; 2];
-    from.read_exact(&mut head).unwrap();
-    let mut rest = vec![0; usize::from(head[1])];
-    from.read_exact(&mut rest).unwrap();
-    (head[0], rest)
-}
-
-#[test]
-fn acknowledgements_may_come_in_any_order() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let broker = std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        assert_eq!(packet(&mut socket).0, 0x10, "CONNECT");
-        socket.write_all(&[0x20, 2, 0, 0]).unwrap();
-        let mut bodies = Vec::new();
-        let mut open: Vec<[u8; 2]> = Vec::new();
-        while bodies.len() < 40 {
-            let (first, rest) = packet(&mut socket);
-            assert_eq!(first, 0x32, "PUBLISH with QoS 1");
-            let topic = 2 + usize::from(rest[1]);
-            let id = [rest[topic], rest[topic + 1]];
-            assert!(!open.contains(&id), "an identifier is used twice at a time");
-            open.push(id);
-            bodies.push(rest[topic + 2..].to_vec());
-            // The first one of four last: no fifth may come before it.
-            if open.len() == 4 {
-                for id in open.drain(..).rev() {
-                    socket.write_all(&[0x40, 2, id[0], id[1]]).unwrap();
-                }
-            }
-        }
-        bodies
-    });
-    let uri = format!("mqtt://127.0.0.1:{port}?version=3.1.1&status=none&inflight=4");
-    let mut mqtt = Mqtt::new(parse(&uri).unwrap(), "x");
-    let batch: Vec<_> = (0..40u8).map(|n| Outgoing { body: vec![n], ..record("a", Kind::Frame) }).collect();
-    mqtt.send(&batch, Duration::from_secs(30)).unwrap();
-    let bodies = broker.join().unwrap();
-    assert_eq!(bodies, (0..40u8).map(|n| vec![n]).collect::<Vec<_>>());
 }
 
 proptest::proptest! {

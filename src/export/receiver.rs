@@ -63,13 +63,13 @@ impl RemoteUri {
         }))
     }
 
-    /// Where records go, as it may be shown: without user, password and options.
+    /// Where records go, as it may be shown: without user, password and options, and on the web without the query.
     pub fn bare(&self) -> &str {
         &self.bare
     }
 
-    /// The name of its spool: the address as far as a file's name can hold it, and a part of its digest. Options have no part in it, so
-    /// that records which wait survive a change of password or quality of service.
+    /// The name of its spool: the address as far as a file's name can hold it, and a part of its digest. Options have no part in it, nor
+    /// has the query on the web, so that records which wait survive a change of password, key or quality of service.
     pub fn name(&self) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '-' };
         let mut name: String = self.bare.replace("://", "-").chars().map(plain).take(80).collect();
@@ -105,6 +105,15 @@ mod tests {
         assert_ne!(name, parsed("mqtt://broker:1883/site/line-1").name());
         assert!(parsed(&format!("https://h/{}", "x".repeat(500))).name().len() < 100);
         assert!(!parsed("mqtt://broker/..").name().contains('/'));
+    }
+
+    #[test]
+    fn a_key_in_a_query_is_not_shown_and_may_change() {
+        let uri = parsed("https://c/in%3Fkey=geheim?gzip=no");
+        assert_eq!(uri.bare(), "https://c/in");
+        assert!(!format!("{uri:?}{}{}", uri.bare(), uri.name()).contains("geheim"), "{uri:?}");
+        assert_eq!(uri.name(), parsed("https://c/in%3Fkey=neu").name());
+        assert_ne!(uri, parsed("https://c/in%3Fkey=neu?gzip=no"), "it is another set-up all the same");
     }
 
     #[test]

@@ -58,11 +58,14 @@ pub enum UriError {
         wanted: &'static str,
     },
     /// A `%` without two hexadecimal digits, or bytes that are not UTF-8.
-    #[error("`{text}` has a broken escape; write % as %25 and ? as %3F")]
+    #[error("{part} has a broken escape; write % as %25, ? as %3F and & as %26")]
     Escape {
-        /// The part of the text.
-        text: String,
+        /// The part of the address. Its text, which may be a secret, is not told.
+        part: String,
     },
+    /// A `@` where there may be none. What is before it may be a password.
+    #[error("there is an @ behind the host; write / as %2F and @ as %40 in a password, and @ as %40 in a path")]
+    At,
     /// An option that there is not.
     #[error("`{option}` is not an option of a {scheme} sink{hint}")]
     Option {
@@ -164,7 +167,7 @@ fn parse_file(uri: &str, rest: &str) -> Result<FileOptions, UriError> {
     if path.is_empty() || path.ends_with('/') || on_other_machine {
         return Err(UriError::Path { uri: uri.to_string() });
     }
-    let mut options = FileOptions::new(PathBuf::from(unescape(path)?));
+    let mut options = FileOptions::new(PathBuf::from(unescape(path, || "the path".to_string())?));
     for (name, value) in self::options(query)? {
         set_option(&mut options, &name, &value)?;
     }
@@ -209,7 +212,7 @@ pub(super) fn options(query: &str) -> Result<Vec<(String, String)>, UriError> {
         if options.iter().any(|(option, _)| option == name) {
             return Err(UriError::Twice { option: name.to_string() });
         }
-        options.push((name.to_string(), unescape(value)?));
+        options.push((name.to_string(), unescape(value, || format!("the option {name}"))?));
     }
     Ok(options)
 }
@@ -223,9 +226,9 @@ pub(super) fn unknown_option(scheme: &str, name: &str, known: &[&str]) -> UriErr
     UriError::Option { option: name.to_string(), scheme: scheme.to_string(), hint }
 }
 
-/// Percent-escapes resolved (RFC 3986, section 2.1).
-pub(super) fn unescape(text: &str) -> Result<String, UriError> {
-    let broken = || UriError::Escape { text: text.to_string() };
+/// Percent-escapes resolved (RFC 3986, section 2.1). `part` names the text in an error.
+pub(super) fn unescape(text: &str, part: impl Fn() -> String) -> Result<String, UriError> {
+    let broken = || UriError::Escape { part: part() };
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -39,9 +39,12 @@ pub enum Door {
     Rules,
     Ws,
     Wss,
+    /// As [`Door::Mutual`], over WebSocket.
+    MutualWss,
 }
 
-const DOORS: [Door; 7] = [Door::Plain, Door::Tls, Door::Mutual, Door::Password, Door::Rules, Door::Ws, Door::Wss];
+const DOORS: [Door; 8] =
+    [Door::Plain, Door::Tls, Door::Mutual, Door::Password, Door::Rules, Door::Ws, Door::Wss, Door::MutualWss];
 
 /// A running broker; it ends with the value.
 pub struct Broker {
@@ -106,7 +109,7 @@ impl Broker {
                 Door::Rules => format!("allow_anonymous true\nacl_file {}\n", file("rules")),
                 _ => "allow_anonymous true\n".to_string(),
             };
-            if matches!(door, Door::Tls | Door::Mutual | Door::Wss) {
+            if matches!(door, Door::Tls | Door::Mutual | Door::Wss | Door::MutualWss) {
                 text += &format!(
                     "cafile {}\ncertfile {}\nkeyfile {}\n",
                     file("ca.pem"),
@@ -117,6 +120,7 @@ impl Broker {
             text += match door {
                 Door::Mutual => "require_certificate true\n",
                 Door::Ws | Door::Wss => "protocol websockets\n",
+                Door::MutualWss => "require_certificate true\nprotocol websockets\n",
                 _ => "",
             };
         }
@@ -165,7 +169,7 @@ impl Broker {
             Door::Plain | Door::Password | Door::Rules => format!("mqtt://127.0.0.1:{port}?{options}"),
             Door::Tls | Door::Mutual => format!("mqtts://127.0.0.1:{port}?{ca}&{options}"),
             Door::Ws => format!("mqtt+ws://127.0.0.1:{port}?{options}"),
-            Door::Wss => format!("mqtt+wss://127.0.0.1:{port}?{ca}&{options}"),
+            Door::Wss | Door::MutualWss => format!("mqtt+wss://127.0.0.1:{port}?{ca}&{options}"),
         }
     }
 

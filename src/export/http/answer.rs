@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::tz::TimeZone;
 use ureq::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
 use super::options::Url;
@@ -11,6 +13,7 @@ use crate::export::record::timestamp;
 use crate::export::remote::RemoteError;
 use crate::export::sink::Now;
 use crate::export::text::plain;
+use crate::export::tls;
 
 /// Longest time for which a server may ask to be left alone; one with a wrong clock would silence the gateway for years.
 const ALONE: Duration = Duration::from_secs(3600);
@@ -30,9 +33,12 @@ pub(super) enum Verdict {
     Refused,
 }
 
-/// What a status means. Only those by which a server says that it has looked at the records and dislikes them let records be lost.
-pub(super) fn verdict(status: u16) -> Verdict {
+/// What a status means; `later` if the server said when to come again. Only those by which a server says that it has looked at the records
+/// and dislikes them let records be lost.
+pub(super) fn verdict(status: u16, later: bool) -> Verdict {
     match status {
+        // Too large just now (RFC 9110, section 15.5.14).
+        413 if later => Verdict::Busy,
         200..=299 => Verdict::Taken,
         307 | 308 => Verdict::Moved,
         300..=399 => Verdict::Denied("the address has moved; write the new one"),
@@ -63,10 +69,15 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Now) -> Option<Duration> {
     Some(if left.is_negative() { Duration::ZERO } else { left.unsigned_abs().min(ALONE) })
 }
 
-/// A date of HTTP in the form that servers must write.
+/// A date of HTTP, in the form that servers must write, or in one of the two that they wrote once (RFC 9110, section 5.6.7).
 fn date(text: &str) -> Option<Timestamp> {
     static PARSER: DateTimeParser = DateTimeParser::new();
-    PARSER.parse_timestamp(text).ok()
+    let old = || {
+        let forms = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+        let found = forms.iter().find_map(|form| DateTime::strptime(form, text).ok())?;
+        found.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    };
+    PARSER.parse_timestamp(text).ok().or_else(old)
 }
 
 /// Where a server says that it is to be found now, if it is still the same server.
@@ -105,25 +116,26 @@ pub(super) fn said(url: &Url, status: StatusCode, body: &[u8], secrets: &[String
     format!("{url} answered {}{colon}{text}", status.trim_end())
 }
 
-pub(super) fn unreachable(url: &Url, error: ureq::Error, limit: Duration) -> RemoteError {
-    let certificate = |error: &rustls::Error| match error {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_) => {
-            Some(RemoteError::Denied(format!("{url}: TLS: {error}; check ca, cert and key")))
-        }
+/// What it means that there was no answer. `place` is where it was to come from.
+pub(super) fn unreachable(place: &str, error: ureq::Error, limit: Duration) -> RemoteError {
+    let secure = match &error {
+        ureq::Error::Rustls(inner) => Some(inner),
+        ureq::Error::Io(io) => io.get_ref().and_then(|inner| inner.downcast_ref()),
         _ => None,
     };
-    let denied = match &error {
-        ureq::Error::Rustls(inner) => certificate(inner),
-        ureq::Error::Io(io) => io.get_ref().and_then(|inner| inner.downcast_ref()).and_then(certificate),
-        _ => None,
-    };
-    denied.unwrap_or_else(|| {
-        RemoteError::Unreachable(match error {
-            ureq::Error::Timeout(_) => format!("{url} did not answer within {limit:.1?}"),
-            ureq::Error::HostNotFound => format!("{url}: the host's name is not known"),
-            error => format!("{url}: {}", plain(&error.to_string())),
-        })
-    })
+    if let Some(error) = secure {
+        return tls::failure(error, place);
+    }
+    match error {
+        // So it says 407.
+        ureq::Error::ConnectProxyFailed(text) if text.contains("407") => RemoteError::Denied(format!(
+            "{place}: it wants a user and a password, or others; write proxy=http://USER:PASSWORD@HOST"
+        )),
+        ureq::Error::ConnectProxyFailed(text) => RemoteError::Unreachable(format!("{place}: {}", plain(&text))),
+        ureq::Error::Timeout(_) => RemoteError::Unreachable(format!("{place} did not answer within {limit:.1?}")),
+        ureq::Error::HostNotFound => RemoteError::Unreachable(format!("{place}: the host's name is not known")),
+        error => RemoteError::Unreachable(format!("{place}: {}", plain(&error.to_string()))),
+    }
 }
 
 #[cfg(test)]
@@ -140,15 +152,16 @@ mod tests {
 
     #[test]
     fn only_the_records_own_faults_lose_records() {
-        let refused: Vec<u16> = (100..600).filter(|&status| verdict(status) == Verdict::Refused).collect();
-        assert_eq!(refused, [400, 413, 422]);
-        let taken: Vec<u16> = (100..600).filter(|&status| verdict(status) == Verdict::Taken).collect();
-        assert_eq!(taken, (200..300).collect::<Vec<_>>());
+        let all = |meant, later| (100..600).filter(|&status| verdict(status, later) == meant).collect::<Vec<u16>>();
+        assert_eq!(all(Verdict::Refused, false), [400, 413, 422]);
+        assert_eq!(all(Verdict::Refused, true), [400, 422]);
+        assert_eq!(verdict(413, true), Verdict::Busy);
+        assert_eq!(all(Verdict::Taken, false), (200..300).collect::<Vec<_>>());
         for status in [401, 403, 404, 405, 415, 301, 302, 303, 501] {
-            assert!(matches!(verdict(status), Verdict::Denied(_)), "{status}");
+            assert!(matches!(verdict(status, false), Verdict::Denied(_)), "{status}");
         }
         for status in [408, 429, 500, 502, 503, 504, 507] {
-            assert_eq!(verdict(status), Verdict::Busy, "{status}");
+            assert_eq!(verdict(status, false), Verdict::Busy, "{status}");
         }
     }
 
@@ -165,6 +178,10 @@ mod tests {
             ("99999999999999999999999", seconds(3600)),
             ("Mon, 23 Nov 2026 10:16:30 GMT", seconds(90)),
             ("Mon, 23 Nov 2026 10:14:59 GMT", seconds(0)),
+            ("Monday, 23-Nov-26 10:16:30 GMT", seconds(90)),
+            ("Mon Nov 23 10:16:30 2026", seconds(90)),
+            ("Tue Dec  1 10:16:30 2026", seconds(3600)),
+            ("Mon Nov 99 10:16:30 2026", None),
             ("Wed, 23 Nov 2033 10:14:59 GMT", seconds(3600)),
             ("-1", None),
             ("", None),

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use ureq::http::{HeaderName, Uri};
 
+use super::proxy::Way;
 use crate::export::address::{Address, Password};
 use crate::export::tls::TlsFiles;
 use crate::export::units::parse_duration;
 use crate::export::uri::UriError;
 use crate::secret::Secret;
 
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 11] = [
     "gzip",
     "timeout",
+    "proxy",
     "token-env",
     "token-file",
     "token-header",
@@ -39,6 +41,8 @@ pub struct HttpOptions {
     pub timeout: Duration,
     /// Certificates for `https`.
     pub tls: TlsFiles,
+    /// Whether a proxy is between.
+    pub way: Way,
 }
 
 /// What the server knows the gateway by.
@@ -85,7 +89,7 @@ impl HttpOptions {
     /// Any [`UriError`]; its text holds no secret.
     pub fn parse(mut address: Address) -> Result<Self, UriError> {
         let wrong_host = || UriError::Host { scheme: address.scheme.clone() };
-        let url: Uri = format!("{}://{}/{}", address.scheme, address.host()?, escape(&address.path))
+        let url: Uri = format!("{}://{}/{}", address.scheme, address.host()?, target(&address.written_path))
             .parse()
             .map_err(|_| wrong_host())?;
         let secure = address.scheme == "https";
@@ -102,6 +106,7 @@ impl HttpOptions {
             Some(value) => parse_duration(&value).map_err(|source| UriError::Unit { option: "timeout", source })?,
             None => TIMEOUT,
         };
+        let way = Way::parse(address.take("proxy"))?;
         let login = login(&mut address)?;
         let tls = TlsFiles::take(&mut address)?;
         let unused = [("ca", tls.ca.as_ref()), ("cert", tls.client.as_ref().map(|(cert, _)| cert))];
@@ -112,7 +117,7 @@ impl HttpOptions {
             return Err(UriError::Value { option, value, wanted: "of use with http://; write https://" });
         }
         address.finish(&OPTIONS)?;
-        Ok(Self { url: Url(url), login, gzip, timeout, tls })
+        Ok(Self { url: Url(url), login, gzip, timeout, tls, way })
     }
 }
 
@@ -147,18 +152,22 @@ fn login(address: &mut Address) -> Result<Option<Login>, UriError> {
     Ok(login)
 }
 
-/// The path with percent-escapes where a URI needs them (RFC 3986, section 3.3), and its query.
-fn escape(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
+/// The path and its query as they are written, with escapes where a URI needs more (RFC 3986, section 3.3). The first `%3F` begins the
+/// query. All other escapes stay: in a query `%2B` is a plus, and `+` a space.
+fn target(written: &str) -> String {
+    let mut text = String::with_capacity(written.len());
+    for byte in written.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => text.push(char::from(byte)),
-            b'-' | b'.' | b'_' | b'~' | b'/' | b'?' => text.push(char::from(byte)),
+            b'-' | b'.' | b'_' | b'~' | b'/' | b'%' => text.push(char::from(byte)),
             b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'@' => {
                 text.push(char::from(byte));
             }
             _ => text.push_str(&format!("%{byte:02X}")),
         }
+    }
+    if let Some(at) = text.to_ascii_uppercase().find("%3F") {
+        text.replace_range(at..at + "%3F".len(), "?");
     }
     text
 }

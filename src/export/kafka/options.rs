@@ -31,6 +31,8 @@ pub struct KafkaOptions {
     pub compression: Compression,
     /// Settings of librdkafka, over those that are made here.
     raw: Vec<(String, String)>,
+    /// Largest message that librdkafka takes, bytes: its `message.max.bytes`.
+    pub(super) largest: usize,
 }
 
 impl std::fmt::Debug for KafkaOptions {
@@ -94,7 +96,7 @@ impl KafkaOptions {
         let tls = tls(&mut address, secure)?;
         let brokers = address.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let topic = topic(&address.path)?;
-        let options = Self {
+        let mut options = Self {
             place: format!("{}://{brokers}/{topic}", address.scheme),
             brokers,
             topic,
@@ -102,14 +104,17 @@ impl KafkaOptions {
             tls,
             compression,
             raw: raw(&mut address)?,
+            largest: usize::MAX,
         };
-        options.settings("").create_native_config().map_err(|error| match error {
+        let made = options.settings("").create_native_config().map_err(|error| match error {
             // Its value may be a password.
             KafkaError::ClientConfig(_, _, name, _) => {
                 wrong("rdkafka.NAME", &name, "a setting of librdkafka, or its value is not one that it takes")
             }
             _ => wrong("rdkafka.NAME", "", "a setting of librdkafka"),
         })?;
+        let largest = made.get("message.max.bytes").ok().and_then(|bytes| bytes.parse().ok());
+        options.largest = largest.unwrap_or(usize::MAX);
         Ok(options)
     }
 
@@ -154,6 +159,8 @@ impl KafkaOptions {
             // No limit of its own: the caller's ends the producer.
             ("message.timeout.ms", "0"),
             ("topic.metadata.propagation.max.ms", "5000"),
+            // One that nobody has made would have as many partitions and copies as the brokers think best.
+            ("allow.auto.create.topics", "false"),
             ("reconnect.backoff.max.ms", "2000"),
             // As clients in Java choose partitions, so that several producers agree.
             ("partitioner", "murmur2_random"),
@@ -307,6 +314,9 @@ mod tests {
             assert_eq!(setting(&secret, name).as_deref(), Some(value), "{name}");
         }
         assert_eq!(setting("kafka://me@a/?tls=yes", "security.protocol").as_deref(), Some("sasl_ssl"));
+        assert_eq!(setting(uri, "allow.auto.create.topics").as_deref(), Some("false"));
+        assert_eq!((plain.largest, all.largest), (1_000_000, 1_000_000));
+        assert_eq!(parsed("kafka://a/?rdkafka.message.max.bytes=5000").unwrap().largest, 5000);
         assert_eq!(setting("kafka://a/?rdkafka.linger.ms=50", "linger.ms").as_deref(), Some("50"));
         assert_eq!(setting("kafka://a/?rdkafka.client.id=x&rdkafka.linger.ms=5", "client.id").as_deref(), Some("x"));
     }

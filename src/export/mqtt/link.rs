@@ -241,11 +241,20 @@ impl Client {
         })
     }
 
-    /// An event that the library has not told of when it told of the connection's end.
+    /// What came before the connection's end, and the library has not told of when it told of that. What it says to have sent it has not:
+    /// it says so before it tries, and that is what failed.
     fn left(&mut self) -> Option<Signal> {
-        match self {
-            Self::V3(_, events) => events.state.events.pop_front().map(|event| signal3(&event)),
-            Self::V5(_, events) => events.state.events.pop_front().map(|event| signal5(&event)),
+        loop {
+            match self {
+                Self::V3(_, events) => match events.state.events.pop_front()? {
+                    rumqttc::Event::Outgoing(_) => {}
+                    event @ rumqttc::Event::Incoming(_) => return Some(signal3(&event)),
+                },
+                Self::V5(_, events) => match events.state.events.pop_front()? {
+                    v5::Event::Outgoing(_) => {}
+                    event @ v5::Event::Incoming(_) => return Some(signal5(&event)),
+                },
+            }
         }
     }
 }

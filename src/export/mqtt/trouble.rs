@@ -18,7 +18,8 @@ pub enum Trouble {
     Io(io::Error),
     /// TLS.
     Tls(rustls::Error),
-    /// The broker ended the connection without a word.
+    /// The broker ended the connection without a word, or with one that the library drops: the short form of DISCONNECT, which has no
+    /// properties (MQTT 5, section 3.14.2).
     Closed,
     /// The broker did not answer a ping.
     Silent,
@@ -56,7 +57,7 @@ impl Trouble {
                     "{place} closed the connection while records were sent; with MQTT 3.1.1 a broker does so if one is too large (set max-packet) or not allowed, or if they are too many at a time (set inflight)"
                 ),
                 Phase::Connected => format!(
-                    "{place} closed the connection; if it does so again and again, another client may have the same client-id"
+                    "{place} closed the connection; if it does so again and again, another client may have the same client-id, a record may be larger than it takes (set max-packet), or its rules may not allow what is sent"
                 ),
             }),
             Self::Silent => RemoteError::Unreachable(format!("{place} does not answer any more")),
@@ -107,6 +108,8 @@ impl Trouble {
             // So the library calls codes that it does not know; mosquitto acknowledges with 0x95, which is not in its list.
             PacketError::InvalidConnectReturnCode(code) | PacketError::InvalidReason(code) => Self::Reason(code, None),
             PacketError::OutgoingPacketTooLarge { .. } => Self::Reason(0x95, None),
+            // So the library calls a DISCONNECT without a reason.
+            PacketError::PayloadRequired => Self::Closed,
             other => Self::Other(other.to_string()),
         }
     }
