@@ -98,8 +98,8 @@ impl Remote for Receiver {
         Ok(())
     }
 
-    fn tick(&mut self, _limit: Duration) -> Result<(), RemoteError> {
-        Ok(())
+    fn tick(&mut self, _limit: Duration) -> Result<bool, RemoteError> {
+        Ok(true)
     }
 
     fn close(&mut self, _limit: Duration) {}

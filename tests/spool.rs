@@ -16,7 +16,9 @@ use gstvigil::export::kind::Kind;
 use gstvigil::export::remote::{Outgoing, Remote, RemoteError};
 use gstvigil::export::shipper::{Pace, Shipper};
 use gstvigil::export::sink::{Clock, Now};
-use gstvigil::export::spool::{Filter, Found, Spool, SpoolError, SpoolOptions, list, purge, records};
+use gstvigil::export::spool::{
+    Durability, Filter, Found, Order, Spool, SpoolError, SpoolOptions, list, purge, records,
+};
 use gstvigil::export::writer::{Drained, SystemClock};
 
 /// Far longer than anything here takes; a test that waits for it fails.
@@ -26,12 +28,47 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::default())
 }
 
-/// A clock whose wall time is set, and whose other time is the machine's.
-struct SetClock(SystemClock, AtomicU64);
+/// A clock that runs faster, so that a failure is waited for only briefly.
+struct FastClock(SystemClock);
 
-impl Clock for SetClock {
+impl Clock for FastClock {
     fn now(&self) -> Now {
-        Now { utc_ns: self.1.load(Ordering::SeqCst), ..self.0.now() }
+        let now = self.0.now();
+        Now { monotonic: now.monotonic * 500, ..now }
+    }
+}
+
+fn fast_clock() -> Arc<dyn Clock> {
+    Arc::new(FastClock(SystemClock::default()))
+}
+
+/// A clock that is set by hand: milliseconds since its start, and since 1970 UTC.
+struct HandClock(AtomicU64, AtomicU64);
+
+const DAY: u64 = 86_400_000;
+
+impl HandClock {
+    fn on_day(day: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(0), AtomicU64::new(day * DAY)))
+    }
+
+    /// Time passes on both.
+    fn pass(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+        self.1.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// The wall clock is set, and a second passes.
+    fn set_day(&self, day: u64) {
+        self.0.fetch_add(1000, Ordering::SeqCst);
+        self.1.store(day * DAY, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Now {
+        let (monotonic, utc) = (self.0.load(Ordering::SeqCst), self.1.load(Ordering::SeqCst));
+        Now { monotonic: Duration::from_millis(monotonic), utc_ns: utc * 1_000_000 }
     }
 }
 
@@ -104,8 +141,8 @@ impl Remote for Receiver {
         Ok(())
     }
 
-    fn tick(&mut self, _limit: Duration) -> Result<(), RemoteError> {
-        if self.0.lock().unwrap().away { Err(RemoteError::Unreachable("nobody answers".into())) } else { Ok(()) }
+    fn tick(&mut self, _limit: Duration) -> Result<bool, RemoteError> {
+        if self.0.lock().unwrap().away { Err(RemoteError::Unreachable("nobody answers".into())) } else { Ok(true) }
     }
 
     fn close(&mut self, _limit: Duration) {}
@@ -221,6 +258,48 @@ fn records_survive_a_restart_in_order_and_with_their_kind() {
 }
 
 #[test]
+fn live_first_leaves_the_backlog_in_order_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::default();
+    let open = || Spool::open(folder.path(), "x", SpoolOptions::default(), clock()).unwrap();
+    // Its clock stands still, so that a second's worth of the backlog is sent and no more.
+    let start = |spool: &Arc<Spool>, replay_rate| {
+        let pace = Pace { replay_rate, order: Order::LiveFirst };
+        Shipper::start(spool.clone(), Box::new(receiver.clone()), pace, HandClock::on_day(1), Box::new(|_| {})).unwrap()
+    };
+    let mut arrived_live = 0;
+    for run in 0..3 {
+        let spool = open();
+        let (from, to) = (run * 1000, run * 1000 + 900);
+        receiver.away(true);
+        (from..to).for_each(|number| spool.push(outgoing(Kind::Frame, "backlog", number)));
+        assert!(spool.flush(LONG));
+        receiver.away(false);
+        let shipper = start(&spool, 100);
+        let before = receiver.arrived().len();
+        wait_until("a second's worth is sent", || receiver.arrived().len() >= before + 100);
+        (0..50).for_each(|number| spool.push(outgoing(Kind::Frame, "live", run * 50 + number)));
+        arrived_live += 50;
+        let live = |records: Vec<Outgoing>| {
+            let live: BTreeSet<_> = records.into_iter().filter(|r| *r.camera == *"live").map(|r| r.body).collect();
+            live.len()
+        };
+        wait_until("what is new is sent at once", || live(receiver.arrived()) == arrived_live);
+        // While it was sent, more of it may have been committed and sent from there.
+        assert!(receiver.arrived().len() < 900 * (run as usize + 1), "the backlog waits");
+        assert!(shipper.stop(LONG));
+    }
+    let spool = open();
+    assert_eq!(start(&spool, 0).drain(LONG), Drained::Complete);
+    // A block of which a part was sent is sent again after a restart: the first copies are in order.
+    let mut seen = BTreeSet::new();
+    let arrived: Vec<_> = receiver.arrived().into_iter().filter(|record| seen.insert(record.body.clone())).collect();
+    assert_order(&arrived);
+    assert_eq!(arrived.len(), 3 * 950, "all of them");
+    assert_eq!((spool.stats().waiting(), spool.stats().corrupt), (0, 0));
+}
+
+#[test]
 fn one_spool_has_one_user() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), "x", SpoolOptions::default(), clock()).unwrap();
@@ -279,26 +358,6 @@ fn the_bound_holds_on_the_disk_and_the_least_important_goes_first() {
 }
 
 #[test]
-fn what_is_too_old_is_given_up_and_what_has_no_time_is_not() {
-    const DAY: u64 = 86_400_000_000_000;
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(SetClock(SystemClock::default(), AtomicU64::new(0)));
-    let spool = Spool::open(folder.path(), "x", SpoolOptions::default(), clock.clone()).unwrap();
-    spool.push(outgoing(Kind::Event, "before the clock was set", 1));
-    spool.push(outgoing(Kind::Frame, "before the clock was set", 2));
-    assert!(spool.flush(LONG));
-    for (day, number) in [(20_000, 3), (20_006, 4), (20_008, 5)] {
-        clock.1.store(day * DAY, Ordering::SeqCst);
-        spool.push(outgoing(Kind::Telemetry, "gate", number));
-        assert!(spool.flush(LONG));
-    }
-    let stats = spool.stats();
-    assert_eq!((stats.expired, stats.waiting(), stats.dropped()), (1, 4, 0));
-    let left: Vec<_> = found(spool.path()).iter().map(|r| number(&r.body)).collect();
-    assert_eq!(left, [1, 2, 4, 5]);
-}
-
-#[test]
 fn spools_are_listed_exported_and_purged() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), "x", SpoolOptions::default(), clock()).unwrap();
@@ -332,9 +391,17 @@ fn spools_are_listed_exported_and_purged() {
     assert!(!missing.exists(), "to look makes no file");
 }
 
+#[path = "spool/age.rs"]
+mod age;
+#[path = "spool/command.rs"]
+mod command;
 #[path = "spool/crash.rs"]
 mod crash;
 #[path = "spool/damage.rs"]
 mod damage;
+#[path = "spool/faulty.rs"]
+mod faulty;
 #[path = "spool/full.rs"]
 mod full;
+#[path = "spool/replace.rs"]
+mod replace;

@@ -34,9 +34,4 @@ impl Kind {
     pub const fn index(self) -> usize {
         self as usize
     }
-
-    /// The one at a place of [`ALL`](Self::ALL).
-    pub fn from_index(index: usize) -> Option<Self> {
-        Self::ALL.get(index).copied()
-    }
 }

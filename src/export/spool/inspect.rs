@@ -1,15 +1,17 @@
 //! Looking at spools and taking things out of them, for the command. Reading works beside a gateway that runs.
 
 use std::collections::VecDeque;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::kind::Kind;
 use super::block::{self, Stored};
+use super::error::StoreError;
 use super::open::{self, SpoolError};
 use super::rows;
-use super::store::{Durability, Limits, Store, StoreError, beside, disk_bytes};
+use super::store::{Durability, Limits, Store, beside, disk_bytes};
 
 /// A spool in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,20 +69,18 @@ pub fn list(folder: &Path) -> Result<Vec<SpoolInfo>, SpoolError> {
     }
     names.sort();
     let spools = names.iter().filter_map(|file| file.strip_suffix(".spool"));
-    Ok(spools.map(|name| info(folder, name, &names)).collect())
+    Ok(spools.map(|name| info(folder, name)).collect())
 }
 
-fn info(folder: &Path, name: &str, files: &[String]) -> SpoolInfo {
+fn info(folder: &Path, name: &str) -> SpoolInfo {
     let path = folder.join(format!("{name}.spool"));
-    let aside = format!("{name}.spool.corrupt-");
-    let set_aside = files.iter().filter(|f| f.starts_with(&aside) && !f.ends_with("-wal") && !f.ends_with("-shm"));
     let mut info = SpoolInfo {
         name: name.to_string(),
         bytes: disk_bytes(&path),
         records: [0; 4],
         oldest_utc_ms: None,
         in_use: is_locked(&path),
-        set_aside: set_aside.map(|file| folder.join(file)).collect(),
+        set_aside: open::set_asides(&path),
         problem: None,
         path,
     };
@@ -114,6 +114,20 @@ fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
         let text = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
         let uri = format!("file:{text}?immutable=1");
         if alone { open(Path::new(&uri), OpenFlags::SQLITE_OPEN_URI) } else { Err(error) }
+    })
+}
+
+/// Whether `file` is the spool at `path` or belongs to it: its log, the index over that, its lock. It need not be there.
+pub fn is_part(path: &Path, file: &Path) -> bool {
+    // The same file by another name, and the same name of a file that is to be made.
+    let inode = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some((folder.canonicalize().ok()?, path.file_name()?.to_owned()))
+    };
+    ["", "-wal", "-shm", ".lock"].iter().map(|end| beside(path, end)).any(|part| {
+        inode(file).is_some_and(|inode_of_file| inode(&part) == Some(inode_of_file))
+            || place(file).is_some_and(|place_of_file| place(&part) == Some(place_of_file))
     })
 }
 
@@ -197,15 +211,19 @@ pub fn purge(path: &Path, filter: &Filter) -> Result<u64, SpoolError> {
     if !path.exists() {
         return Err(SpoolError::Missing { path: path.to_path_buf() });
     }
-    let _lock = open::lock(path)?;
     let failed = |source| SpoolError::Store { path: path.to_path_buf(), source };
+    // A file that is no spool gets no lock beside it.
     open_to_read(path).map_err(failed)?;
+    let _lock = open::lock(path)?;
     let limits = Limits { bytes: u64::MAX >> 1, age: None, durability: Durability::EveryCommit };
     let mut store = Store::open(path, limits).map_err(failed)?;
     let mut purged = 0;
     for kind in filter.kinds() {
         purged += store.purge(kind, &|stored| filter.matches(stored)).map_err(failed)?;
     }
-    store.shrink().map_err(failed)?;
+    let mut more = store.shrink(false).map_err(failed)?;
+    while more {
+        more = store.shrink(true).map_err(failed)?;
+    }
     Ok(purged)
 }

@@ -15,16 +15,21 @@
 //! One lock, `Shared::state`, never held across I/O or a report.
 
 mod block;
+mod error;
 mod hand;
 mod inspect;
 mod lane;
+mod news;
 mod open;
 mod pace;
+mod rescue;
 mod reserve;
 mod rows;
 mod shipside;
 mod state;
 mod store;
+mod tidy;
+mod upkeep;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -34,7 +39,7 @@ use std::time::{Duration, Instant};
 
 pub use block::Stored;
 pub(super) use hand::Settled;
-pub use inspect::{Filter, Found, SpoolInfo, list, purge, records};
+pub use inspect::{Filter, Found, SpoolInfo, is_part, list, purge, records};
 pub use open::SpoolError;
 pub(super) use pace::Bucket;
 pub(super) use shipside::Size;
@@ -43,7 +48,10 @@ pub use store::{Durability, Limits};
 
 use super::remote::Outgoing;
 use super::sink::Clock;
+use error::StoreError;
+use open::Salvage;
 use state::State;
+use store::Store;
 
 /// How a spool is bounded and how often it writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +108,8 @@ pub struct SpoolStats {
     pub memory_bytes: u64,
     /// Bytes that the file and its log take on the disk.
     pub disk_bytes: u64,
+    /// Bytes of the file that hold something; the rest is there for what comes next.
+    pub used_bytes: u64,
     /// Bytes of compressed records that were committed. What the device writes for them is more; see the benchmarks.
     pub stored_bytes: u64,
     /// Arrival of the oldest record that waits, milliseconds since 1970 UTC; `None` if none does or it is not known.
@@ -138,6 +148,7 @@ struct Inner {
     flush_asked: bool,
     stored_bytes: u64,
     disk_bytes: u64,
+    used_bytes: u64,
     oldest_on_disk: Option<u64>,
     errors: u64,
     report: Option<Report>,
@@ -187,6 +198,27 @@ fn wait<'a>(condvar: &Condvar, inner: MutexGuard<'a, Inner>, limit: Duration) ->
     condvar.wait_timeout(inner, limit).unwrap_or_else(PoisonError::into_inner).0
 }
 
+/// What is in `store`, and what to tell of it if it was made of a damaged file.
+fn what_waits(
+    store: &Store,
+    salvage: Option<Salvage>,
+    options: &SpoolOptions,
+    limits: Limits,
+) -> Result<(State, Option<Notice>), StoreError> {
+    let mut spans = store.spans()?;
+    // What was found and could not be copied is lost, and known to be.
+    for (span, seen) in spans.iter_mut().zip(salvage.iter().flat_map(|salvage| &salvage.seen)) {
+        let both = if span.is_empty() { seen.clone() } else { span.start.min(seen.start)..span.end.max(seen.end) };
+        *span = if seen.is_empty() { span.clone() } else { both };
+    }
+    let mut state = State::new(&spans, options.memory.max(1 << 20), limits.chunk());
+    let Some(salvage) = salvage else { return Ok((state, None)) };
+    let present = store.present()?;
+    let lost = state.reconcile(&present);
+    let kept = present.iter().flatten().map(|range| range.end - range.start).sum();
+    Ok((state, Some(Notice::degraded(salvage.text(kept, lost)))))
+}
+
 /// A spool and its thread. Records that are still in memory when it is dropped are committed then.
 pub struct Spool {
     shared: Arc<Shared>,
@@ -218,21 +250,20 @@ impl Spool {
         })?;
         let lock = open::lock(&path)?;
         let limits = Limits { bytes: options.bytes, age: options.age, durability: options.durability };
-        let (store, salvage) = open::open(&path, limits, clock.now().utc_ns)?;
-        let spans = store.spans().map_err(|source| SpoolError::Store { path: path.clone(), source })?;
-        let mut state = State::new(&spans, options.memory.max(1 << 20), limits.chunk());
-        state.counters.corrupt = salvage.as_ref().map_or(0, |salvage| salvage.lost);
-        let notices = salvage.map(|salvage| Notice { degraded: true, text: salvage.text() });
+        let (store, salvage) = open::open(&path, limits, clock.now().utc_ns, &[0; 4])?;
+        let failed = |source| SpoolError::Store { path: path.clone(), source };
+        let (state, notice) = what_waits(&store, salvage, &options, limits).map_err(failed)?;
         let inner = Inner {
             state,
             flushes: 0,
             flush_asked: false,
             stored_bytes: 0,
             disk_bytes: store.disk_bytes(),
+            used_bytes: store.used_bytes().unwrap_or(0),
             oldest_on_disk: None,
             errors: 0,
             report: None,
-            notices: notices.into_iter().collect(),
+            notices: notice.into_iter().collect(),
             writer_waits: false,
             writer_called: false,
             backing_off: false,
@@ -333,6 +364,7 @@ impl Spool {
             waiting_on_disk: on_disk,
             memory_bytes: inner.state.memory(),
             disk_bytes: inner.disk_bytes,
+            used_bytes: inner.used_bytes,
             stored_bytes: inner.stored_bytes,
             oldest_utc_ms: oldest_on_disk.or_else(|| inner.state.oldest_ms()),
         }

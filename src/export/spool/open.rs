@@ -2,18 +2,22 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
-
-use super::super::kind::Kind;
 use super::super::record::timestamp;
-use super::block::{self, Block};
-use super::rows;
-use super::store::{Limits, PAGE, Store, StoreError, beside};
+use super::error::StoreError;
+use super::rescue;
+use super::store::{Limits, Store, beside};
+
+/// What the name of a file that was set aside goes on with, and of one that is being made.
+const ASIDE: &str = ".corrupt-";
+const NEW: &str = ".new";
+/// So many files of a spool that were set aside are kept.
+const KEPT: usize = 3;
 
 /// Why a spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +38,7 @@ pub enum SpoolError {
         path: PathBuf,
     },
     /// There is no such spool.
-    #[error("there is no spool {}; `vigil spool show FOLDER` lists those that there are", path.display())]
+    #[error("there is no spool {}; `vigil spool show --folder FOLDER` lists those that there are", path.display())]
     Missing {
         /// The spool's file.
         path: PathBuf,
@@ -65,26 +69,35 @@ pub(super) struct Lock(#[allow(dead_code, reason = "held, not read")] File);
 
 /// What became of a file that was damaged or not a spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Salvage {
+pub(super) struct Salvage {
     /// Where the file was put.
-    pub aside: PathBuf,
+    aside: PathBuf,
     /// What was wrong with it.
-    pub why: String,
-    /// Records that were found in it and are kept.
-    pub kept: u64,
-    /// Records that seem to be lost: those whose numbers are missing. Some of them may have been sent or purged, and those
-    /// at the end are not known.
-    pub lost: u64,
+    why: String,
+    /// By kind: from the smallest number of the records that were found in it up to after the largest one; `0..0` if that is not known.
+    pub seen: [Range<u64>; 4],
+    /// Why not all that was found could be copied.
+    problem: Option<String>,
+    /// Files that were set aside earlier and are gone now.
+    removed: Vec<PathBuf>,
 }
 
 impl Salvage {
-    /// For the user: a sentence.
-    pub fn text(&self) -> String {
-        let Self { aside, why, kept, lost } = self;
-        format!(
-            "a spool was set aside as {}, since {why}; {kept} records were recovered, about {lost} are lost",
-            aside.display()
-        )
+    /// For the user: a sentence. `kept` records are there; those that are missing between them and up to the last one that is known are
+    /// `lost`, unless they were sent or purged.
+    pub(super) fn text(&self, kept: u64, lost: u64) -> String {
+        let mut text = format!(
+            "a spool was set aside as {}, since {}; {kept} records were recovered, about {lost} are lost",
+            self.aside.display(),
+            self.why
+        );
+        if let Some(problem) = &self.problem {
+            let _ = write!(text, "; not all of it could be copied: {problem}");
+        }
+        for removed in &self.removed {
+            let _ = write!(text, "; {} was removed to make room", removed.display());
+        }
+        text
     }
 }
 
@@ -113,179 +126,149 @@ pub(super) fn lock(path: &Path) -> Result<Lock, SpoolError> {
 }
 
 /// Opens the spool at `path`, of which the lock is held; sets it aside and makes a new one of what can be read of it if it
-/// is damaged.
-pub(super) fn open(path: &Path, limits: Limits, utc_ns: u64) -> Result<(Store, Option<Salvage>), SpoolError> {
+/// is damaged. By kind, records with smaller numbers than `heads` are not needed any more.
+pub(super) fn open(
+    path: &Path,
+    limits: Limits,
+    utc_ns: u64,
+    heads: &[u64; 4],
+) -> Result<(Store, Option<Salvage>), SpoolError> {
     let failed = |source| SpoolError::Store { path: path.to_path_buf(), source };
-    let why = match Store::open(path, limits).and_then(|store| store.spans().map(|_| store)) {
-        Ok(store) => return Ok((store, None)),
-        Err(StoreError::Damaged(why)) => why,
+    let resumed = resume(path, limits)?;
+    let opened = || Store::open(path, limits).and_then(|store| store.spans().map(|_| store));
+    // What cannot be read at once may be readable the next time.
+    let again = |error| if matches!(error, StoreError::Unreadable(_)) { opened() } else { Err(error) };
+    let why = match opened().or_else(again).or_else(again) {
+        Ok(store) => return Ok((store, resumed)),
+        Err(StoreError::Damaged(why) | StoreError::Unreadable(why)) => why,
         Err(error) => return Err(failed(error)),
     };
-    let none = [const { 0..0 }; 4];
-    let (store, salvage) = replace(path, limits, utc_ns, why, &none)?;
+    let (store, salvage) = replace(path, limits, utc_ns, why, heads)?;
     Ok((store, Some(salvage)))
 }
 
-/// Sets the file at `path` aside, which nothing has open, and makes a new one of what can be read of it. `wanted` are the
-/// numbers of the records that are known to have been there, by kind; smaller ones are left out.
+/// Makes a new spool of what can be read of the one at `path`, which nothing has open, and sets that aside.
+///
+/// The new one is made beside it, whole, before the old one is moved, so that this can be cut off anywhere: either the old one is where it
+/// was, or it has gone and the new one is [taken](resume).
 pub(super) fn replace(
     path: &Path,
     limits: Limits,
     utc_ns: u64,
     why: String,
-    wanted: &[Range<u64>; 4],
+    heads: &[u64; 4],
 ) -> Result<(Store, Salvage), SpoolError> {
-    let aside = set_aside(path, utc_ns)?;
     let failed = |source| SpoolError::Store { path: path.to_path_buf(), source };
-    let mut store = Store::open(path, limits).map_err(failed)?;
-    let mut salvage = Salvage { aside: aside.clone(), why, kept: 0, lost: 0 };
-    let mut rescued = rescue(&aside, &mut store, wanted, &mut salvage);
-    if rescued == Ok(false) {
-        // Its first page tells where everything is. All spools have nearly the same one.
-        let mended = beside(path, ".mended");
-        rescued = match mend(&aside, path, &mended) {
-            Ok(()) => rescue(&mended, &mut store, wanted, &mut salvage),
-            Err(error) => Err(error.into()),
-        };
-        for end in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(beside(&mended, end));
-        }
-    }
-    // What was put so far is there; the rest can still be had from the file that was set aside.
-    if let Err(error) = rescued.and_then(|_| store.put_done()) {
-        let _ = write!(salvage.why, ", and not all of it could be copied: {error}");
-    }
-    Ok((store, salvage))
+    let removed = remove_oldest(path);
+    let new = beside(path, NEW);
+    remove_leftovers(path);
+    let made = Store::open(&new, limits).and_then(|mut store| {
+        let rescued = rescue::copy(path, &mut store, heads)?;
+        store.close_whole()?;
+        Ok(rescued)
+    });
+    let rescued = made.inspect_err(|_| remove_leftovers(path)).map_err(failed)?;
+    let aside = set_aside(path, utc_ns)?;
+    put_in_place(path)?;
+    let store = Store::open(path, limits).map_err(failed)?;
+    Ok((store, Salvage { aside, why, seen: rescued.seen, problem: rescued.problem, removed }))
 }
 
-/// Renames the file and what belongs to it.
+/// Ends a replacement that was cut off after the old file had gone.
+fn resume(path: &Path, limits: Limits) -> Result<Option<Salvage>, SpoolError> {
+    let new = beside(path, NEW);
+    if !is_missing(path) || is_missing(&new) {
+        remove_leftovers(path);
+        return Ok(None);
+    }
+    // If it has a log, that goes into it.
+    drop(Store::open(&new, limits));
+    // The old file was the last one that was renamed; its log may be where it was.
+    let renamed = |aside: &PathBuf| std::fs::metadata(aside).map(|file| (file.ctime(), file.ctime_nsec())).ok();
+    let aside = set_asides(path).into_iter().max_by_key(renamed);
+    match &aside {
+        Some(aside) if is_missing(&beside(aside, "-wal")) => move_log(path, aside)?,
+        _ => drop(std::fs::remove_file(beside(path, "-wal"))),
+    }
+    put_in_place(path)?;
+    let (aside, why) = (aside.unwrap_or(new), "it was damaged".to_owned());
+    Ok(Some(Salvage { aside, why, seen: Default::default(), problem: None, removed: Vec::new() }))
+}
+
+fn is_missing(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Moves the new file to where the old one was.
+fn put_in_place(path: &Path) -> Result<(), SpoolError> {
+    rename(&beside(path, NEW), path)?;
+    // A rename that a power cut takes back is made again.
+    let folder = path.parent().map(File::open);
+    let _ = folder.map(|folder| folder.and_then(|folder| folder.sync_all()));
+    Ok(())
+}
+
+/// Removes what a replacement that was cut off had begun.
+fn remove_leftovers(path: &Path) {
+    for end in ["", "-wal", "-shm", "-journal"] {
+        let _ = std::fs::remove_file(beside(&beside(path, NEW), end));
+    }
+    rescue::remove_mended(path);
+}
+
+/// Moves the file and its log out of the way.
 fn set_aside(path: &Path, utc_ns: u64) -> Result<PathBuf, SpoolError> {
     let time = timestamp(utc_ns).strftime("%Y%m%dT%H%M%SZ");
     let taken = |aside: &PathBuf| aside.exists() || beside(aside, "-wal").exists();
-    let mut aside = beside(path, &format!(".corrupt-{time}"));
+    let mut aside = beside(path, &format!("{ASIDE}{time}"));
     let mut number = 1;
     while taken(&aside) {
         number += 1;
-        aside = beside(path, &format!(".corrupt-{time}-{number}"));
+        aside = beside(path, &format!("{ASIDE}{time}-{number}"));
     }
-    for end in ["", "-wal"] {
-        match std::fs::rename(beside(path, end), beside(&aside, end)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(SpoolError::Io { action: "rename", path: beside(path, end), source: e });
-            }
-            _ => {}
-        }
-    }
-    // An index over the log; SQLite makes it again.
-    let _ = std::fs::remove_file(beside(path, "-shm"));
+    rename(path, &aside)?;
+    move_log(path, &aside)?;
     Ok(aside)
 }
 
-/// Copies what can be read of the spool at `from`; `false` if it cannot be read as a spool at all.
-fn rescue(from: &Path, store: &mut Store, wanted: &[Range<u64>; 4], salvage: &mut Salvage) -> Result<bool, StoreError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let Ok(db) = Connection::open_with_flags(from, flags) else { return Ok(false) };
-    if rows::check(&db).is_err() {
-        return Ok(false);
+fn move_log(path: &Path, aside: &Path) -> Result<(), SpoolError> {
+    if !is_missing(&beside(path, "-wal")) {
+        rename(&beside(path, "-wal"), &beside(aside, "-wal"))?;
     }
-    let mut read_any = false;
-    for (kind, wanted) in Kind::ALL.into_iter().zip(wanted) {
-        let (mut kept, mut first, mut end) = (0, wanted.start, wanted.end);
-        let mut keep = |block: &Block| {
-            // What is kept is sound, so that its numbers can be trusted.
-            if block::decode(block).is_err() || block.number + block.records <= wanted.start {
-                return Ok(());
-            }
-            first = if first == 0 { block.number } else { first.min(block.number) };
-            end = end.max(block.number + block.records);
-            kept += block.records;
-            store.put(block)
-        };
-        read_any |= blocks(&db, kind, &mut keep)?;
-        salvage.kept += kept;
-        salvage.lost += end.saturating_sub(first).saturating_sub(kept);
-    }
-    store.put_done()?;
-    Ok(read_any)
-}
-
-/// Hands over all blocks of `kind` that can be read; whether anything of the table can.
-fn blocks(
-    db: &Connection,
-    kind: Kind,
-    keep: &mut dyn FnMut(&Block) -> Result<(), StoreError>,
-) -> Result<bool, StoreError> {
-    let (mut readable, mut after) = (false, 0_u64);
-    // How far is jumped over what cannot be read; doubled until something can.
-    let mut jump = 0_u64;
-    loop {
-        match rows::read_after(db, kind, after.saturating_add(jump)) {
-            Ok(None) => return Ok(readable || jump == 0),
-            Ok(Some(block)) => {
-                readable = true;
-                if jump > 0 {
-                    backwards(db, kind, after + 1..block.number, keep)?;
-                    jump = 0;
-                }
-                after = block.number;
-                keep(&block)?;
-            }
-            Err(_) if jump < 1 << 40 => jump = (jump * 2).max(64),
-            Err(_) => return Ok(readable),
-        }
-    }
-}
-
-/// Hands over the blocks of a range from its end down to where nothing can be read.
-fn backwards(
-    db: &Connection,
-    kind: Kind,
-    range: Range<u64>,
-    keep: &mut dyn FnMut(&Block) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let text = format!("SELECT * FROM {} WHERE id >= ?1 AND id < ?2 ORDER BY id DESC", rows::table(kind));
-    let Ok(mut rows) = db.prepare(&text) else { return Ok(()) };
-    let bounds = [range.start, range.end].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-    let Ok(rows) = rows.query_map(bounds, |row| rows::block(row, kind)) else { return Ok(()) };
-    for block in rows {
-        match block {
-            Ok(block) => keep(&block)?,
-            Err(_) => break,
-        }
-    }
+    // An index over the log; SQLite makes it again.
+    let _ = std::fs::remove_file(beside(path, "-shm"));
     Ok(())
 }
 
-/// Writes a copy of the damaged file `from` to `to` with the first page of the new spool at `fresh`. What someone put before
-/// the file is left out.
-fn mend(from: &Path, fresh: &Path, to: &Path) -> io::Result<()> {
-    const MAGIC: &[u8] = b"SQLite format 3\0";
-    let page = PAGE as usize;
-    let mut start = Vec::new();
-    let mut file = File::open(from)?;
-    Read::by_ref(&mut file).take(1 << 20).read_to_end(&mut start)?;
-    let offset = start.windows(MAGIC.len()).position(|bytes| bytes == MAGIC).unwrap_or(0);
-    file.seek(SeekFrom::Start(offset as u64))?;
-    let mut out = File::create(to)?;
-    let copied = io::copy(&mut file, &mut out)?;
-    let mut first = vec![0; page];
-    // The template is a copy of its own: to open the new spool's file here would give up SQLite's locks on it.
-    let template = beside(to, ".template");
-    let db = Connection::open_with_flags(fresh, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(io::Error::other)?;
-    let copy = db.execute("VACUUM INTO ?1", [template.to_string_lossy()]).map_err(io::Error::other);
-    let read = copy.and_then(|_| File::open(&template)?.read_exact(&mut first));
-    let _ = std::fs::remove_file(&template);
-    read?;
-    // SQLite's file format, section 1.3: the size in pages, and no free pages, which nothing is lost by.
-    let pages = u32::try_from(copied / PAGE).unwrap_or(u32::MAX).to_be_bytes();
-    let counter = first.get(24..28).map(<[u8]>::to_vec).unwrap_or_default();
-    for (at, bytes) in [(28, pages.as_slice()), (32, &[0; 8]), (92, &counter)] {
-        if let Some(field) = first.get_mut(at..at + bytes.len()) {
-            field.copy_from_slice(bytes);
-        }
+fn rename(from: &Path, to: &Path) -> Result<(), SpoolError> {
+    let failed = |source| SpoolError::Io { action: "rename", path: from.to_path_buf(), source };
+    std::fs::rename(from, to).map_err(failed)
+}
+
+/// The files of the spool at `path` that were set aside, the oldest first.
+pub(super) fn set_asides(path: &Path) -> Vec<PathBuf> {
+    let Some((folder, name)) = path.parent().zip(path.file_name()) else { return Vec::new() };
+    let start = format!("{}{ASIDE}", name.to_string_lossy());
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let mut asides: Vec<_> = names
+        .filter(|file| !file.ends_with("-wal") && !file.ends_with("-shm"))
+        .filter_map(|file| {
+            let (time, number) = file.strip_prefix(&start).map(|rest| rest.split_once('-').unwrap_or((rest, "1")))?;
+            Some((time.to_owned(), number.parse::<u32>().ok()?, folder.join(&file)))
+        })
+        .collect();
+    asides.sort();
+    asides.into_iter().map(|(_, _, path)| path).collect()
+}
+
+/// Removes the oldest files that were set aside, so that there is room for one more; those that are gone.
+fn remove_oldest(path: &Path) -> Vec<PathBuf> {
+    let mut asides = set_asides(path);
+    asides.truncate((asides.len() + 1).saturating_sub(KEPT));
+    for end in ["-wal", "-shm"] {
+        asides.iter().for_each(|aside| drop(std::fs::remove_file(beside(aside, end))));
     }
-    out.seek(SeekFrom::Start(0))?;
-    out.write_all(&first)?;
-    out.set_len(copied / PAGE * PAGE)?;
-    Ok(())
+    asides.retain(|aside| std::fs::remove_file(aside).is_ok());
+    asides
 }

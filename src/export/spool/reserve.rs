@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::store::{PAGE, beside};
 
@@ -40,11 +40,24 @@ impl Reserve {
     /// written from its beginning again if it was `restarted`.
     ///
     /// # Errors
-    /// `StorageFull` or `QuotaExceeded`.
+    /// `StorageFull` or `QuotaExceeded`; others as the system says.
     pub fn ensure(&mut self, size: u64, growth: u64, logged: u64, restarted: bool) -> io::Result<()> {
         if growth > 0 {
-            grow(&self.file, size, growth, &mut self.sure.0)?;
+            grow(&mut |to| allocate(&self.file, to), size, growth, &mut self.sure.0)?;
         }
+        self.grow_log(logged, SPARE, restarted)
+    }
+
+    /// Makes sure that the log, which is written from its beginning again, takes `logged` bytes of pages beside removals that make room
+    /// for them: what is kept for removals is used for these.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub fn ensure_log(&mut self, logged: u64) -> io::Result<()> {
+        self.grow_log(logged, SPARE / 4, true)
+    }
+
+    fn grow_log(&mut self, logged: u64, spare: u64, restarted: bool) -> io::Result<()> {
         if self.log.is_none() {
             self.log = OpenOptions::new().write(true).open(&self.log_path).ok();
         }
@@ -52,7 +65,7 @@ impl Reserve {
         // Where in the log SQLite goes on is not known, at most at its end. Each page has a header; some pages of the
         // tables are written too.
         let size = if restarted { 0 } else { log.metadata()?.len() };
-        grow(log, size, logged + logged / 64 + 16 * PAGE + SPARE, &mut self.sure.1)
+        grow(&mut |to| allocate(log, to), size, logged + logged / 64 + 16 * PAGE + spare, &mut self.sure.1)
     }
 
     /// The file was made smaller: nothing is sure any more.
@@ -61,20 +74,63 @@ impl Reserve {
     }
 }
 
-fn grow(file: &File, size: u64, growth: u64, sure: &mut u64) -> io::Result<()> {
+fn allocate(file: &File, to: u64) -> Result<(), Errno> {
+    fallocate(file, FallocateFlags::KEEP_SIZE, 0, to)
+}
+
+/// Makes sure by `allocate`, which is asked for a size, that a file of `size` bytes can grow by `growth`; `sure` is what it was asked for
+/// before.
+fn grow(allocate: &mut dyn FnMut(u64) -> Result<(), Errno>, size: u64, growth: u64, sure: &mut u64) -> io::Result<()> {
     let wanted = size + growth;
     if wanted <= *sure {
         return Ok(());
     }
     let up = wanted.next_multiple_of(STEP);
-    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, up) {
-        Ok(()) => *sure = up,
+    *sure = match retry_on_intr(|| allocate(up)) {
+        Ok(()) => up,
         Err(Errno::NOSPC | Errno::DQUOT) => {
-            fallocate(file, FallocateFlags::KEEP_SIZE, 0, wanted).map_err(io::Error::from)?;
-            *sure = wanted;
+            retry_on_intr(|| allocate(wanted))?;
+            wanted
         }
         // Not known to this file system.
-        Err(_) => *sure = u64::MAX,
-    }
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => u64::MAX,
+        Err(error) => return Err(error.into()),
+    };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interruption_is_no_answer() {
+        let mut answers = vec![Ok(()), Err(Errno::INTR), Err(Errno::NOSPC), Err(Errno::INTR)];
+        let (mut sure, mut asked) = (0, Vec::new());
+        grow(
+            &mut |to| {
+                asked.push(to);
+                answers.pop().unwrap()
+            },
+            1000,
+            500,
+            &mut sure,
+        )
+        .unwrap();
+        assert_eq!((asked, sure), (vec![STEP, STEP, 1500, 1500], 1500));
+    }
+
+    #[test]
+    fn only_a_file_system_that_cannot_reserve_is_not_asked_again() {
+        for error in [Errno::OPNOTSUPP, Errno::NOSYS] {
+            let mut sure = 0;
+            grow(&mut |_| Err(error), 0, 500, &mut sure).unwrap();
+            assert_eq!(sure, u64::MAX);
+        }
+        for error in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::FBIG] {
+            let mut sure = 7;
+            let answer = grow(&mut |_| Err(error), 0, 500, &mut sure).unwrap_err();
+            assert_eq!((answer.raw_os_error(), sure), (Some(error.raw_os_error()), 7));
+        }
+    }
 }

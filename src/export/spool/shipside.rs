@@ -23,7 +23,7 @@ impl Spool {
         let hurry = inner.ship.hurry;
         loop {
             let batch = inner.state.take(order, size.records, size.bytes, size.from_disk);
-            if inner.state.to_read().is_some() && !std::mem::replace(&mut inner.writer_called, true) {
+            if inner.state.to_read(|_| true).is_some() && !std::mem::replace(&mut inner.writer_called, true) {
                 self.shared.write.notify_all();
             }
             let left = until.saturating_duration_since(Instant::now());

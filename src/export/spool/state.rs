@@ -166,9 +166,9 @@ impl State {
         std::array::from_fn(|at| self.lanes.get(at).map_or(0, |lane| lane.end))
     }
 
-    /// By kind: what is on the disk.
-    pub fn spans(&self) -> [Range<u64>; 4] {
-        std::array::from_fn(|at| self.lanes.get(at).map_or(0..0, |lane| lane.head..lane.end))
+    /// By kind: records with smaller numbers are done with.
+    pub fn heads(&self) -> [u64; 4] {
+        std::array::from_fn(|at| self.lanes.get(at).map_or(0, |lane| lane.head))
     }
 
     /// Whether all numbers before `ends` are done with.
@@ -193,14 +193,14 @@ impl State {
         fronts.map(|waiting| waiting.stored.utc_ms).filter(|&ms| ms > 0).min()
     }
 
-    /// What to commit: up to `most` bytes of records, the most important ones first.
-    pub fn snapshot(&mut self, most: usize) -> Snapshot {
+    /// What to commit: up to `most` bytes of records, the most important ones first, none that are less important than `last`.
+    pub fn snapshot(&mut self, most: usize, last: Kind) -> Snapshot {
         let mut left = most;
         let mut any = false;
         let lanes = std::array::from_fn(|at| {
             let Some(lane) = self.lanes.get_mut(at) else { return (0, Vec::new(), Vec::new()) };
             let (mut serials, mut records) = (Vec::new(), Vec::new());
-            for waiting in &lane.memory {
+            for waiting in lane.memory.iter().filter(|_| at <= last.index()) {
                 let size = waiting.stored.size();
                 if size > left && any {
                     left = 0;
@@ -215,7 +215,7 @@ impl State {
             (lane.end, serials, records)
         });
         self.settled = None;
-        let heads = self.spans().map(|span| span.start);
+        let heads = self.heads();
         let done = std::array::from_fn(|at| {
             self.lanes.get_mut(at).map(|lane| std::mem::take(&mut lane.unremoved)).unwrap_or_default()
         });
@@ -236,10 +236,15 @@ impl State {
         for (kind, (number, serials, _)) in Kind::ALL.into_iter().zip(&snapshot.lanes) {
             self.counters.committed += serials.len() as u64;
             self.move_to_disk(kind, *number, serials, now);
-            let expired = outcome.expired.get(kind.index()).copied().unwrap_or(0);
-            self.counters.expired += self.give_up(kind, expired);
-            let dropped = outcome.dropped.get(kind.index()).copied().unwrap_or(0);
-            let dropped = self.give_up(kind, dropped);
+        }
+        self.gave_up(&outcome.dropped, &[0; 4]);
+    }
+
+    /// The store gave up records with smaller numbers than these, by kind: for want of space, and for their age.
+    pub fn gave_up(&mut self, dropped: &[u64; 4], expired: &[u64; 4]) {
+        for ((kind, dropped), expired) in Kind::ALL.into_iter().zip(dropped).zip(expired) {
+            self.counters.expired += self.give_up(kind, *expired);
+            let dropped = self.give_up(kind, *dropped);
             self.drop_one(kind, dropped);
         }
     }
@@ -286,10 +291,10 @@ impl State {
         (before - lane.waiting_on_disk()).saturating_sub(held)
     }
 
-    /// What to read from the disk: the kind and the number from which on.
-    pub fn to_read(&self) -> Option<(Kind, u64)> {
-        let wants = |lane: &Lane| lane.wanted && lane.ready_bytes < AHEAD;
-        let lanes = Kind::ALL.into_iter().zip(&self.lanes).filter(|(_, lane)| wants(lane));
+    /// What to read from the disk: the kind and the number from which on. Only kinds that `may` be read.
+    pub fn to_read(&self, may: impl Fn(Kind) -> bool) -> Option<(Kind, u64)> {
+        let wants = |kind, lane: &Lane| lane.wanted && lane.ready_bytes < AHEAD && may(kind);
+        let lanes = Kind::ALL.into_iter().zip(&self.lanes).filter(|&(kind, lane)| wants(kind, lane));
         lanes.map(|(kind, lane)| (kind, lane.next)).find(|&(kind, next)| next < self.readable(kind))
     }
 
@@ -323,16 +328,43 @@ impl State {
         lane.wanted &= lane.ready_bytes < AHEAD && lane.next < readable;
     }
 
-    /// A block of `records` from `number` on cannot be read.
-    pub fn add_bad(&mut self, kind: Kind, number: u64, records: u64, now: Duration) {
+    /// The block at `bad`, up to its end if that is known, cannot be read. What lies between `from`, where it was looked for, and the
+    /// block is gone.
+    pub fn add_bad(&mut self, kind: Kind, from: u64, bad: u64, end: Option<u64>, now: Duration) {
+        let readable = self.readable(kind);
         let lane = self.lane(kind);
-        let end = number.saturating_add(records.max(1)).min(lane.end);
+        let end = end.unwrap_or(lane.end).min(readable);
+        lane.finish(from.min(bad)..bad.min(end));
         let before = lane.waiting_on_disk();
-        lane.finish(number..end);
+        lane.finish(bad..end);
         lane.next = lane.next.max(end);
+        lane.wanted &= lane.next < readable;
         let lost = before - lane.waiting_on_disk();
         self.counters.corrupt += lost;
         self.settled.get_or_insert(now);
+    }
+
+    /// Only the numbers in `present` are on the disk, by kind and rising: the others that were believed to be there, and are not in
+    /// memory either, are lost. How many these are.
+    pub fn reconcile(&mut self, present: &[Vec<Range<u64>>; 4]) -> u64 {
+        let mut lost = 0;
+        for (kind, present) in Kind::ALL.into_iter().zip(present) {
+            let held = self.flight.iter().filter(|flight| flight.kind == kind && !flight.from_disk);
+            let held: Vec<u64> = held.flat_map(|f| &f.records).filter_map(|held| held.number).collect();
+            let held = held.first().map_or(0..0, |first| *first..first + held.len() as u64);
+            let lane = self.lane(kind);
+            let before = lane.waiting_on_disk();
+            let mut there: Vec<_> = present.iter().cloned().chain([held, lane.end..lane.end]).collect();
+            there.sort_by_key(|range| range.start);
+            let mut at = lane.next;
+            for range in there {
+                lane.finish(at..range.start.min(lane.end));
+                at = at.max(range.end);
+            }
+            lost += before - lane.waiting_on_disk();
+        }
+        self.counters.corrupt += lost;
+        lost
     }
 }
 

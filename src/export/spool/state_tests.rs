@@ -12,6 +12,10 @@ enum Step {
     /// Succeeds, and gives up so many records of the least important kind.
     End(bool, usize),
     Read(usize),
+    /// The block that is read is damaged.
+    ReadBad(usize),
+    /// So many records of each kind are gone from the disk, from so many on.
+    Lose(usize, usize),
     Take(usize, usize),
     Settle(usize, bool),
     PutBack,
@@ -23,6 +27,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (50_usize..2000).prop_map(Step::Begin),
         3 => (prop::bool::weighted(0.8), prop_oneof![4 => Just(0), 1 => 1_usize..5]).prop_map(|(ok, n)| Step::End(ok, n)),
         4 => (1_usize..6).prop_map(Step::Read),
+        1 => (1_usize..6).prop_map(Step::ReadBad),
+        1 => (0_usize..6, 0_usize..6).prop_map(|(from, n)| Step::Lose(from, n)),
         4 => (1_usize..8, 0_usize..8).prop_map(|(n, disk)| Step::Take(n, disk)),
         4 => (1_usize..8, prop::bool::weighted(0.1)).prop_map(|(n, refused)| Step::Settle(n, refused)),
         1 => Just(Step::PutBack),
@@ -85,16 +91,38 @@ impl Bench {
         self.state.committed(&snapshot, &outcome, NOW);
     }
 
-    fn read(&mut self, most: usize) {
-        let Some((kind, from)) = self.state.to_read() else { return };
+    fn read(&mut self, most: usize, bad: bool) {
+        let Some((kind, from)) = self.state.to_read(|_| true) else { return };
         let found: Vec<_> = self.disk[kind.index()].range(from..).take(most).map(|(n, s)| (*n, s.clone())).collect();
         // A block has no gaps.
         let first = found.first().map(|(n, _)| *n);
         let block = first.map(|first| {
             let run = found.into_iter().zip(first..).take_while(|((n, _), at)| n == at).map(|((_, s), _)| s);
-            (first, run.collect())
+            (first, run.collect::<Vec<_>>())
         });
+        if let Some((first, run)) = block.as_ref().filter(|_| bad) {
+            let next = self.disk[kind.index()].range(first + run.len() as u64..).next();
+            self.state.add_bad(kind, from, *first, next.map(|(number, _)| *number), NOW);
+            return;
+        }
         self.state.add(kind, from, block);
+    }
+
+    /// The disk is opened anew, and some of it is not there.
+    fn lose(&mut self, from: usize, count: usize) {
+        // Nobody knows of what is in the shipper's hands whether it arrives.
+        if self.state.flight.is_some() || self.snapshot.is_some() {
+            return;
+        }
+        for disk in &mut self.disk {
+            let gone: Vec<_> = disk.keys().copied().skip(from).take(count).collect();
+            gone.iter().for_each(|number| drop(disk.remove(number)));
+        }
+        let present = self.disk.each_ref().map(|disk| disk.keys().map(|number| *number..number + 1).collect());
+        let before = self.state.waiting().map(|(_, disk)| disk);
+        let lost = self.state.reconcile(&present);
+        let after = self.state.waiting().map(|(_, disk)| disk);
+        assert_eq!(before.iter().sum::<u64>() - after.iter().sum::<u64>(), lost);
     }
 
     fn take(&mut self, records: usize, from_disk: usize) {
@@ -119,10 +147,14 @@ impl Bench {
     fn apply(&mut self, step: Step) {
         match step {
             Step::Push(kind) => self.push(kind),
-            Step::Begin(most) if self.snapshot.is_none() => self.snapshot = Some(self.state.snapshot(most)),
+            Step::Begin(most) if self.snapshot.is_none() => {
+                self.snapshot = Some(self.state.snapshot(most, Kind::Telemetry))
+            }
             Step::Begin(_) => {}
             Step::End(ok, give_up) => self.end(ok, give_up),
-            Step::Read(most) => self.read(most),
+            Step::Read(most) => self.read(most, false),
+            Step::ReadBad(most) => self.read(most, true),
+            Step::Lose(from, count) => self.lose(from, count),
             Step::Take(records, from_disk) if self.batch.is_empty() => self.take(records, from_disk),
             Step::Take(..) => {}
             Step::Settle(count, true) => self.settle(count, Settled::Refused),
@@ -169,7 +201,7 @@ impl Bench {
         sorted.dedup();
         assert_eq!(sorted.len(), count, "none comes twice, since each was settled once");
         let dropped: u64 = self.state.counters.dropped.iter().sum();
-        assert_eq!(count as u64 + dropped, self.pushed);
+        assert_eq!(count as u64 + dropped + self.state.counters.corrupt, self.pushed);
         assert!(self.order == Order::LiveFirst || is_in_order(&self.arrived), "{:?}", self.arrived);
         assert_eq!(self.state.memory(), 0);
     }
@@ -206,7 +238,7 @@ fn what_is_acknowledged_in_time_is_never_committed() {
     bench.take(9, 0);
     bench.settle(9, Settled::Acknowledged);
     assert_eq!(bench.state.due(Duration::from_secs(1)), None);
-    assert_eq!(bench.state.snapshot(1000).lanes[2].1, Vec::<u64>::new());
+    assert_eq!(bench.state.snapshot(1000, Kind::Telemetry).lanes[2].1, Vec::<u64>::new());
 }
 
 #[test]
@@ -240,7 +272,7 @@ fn a_live_alarm_overtakes_a_backlog_of_frames() {
     bench.settle(9, Settled::Acknowledged);
     assert_eq!(bench.arrived, [(Kind::Alarm, 6)]);
     bench.take(9, 0);
-    bench.read(9);
+    bench.read(9, false);
     bench.take(9, 0);
     assert!(bench.batch.is_empty(), "the rate lets nothing from the disk through, and the live frame waits behind it");
     bench.take(3, 3);
@@ -253,4 +285,36 @@ fn too_large_a_record_is_dropped_and_counted() {
     bench.state.push(Outgoing { kind: Kind::Event, camera: "a".into(), body: vec![b'x'; 2 << 20] }, NOW, 7);
     assert_eq!(bench.state.counters.dropped, [0, 1, 0, 0]);
     assert_eq!(bench.state.memory(), 0);
+}
+
+#[test]
+fn a_kind_that_cannot_be_read_does_not_hold_up_others() {
+    let mut bench = Bench::new(Order::InOrder, 1 << 20);
+    bench.push(1);
+    bench.push(2);
+    bench.apply(Step::Begin(5000));
+    bench.apply(Step::End(true, 0));
+    bench.take(9, 9);
+    assert_eq!(bench.state.to_read(|_| true), Some((Kind::Event, 1)));
+    assert_eq!(bench.state.to_read(|kind| kind != Kind::Event), Some((Kind::Frame, 1)));
+    assert_eq!(bench.state.to_read(|_| false), None);
+}
+
+#[test]
+fn a_bad_block_behind_a_gap_leaves_nothing_waiting() {
+    let mut state = State::new(&[1..1, 1..100, 1..1, 1..1], 1 << 20, 1 << 20);
+    state.take(Order::InOrder, 9, 1000, 9);
+    // Numbers 1 to 49 are gone; the block from 50 on is bad, and there is none behind it.
+    state.add_bad(Kind::Event, 1, 50, None, NOW);
+    assert_eq!((state.counters.corrupt, state.waiting()[1], state.heads()[1]), (50, (0, 0), 100));
+    assert_eq!(state.to_read(|_| true), None);
+}
+
+#[test]
+fn what_is_not_on_the_disk_is_not_waited_for() {
+    let mut state = State::new(&[1..1, 1..100, 1..1, 1..1], 1 << 20, 1 << 20);
+    let present = [vec![], vec![1..20, 40..60], vec![], vec![]];
+    assert_eq!(state.reconcile(&present), 60);
+    assert_eq!((state.counters.corrupt, state.waiting()[1]), (60, (0, 39)));
+    assert_eq!(state.reconcile(&present), 0, "once");
 }

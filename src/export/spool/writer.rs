@@ -9,19 +9,20 @@ use std::time::Duration;
 use super::super::backoff::Backoff;
 use super::super::kind::Kind;
 use super::block;
-use super::open::{self, Lock};
-use super::state::Snapshot;
-use super::store::{Change, Limits, Outcome, Store, StoreError};
+use super::error::StoreError;
+use super::news::News;
+use super::open::Lock;
+use super::store::{Change, Limits, Piece, Store};
 use super::{Notice, Shared, wait};
 
-/// Longest sleep: how late a change of the clock is noticed.
+/// Longest sleep while something waits: how late a change of the clock is noticed.
 const LOOK: Duration = Duration::from_secs(1);
 /// Wait after a commit that failed; doubled with each further one, up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-/// How often it is looked whether the file should shrink.
+/// How often it is looked, while commits succeed, whether the file should shrink.
 const SHRINK: Duration = Duration::from_secs(10);
-/// For how long nothing must be lost until all is said to be well.
-const CALM: Duration = Duration::from_secs(60);
+/// Bytes of records that are committed at once on a disk that is nearly full.
+const LEAST: usize = 64 << 10;
 
 /// Starts the thread, which owns the file and its lock.
 pub(super) fn start(shared: Arc<Shared>, store: Store, lock: Lock, limits: Limits) -> io::Result<JoinHandle<()>> {
@@ -44,48 +45,71 @@ pub(super) fn start(shared: Arc<Shared>, store: Store, lock: Lock, limits: Limit
 enum Task {
     Tell,
     Commit,
+    Tidy,
     Read(Kind, u64),
+    Shrink,
     Stop,
 }
 
-struct Writer<'a> {
-    shared: &'a Shared,
-    store: Option<Store>,
-    limits: Limits,
-    backoff: Backoff,
-    /// Of reading alone: a disk that is full can be read.
-    read_backoff: Backoff,
-    degraded: bool,
-    /// Records lost when it was last looked at, and the time at which the number last changed.
-    lost: u64,
-    lost_at: Duration,
-    looked: Duration,
+/// Reading a kind failed at a number.
+pub(super) struct Stuck {
+    number: u64,
+    tries: u32,
+    pub(super) backoff: Backoff,
+}
+
+pub(super) struct Writer<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) store: Option<Store>,
+    pub(super) limits: Limits,
+    /// Bytes of records that are committed at once.
+    chunk: usize,
+    pub(super) backoff: Backoff,
+    /// Commits that failed one after the other because a part of the file cannot be read, and looks for what is too old that failed.
+    pub(super) unreadable: u32,
+    pub(super) untidy: u32,
+    /// By kind. What cannot be read keeps neither other kinds nor commits from going on.
+    pub(super) stuck: [Stuck; 4],
+    /// When the file was last replaced.
+    pub(super) replaced: Option<Duration>,
+    /// When it is next looked for records that are too old, and after a commit whether the file should shrink; it shrinks.
+    pub(super) tidy_at: Duration,
+    shrink_at: Duration,
+    pub(super) shrinking: bool,
+    pub(super) news: News,
 }
 
 impl<'a> Writer<'a> {
     fn new(shared: &'a Shared, store: Store, limits: Limits) -> Self {
         let now = shared.clock.now();
         let inner = shared.lock();
+        let backoff = || Backoff::varied(BACKOFF.0, BACKOFF.1, now.utc_ns);
         Self {
             shared,
             store: Some(store),
             limits,
-            backoff: Backoff::varied(BACKOFF.0, BACKOFF.1, now.utc_ns),
-            read_backoff: Backoff::varied(BACKOFF.0, BACKOFF.1, now.utc_ns),
-            degraded: !inner.notices.is_empty(),
-            lost: inner.state.counters.corrupt,
-            lost_at: now.monotonic,
-            looked: now.monotonic,
+            chunk: limits.chunk(),
+            backoff: backoff(),
+            unreadable: 0,
+            untidy: 0,
+            stuck: std::array::from_fn(|_| Stuck { number: 0, tries: 0, backoff: backoff() }),
+            replaced: None,
+            // Before anything is read.
+            tidy_at: now.monotonic,
+            shrink_at: now.monotonic,
+            shrinking: false,
+            news: News::new(!inner.notices.is_empty(), &inner.state.counters, now.monotonic),
         }
     }
 
     fn run(mut self) {
-        self.look_at_file();
         loop {
             match self.next() {
                 Task::Tell => self.tell(),
                 Task::Commit => self.commit(),
+                Task::Tidy => self.tidy(),
                 Task::Read(kind, number) => self.read(kind, number),
+                Task::Shrink => self.shrink(true),
                 Task::Stop => break,
             }
             self.notice_changes();
@@ -125,164 +149,154 @@ impl<'a> Writer<'a> {
                 inner.flush_asked = false;
                 return Task::Commit;
             }
-            if let Some((kind, number)) = inner.state.to_read()
-                && self.read_backoff.left(now).is_zero()
-            {
+            let on_disk = inner.state.waiting().iter().any(|(_, disk)| *disk > 0);
+            if on_disk && left.is_zero() && self.tidy_at <= now {
+                return Task::Tidy;
+            }
+            let may = |kind: Kind| self.stuck.get(kind.index()).is_none_or(|stuck| stuck.backoff.left(now).is_zero());
+            if let Some((kind, number)) = inner.state.to_read(may) {
                 return Task::Read(kind, number);
+            }
+            if self.shrinking && left.is_zero() {
+                return Task::Shrink;
             }
             inner.flush_asked = false;
             inner.backing_off = !left.is_zero();
             let sleep = due.map_or(LOOK, |due| due.saturating_sub(now).max(left)).min(LOOK);
             inner.writer_waits = due.is_none();
-            let sleep = if due.is_none() && !self.degraded { LOOK * 60 } else { sleep };
+            let sleep = if due.is_none() && !on_disk && !self.news.is_degraded() { LOOK * 60 } else { sleep };
             inner = wait(&self.shared.write, inner, sleep.max(Duration::from_millis(1)));
         }
     }
 
-    /// The file; opened anew if that failed before.
-    fn store(&mut self) -> Result<&mut Store, StoreError> {
-        if self.store.is_none() {
-            let opened = open::open(&self.shared.path, self.limits, self.shared.clock.now().utc_ns);
-            let (store, _) = opened.map_err(|error| StoreError::Other(error.to_string()))?;
-            self.store = Some(store);
-        }
-        self.store.as_mut().ok_or_else(|| StoreError::Other("the file is closed".into()))
-    }
-
     fn commit(&mut self) {
-        let mut snapshot = self.shared.lock().state.snapshot(self.limits.chunk());
-        let result = self.write(&mut snapshot);
-        let disk_bytes = self.store.as_ref().map(Store::disk_bytes);
+        let result = self.commit_what_fits();
         let now = self.shared.clock.now().monotonic;
-        let mut inner = self.shared.lock();
-        inner.disk_bytes = disk_bytes.unwrap_or(inner.disk_bytes);
-        match &result {
-            Ok(outcome) => {
-                inner.stored_bytes += outcome.bytes;
-                inner.state.committed(&snapshot, outcome, now);
-            }
-            Err(_) => {
-                inner.errors += 1;
-                inner.state.not_committed(snapshot, now);
-            }
-        }
-        drop(inner);
         match result {
-            Ok(_) => {
+            Ok(()) => {
                 self.backoff.succeeded();
-                if now.saturating_sub(self.looked) >= SHRINK {
-                    self.looked = now;
+                self.unreadable = 0;
+                if now >= self.shrink_at {
+                    self.shrink_at = now + SHRINK;
                     self.look_at_file();
                 }
             }
-            Err(error) => self.failed(error),
+            Err(error) => {
+                self.shared.lock().errors += 1;
+                self.backoff.failed(now, None);
+                self.unreadable = if matches!(error, StoreError::Unreadable(_)) { self.unreadable + 1 } else { 0 };
+                self.trouble(error, self.unreadable);
+            }
         }
         self.shared.done.notify_all();
         self.shared.ship.notify_all();
     }
 
-    fn write(&mut self, snapshot: &mut Snapshot) -> Result<Outcome, StoreError> {
-        let mut change = Change { heads: snapshot.heads, ..Change::default() };
-        change.done.clone_from(&snapshot.done);
-        change.now_ms = self.shared.clock.now().utc_ns / 1_000_000;
-        for (kind, (number, _, records)) in Kind::ALL.into_iter().zip(&snapshot.lanes) {
-            change.blocks.extend(block::encode(kind, *number, records)?);
+    /// Commits a part of what waits. On a disk that is full a smaller part, and if not even that finds room, what is important instead of
+    /// what is less so and lies there.
+    fn commit_what_fits(&mut self) -> Result<(), StoreError> {
+        loop {
+            match self.commit_once(self.chunk, Kind::Telemetry, None) {
+                (size, Err(StoreError::Full)) if size.min(self.chunk) > LEAST => {
+                    self.chunk = (size.min(self.chunk) / 2).max(LEAST);
+                }
+                (_, Err(StoreError::Full)) => break,
+                (_, result) => {
+                    if result.is_ok() {
+                        self.chunk = (self.chunk * 2).min(self.limits.chunk());
+                    }
+                    return result;
+                }
+            }
         }
-        self.store()?.commit(&change)
+        for last in [Kind::Event, Kind::Alarm] {
+            while let (1.., result) = self.commit_once(LEAST, last, Some(last)) {
+                match result {
+                    Ok(()) => {}
+                    Err(StoreError::Full) => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let inner = self.shared.lock();
+        if inner.state.is_safe(inner.state.next_serial()) { Ok(()) } else { Err(StoreError::Full) }
+    }
+
+    /// Commits up to `most` bytes of records of the kinds up to `last`, on a full disk instead of records that are less important than
+    /// `instead_of`; how many bytes it tried.
+    fn commit_once(&mut self, most: usize, last: Kind, instead_of: Option<Kind>) -> (usize, Result<(), StoreError>) {
+        let snapshot = self.shared.lock().state.snapshot(most, last);
+        let size = snapshot.lanes.iter().flat_map(|(_, _, records)| records).map(block::Stored::size).sum();
+        let mut change = Change { heads: snapshot.heads, instead_of, ..Change::default() };
+        change.done.clone_from(&snapshot.done);
+        let mut encoded = Ok(());
+        for (kind, (number, _, records)) in Kind::ALL.into_iter().zip(&snapshot.lanes) {
+            match block::encode(kind, *number, records) {
+                Ok(blocks) => change.blocks.extend(blocks),
+                Err(error) => encoded = Err(StoreError::from(error)),
+            }
+        }
+        let result = encoded.and_then(|()| self.store()?.commit(&change));
+        let now = self.shared.clock.now().monotonic;
+        let mut inner = self.shared.lock();
+        if let Some(store) = &self.store {
+            (inner.disk_bytes, inner.used_bytes) = (store.disk_bytes(), store.used_bytes().unwrap_or(0));
+        }
+        let result = match result {
+            Ok(outcome) => {
+                inner.stored_bytes += outcome.bytes;
+                inner.state.committed(&snapshot, &outcome, now);
+                Ok(())
+            }
+            Err(error) => {
+                inner.state.not_committed(snapshot, now);
+                Err(error)
+            }
+        };
+        (size, result)
     }
 
     fn read(&mut self, kind: Kind, number: u64) {
         let read = self.store().and_then(|store| store.read(kind, number));
         let now = self.shared.clock.now().monotonic;
+        let Some(stuck) = self.stuck.get_mut(kind.index()) else { return };
         if read.is_ok() {
-            self.read_backoff.succeeded();
+            (stuck.tries, stuck.number) = (0, 0);
+            stuck.backoff.succeeded();
         }
         match read {
             Ok(None) => self.shared.lock().state.add(kind, number, None),
-            Ok(Some(block)) => match block::decode(&block) {
-                Ok(records) => self.shared.lock().state.add(kind, number, Some((block.number, records))),
-                Err(_) => self.shared.lock().state.add_bad(kind, block.number, block.records, now),
-            },
+            Ok(Some(Piece::Good(first, records))) => {
+                self.shared.lock().state.add(kind, number, Some((first, records)));
+            }
+            Ok(Some(Piece::Bad(first, end))) => self.shared.lock().state.add_bad(kind, number, first, end, now),
             Err(error) => {
+                stuck.tries = if stuck.number == number { stuck.tries + 1 } else { 1 };
+                stuck.number = number;
+                stuck.backoff.failed(now, None);
+                let tries = stuck.tries;
                 self.shared.lock().errors += 1;
-                self.read_backoff.failed(now, None);
-                self.failed(error);
+                self.trouble(error, tries);
             }
         }
         self.shared.ship.notify_all();
         self.shared.done.notify_all();
     }
 
-    /// The file does not work.
-    fn failed(&mut self, error: StoreError) {
-        let path = self.shared.path.display();
-        let now = self.shared.clock.now();
-        self.backoff.failed(now.monotonic, None);
-        let text = match error {
-            StoreError::Damaged(why) => {
-                // Closed before it is moved.
-                self.store = None;
-                let wanted = self.shared.lock().state.spans();
-                let why = format!("it is damaged: {why}");
-                match open::replace(&self.shared.path, self.limits, now.utc_ns, why, &wanted) {
-                    Ok((store, salvage)) => {
-                        self.store = Some(store);
-                        self.backoff.succeeded();
-                        self.shared.lock().state.counters.corrupt += salvage.lost;
-                        salvage.text()
-                    }
-                    Err(error) => format!("the spool is damaged and cannot be replaced: {error}"),
-                }
-            }
-            StoreError::Full => {
-                format!("cannot write the spool {path}: there is no space left; records wait in memory; free some")
-            }
-            StoreError::Other(why) => {
-                format!("cannot use the spool {path}: {why}; records wait in memory; check the disk")
-            }
-        };
-        self.degrade(text);
-    }
-
-    /// What is the oldest on the disk; whether the file should shrink.
-    fn look_at_file(&mut self) {
-        let Some(store) = &mut self.store else { return };
-        let oldest = store.oldest_ms().unwrap_or(None);
-        // If it cannot shrink now, it may later; what waits is as safe as before.
-        let failed = store.shrink().is_err();
-        let disk_bytes = store.disk_bytes();
-        let mut inner = self.shared.lock();
-        inner.errors += u64::from(failed);
-        inner.oldest_on_disk = oldest;
-        inner.disk_bytes = disk_bytes;
-    }
-
-    fn degrade(&mut self, text: String) {
-        if !std::mem::replace(&mut self.degraded, true) {
-            self.shared.lock().notices.push(Notice::degraded(text));
-        }
+    pub(super) fn degrade(&mut self, kind: &str, text: String) {
+        let notice = self.news.trouble(kind, text);
+        self.shared.lock().notices.extend(notice);
     }
 
     /// Tells of records that were lost, and of being well again.
     fn notice_changes(&mut self) {
         let now = self.shared.clock.now().monotonic;
-        let (dropped, expired, corrupt) = {
-            let counters = &self.shared.lock().state.counters;
-            (counters.dropped.iter().sum::<u64>(), counters.expired, counters.corrupt)
-        };
-        let lost = dropped + expired + corrupt;
-        if std::mem::replace(&mut self.lost, lost) != lost {
-            self.lost_at = now;
-            self.degrade(format!(
-                "the spool {} lost records: {dropped} for want of space, {expired} too old, {corrupt} damaged; the \
-                 oldest of the least important kind go first",
-                self.shared.path.display()
-            ));
-        } else if self.degraded && !self.backoff.is_failing() && now.saturating_sub(self.lost_at) >= CALM {
-            self.degraded = false;
-            let text = format!("the spool {} works again", self.shared.path.display());
-            self.shared.lock().notices.push(Notice { degraded: false, text });
-        }
+        let mut inner = self.shared.lock();
+        let waiting = inner.state.waiting();
+        let stuck = self.stuck.iter().zip(waiting).any(|(stuck, (_, disk))| disk > 0 && stuck.backoff.is_failing());
+        let failing = stuck || self.untidy > 0 || self.backoff.is_failing();
+        let notice = self.news.look(&inner.state.counters, failing, now, &self.shared.path.display().to_string());
+        inner.notices.extend(notice);
     }
 
     fn tell(&self) {
