@@ -69,6 +69,7 @@ fn kind(spec: &glib::ParamSpec) -> String {
         glib::Type::U32 | glib::Type::U64 => "unsigned integer",
         glib::Type::F32 | glib::Type::F64 => "number",
         _ if spec.is::<glib::ParamSpecEnum>() => "enumeration",
+        _ if spec.is::<glib::ParamSpecFlags>() => "flags",
         _ if kind == gst::Structure::static_type() => "structure",
         _ => kind.name(),
     };
@@ -93,10 +94,17 @@ fn range(spec: &glib::ParamSpec) -> String {
         glib::ParamSpecFloat: f32,
         glib::ParamSpecDouble: f64
     );
-    match spec.downcast_ref::<glib::ParamSpecEnum>() {
-        Some(s) => s.enum_class().values().iter().map(|v| format!("`{}`", v.nick())).collect::<Vec<_>>().join(", "),
-        None => String::new(),
+    choices(spec).iter().map(|(nick, _)| format!("`{nick}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// The values of an enumeration or of flags: what a user writes, and what it means.
+fn choices(spec: &glib::ParamSpec) -> Vec<(String, String)> {
+    let owned = |nick: &str, name: &str| (nick.to_owned(), name.to_owned());
+    if let Some(s) = spec.downcast_ref::<glib::ParamSpecEnum>() {
+        return s.enum_class().values().iter().map(|v| owned(v.nick(), v.name())).collect();
     }
+    let flags = spec.downcast_ref::<glib::ParamSpecFlags>();
+    flags.map_or(Vec::new(), |s| s.flags_class().values().iter().map(|v| owned(v.nick(), v.name())).collect())
 }
 
 fn default(spec: &glib::ParamSpec) -> String {
@@ -111,6 +119,11 @@ fn default(spec: &glib::ParamSpec) -> String {
         Ok(None) => "unset".to_owned(),
         Ok(Some(text)) => format!("`{text}`"),
         Err(_) if spec.is::<glib::ParamSpecEnum>() => format!("`{}`", value.serialize().unwrap()),
+        // Serialised they are names, which are sentences here.
+        Err(_) if spec.is::<glib::ParamSpecFlags>() => {
+            let (_, set) = glib::FlagsValue::from_value(value).unwrap();
+            set.iter().map(|flag| format!("`{}`", flag.nick())).collect::<Vec<_>>().join("+")
+        }
         Err(_) => value.serialize().unwrap().to_string(),
     }
 }
@@ -133,10 +146,8 @@ fn properties(element: &gst::Element) -> String {
     let own = element.list_properties();
     for spec in own.iter().filter(|p| p.owner_type() == element.type_()) {
         let mut blurb = cell(spec.blurb().unwrap());
-        if let Some(s) = spec.downcast_ref::<glib::ParamSpecEnum>() {
-            for value in s.enum_class().values() {
-                write!(blurb, "<br>`{}`: {}", value.nick(), cell(value.name())).unwrap();
-            }
+        for (nick, name) in choices(spec) {
+            write!(blurb, "<br>`{nick}`: {}", cell(&name)).unwrap();
         }
         let cells = [format!("`{}`", spec.name()), kind(spec), range(spec), default(spec), changes(spec).into(), blurb];
         writeln!(text, "| {} |", cells.join(" | ")).unwrap();

@@ -5,11 +5,23 @@
 #[path = "common/broker.rs"]
 mod broker;
 mod common;
+#[path = "export_network/faults.rs"]
+mod faults;
+#[cfg(feature = "kafka")]
+#[path = "export_network/kafka.rs"]
+mod kafka;
+#[path = "export_network/live.rs"]
+mod live;
+#[path = "common/program.rs"]
+mod program;
+#[path = "export_network/sharing.rs"]
+mod sharing;
+#[path = "common/web.rs"]
+mod web;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +30,11 @@ use gst::prelude::*;
 use gst_check::Harness;
 use gstvigil::meta;
 use gstvigil::result::{BBox, FrameResult, Freshness, Object, Track, TrackState};
+use program::{Program, python_has};
 use serde_json::Value;
+
+/// For how long an element waits for its receiver at the end of the stream, and again when it is stopped.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// One camera: an element between two pads, playing.
 struct Camera {
@@ -251,55 +267,17 @@ fn another_process_is_told_that_the_spool_is_taken() {
     gate.stop();
 }
 
-/// A program that ends with the value; what it writes on standard output is read.
-struct Program(Child);
-
-impl Program {
-    fn start(command: &mut Command) -> Self {
-        Self(command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap())
-    }
-
-    /// The first line on standard error that has `text`.
-    fn hear(&mut self, text: &str) -> String {
-        let mut lines = BufReader::new(self.0.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let line = lines.find(|line| line.contains(text)).unwrap_or_else(|| panic!("it never said {text}"));
-        std::thread::spawn(move || lines.for_each(drop));
-        line
-    }
-
-    /// Ends it by SIGTERM; all lines of its standard output.
-    fn end(mut self) -> Vec<String> {
-        let id = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        BufReader::new(self.0.stdout.take().unwrap()).lines().map(Result::unwrap).collect()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn example(name: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
-}
-
 #[test]
 fn the_example_for_mqtt_receives() {
     let Some(mut broker) = Broker::start("") else { return };
-    let has_library = Command::new("/usr/bin/python3").args(["-c", "import paho.mqtt.client"]).output();
-    if !has_library.is_ok_and(|out| out.status.success()) {
-        println!("SKIPPED: Python lacks paho-mqtt (Debian: python3-paho-mqtt)");
+    if !python_has("paho.mqtt.client", "python3-paho-mqtt") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let mut gate = Camera::start("gate", &broker.uri(Door::Plain, ""), folder.path(), &[]);
     let port = broker.port(Door::Plain).to_string();
-    let mut command = Command::new("/usr/bin/python3");
-    let mut consumer =
-        Program::start(command.arg(example("consume_mqtt.py")).args(["127.0.0.1", &port, "vigil", "--json"]));
+    let consumer =
+        Program::example("consume_mqtt.py", &["127.0.0.1", &port, "vigil", "--client-id", "receiver-1", "--json"]);
     consumer.hear("connected");
     let subscriber = Subscriber::start(&broker, "vigil/#");
     gate.pass(10);
@@ -327,9 +305,7 @@ fn the_example_for_mqtt_receives() {
 fn the_example_for_http_receives() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("received.jsonl");
-    let mut command = Command::new("/usr/bin/python3");
-    let mut server =
-        Program::start(command.arg(example("consume_http.py")).args(["0", "--file", out.to_str().unwrap()]));
+    let server = Program::example("consume_http.py", &["0", "--file", out.to_str().unwrap()]);
     let line = server.hear("listening on port");
     let port = line.rsplit(' ').next().unwrap();
     let uri = format!("http://127.0.0.1:{port}/records");

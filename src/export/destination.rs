@@ -1,121 +1,74 @@
 //! Receivers that this process sends to: one spool and one shipper each, shared by all who send there.
 
+mod listeners;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::receiver::RemoteUri;
 use super::remote::Outgoing;
-use super::route::{Account, RouteError, Stats, Waiting};
+use super::route::{Account, How, RouteError, Stats, Waiting};
 use super::shipper::{Pace, Shipper};
 use super::sink::Clock;
-use super::spool::{Limits, Notice, Spool, SpoolOptions, SpoolStats};
-use super::writer::{Change, Drained, Report, Stats as Counters};
+use super::spool::{Durability, Limits, Notice, Order, Spool, SpoolOptions, SpoolStats};
+use super::writer::{Drained, Report};
+use listeners::{Listeners, Who};
 
 /// How long one that is being opened or closed is waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long those who send there with other options are waited for, and for how long while none of them is about to leave.
+const LEAVING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(2));
+
+/// How somebody wants records to be kept and sent.
+type Wanted = (SpoolOptions, Pace);
 
 /// A receiver, its spool and its shipper.
 struct Destination {
     uri: RemoteUri,
     spool: Arc<Spool>,
     shipper: Shipper,
-    listeners: Arc<Listeners>,
-    limit_bytes: u64,
-}
-
-/// Those who want to hear of changes.
-#[derive(Default)]
-struct Listeners(Mutex<Heard>);
-
-#[derive(Default)]
-struct Heard {
-    next: u64,
-    all: BTreeMap<u64, Arc<Report>>,
-    /// What is wrong, by who says so: the spool, the shipper.
-    trouble: [Option<String>; 2],
-}
-
-/// Who tells of changes.
-#[derive(Clone, Copy)]
-enum Who {
-    Spool,
-    Shipper,
-}
-
-impl Listeners {
-    fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds one, and tells it what is wrong just now.
-    fn add(&self, report: Report) -> u64 {
-        let report = Arc::new(report);
-        let (token, trouble) = {
-            let mut heard = self.lock();
-            heard.next += 1;
-            let token = heard.next;
-            heard.all.insert(token, Arc::clone(&report));
-            (token, heard.trouble.clone())
-        };
-        for text in trouble.into_iter().flatten() {
-            report(Change { degraded: true, text, stats: Counters::default() });
-        }
-        token
-    }
-
-    fn remove(&self, token: u64) {
-        self.lock().all.remove(&token);
-    }
-
-    /// Tells all of a change. All is well again only once neither has any trouble.
-    fn tell(&self, who: Who, notice: &Notice, stats: Counters) {
-        let all: Vec<Arc<Report>> = {
-            let mut heard = self.lock();
-            let text = notice.degraded.then(|| notice.text.clone());
-            if let Some(trouble) = heard.trouble.get_mut(who as usize) {
-                *trouble = text;
-            }
-            if !notice.degraded && heard.trouble.iter().any(Option::is_some) {
-                return;
-            }
-            heard.all.values().cloned().collect()
-        };
-        for report in all {
-            report(Change { degraded: notice.degraded, text: notice.text.clone(), stats });
-        }
-    }
+    listeners: Listeners,
+    /// Whose options hold, and these.
+    by: String,
+    options: SpoolOptions,
+    pace: Pace,
+    /// Records that had come when the last drain began, if it gave up.
+    gave_up: Mutex<Option<u64>>,
 }
 
 impl Destination {
-    fn open(
-        uri: &RemoteUri,
-        folder: &Path,
-        options: SpoolOptions,
-        pace: Pace,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, RouteError> {
-        let listeners = Arc::new(Listeners::default());
-        let limit_bytes = options.bytes.max(Limits::LEAST);
-        let spool = Spool::open(folder, &uri.name(), options, Arc::clone(&clock))?;
+    fn open(uri: &RemoteUri, folder: &Path, how: How, clock: Arc<dyn Clock>) -> Result<Arc<Self>, RouteError> {
+        let options = how.spool.unwrap_or_default();
+        let spool = Spool::open(folder, &uri.name(), options.clone(), Arc::clone(&clock))?;
         let remote = uri.remote(&client_name(&folder.join(uri.name())), Arc::clone(&clock));
+        let itself = Arc::new(OnceLock::<Weak<Self>>::new());
         let report = |who| {
-            let (told, counted) = (Arc::clone(&listeners), Arc::downgrade(&spool));
+            let itself = Arc::clone(&itself);
+            // A shipper that fails at once waits until it is set, a few lines below.
             Box::new(move |notice: Notice| {
-                let stats = counted.upgrade().map(|spool| counters(&spool)).unwrap_or_default();
-                told.tell(who, &notice, stats);
+                if let Some(destination) = itself.wait().upgrade() {
+                    destination.listeners.tell(who, notice, destination.account().stats.into());
+                }
             })
         };
-        spool.report_to(report(Who::Spool));
-        let shipper = Shipper::start(Arc::clone(&spool), remote, pace, clock, report(Who::Shipper))?;
-        Ok(Self { uri: uri.clone(), spool, shipper, listeners, limit_bytes })
-    }
-
-    fn stats(&self) -> Stats {
-        self.account().stats
+        let shipper = Shipper::start(Arc::clone(&spool), remote, how.pace, clock, report(Who::Shipper))?;
+        let destination = Arc::new(Self {
+            uri: uri.clone(),
+            spool,
+            shipper,
+            listeners: Listeners::default(),
+            by: how.by,
+            options,
+            pace: how.pace,
+            gave_up: Mutex::default(),
+        });
+        let _ = itself.set(Arc::downgrade(&destination));
+        destination.spool.report_to(report(Who::Spool));
+        Ok(destination)
     }
 
     fn account(&self) -> Account {
@@ -132,7 +85,57 @@ impl Destination {
                 connected: shipper.connected,
             }),
         };
-        Account { destination: self.uri.bare().to_owned(), stats, spool, limit_bytes: self.limit_bytes }
+        let limit_bytes = self.options.bytes.max(Limits::LEAST);
+        Account { destination: self.uri.bare().to_owned(), stats, spool, limit_bytes }
+    }
+
+    /// Waits until all that was pushed is acknowledged, no longer than `limit`, nor than the receiver is able to.
+    fn drain(&self, limit: Duration) -> Drained {
+        let before = (self.spool.stats(), self.shipper.stats().batches);
+        let backlog: u64 = before.0.waiting_on_disk.iter().sum();
+        let rate = f64::from(self.pace.replay_rate);
+        let too_long = rate > 0.0 && backlog as f64 > rate * (limit.as_secs_f64() + 1.0);
+        // At the rate that was asked for it cannot be done. What goes before the backlog can.
+        let drained = self.shipper.drain(if too_long { limit / 5 } else { limit });
+        let gave_up = (drained != Drained::Complete).then_some(before.0.accepted);
+        *self.gave_up.lock().unwrap_or_else(PoisonError::into_inner) = gave_up;
+        // A receiver that takes records is well, and nothing is known of one that was not waited for.
+        let is_frozen = !too_long && self.shipper.stats().batches == before.1;
+        if drained == Drained::TimedOut && !is_frozen { Drained::Failed } else { drained }
+    }
+
+    /// Whether the last drain gave up, and nothing has come since.
+    fn has_given_up(&self) -> bool {
+        let gave_up = *self.gave_up.lock().unwrap_or_else(PoisonError::into_inner);
+        gave_up == Some(self.spool.stats().accepted)
+    }
+
+    /// What somebody should know who wants these options and gets others.
+    fn differences(&self, (options, pace): &Wanted) -> Option<String> {
+        let time = |time: Option<Duration>| time.map_or("none".to_owned(), |time| format!("{time:?}"));
+        let durability = |one| if one == Durability::EveryCommit { "every-commit" } else { "relaxed" }.to_owned();
+        let order = |one| if one == Order::InOrder { "in-order" } else { "live-first" }.to_owned();
+        let (own, own_pace) = (&self.options, self.pace);
+        let differ: Vec<String> = [
+            ("spool-size", own.bytes.to_string(), options.bytes.to_string()),
+            ("spool-age", time(own.age), time(options.age)),
+            ("spool-durability", durability(own.durability), durability(options.durability)),
+            ("commit-interval", time(Some(own.commit_interval)), time(Some(options.commit_interval))),
+            ("replay-rate", own_pace.replay_rate.to_string(), pace.replay_rate.to_string()),
+            ("replay-order", order(own_pace.order), order(pace.order)),
+        ]
+        .into_iter()
+        .filter(|(_, own, other)| own != other)
+        .map(|(name, own, other)| format!("{name} is {own} and not {other}"))
+        .collect();
+        (!differ.is_empty()).then(|| {
+            format!(
+                "{} was the first of this process to send to {}, and its options hold for all who do: {}; give all the same",
+                self.by,
+                self.uri.bare(),
+                differ.join(", ")
+            )
+        })
     }
 }
 
@@ -141,19 +144,21 @@ fn lost(spool: &SpoolStats) -> u64 {
     spool.dropped() + spool.expired + spool.refused + spool.corrupt
 }
 
-/// What messages say of counters.
-fn counters(spool: &Spool) -> Counters {
-    let stats = spool.stats();
-    Counters { written: stats.acknowledged, dropped: lost(&stats), errors: stats.errors, bytes: stats.disk_bytes }
-}
-
 /// Names the sender to brokers, which let one client of a name in at a time: the machine's name and a part of the digest of the spool's
 /// path. One process has a spool at a time, and the next one is the same client.
 fn client_name(spool: &Path) -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let path = std::path::absolute(spool).unwrap_or_else(|_| spool.to_path_buf());
-    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let digest = Sha256::digest(spool.as_os_str().as_encoded_bytes());
     format!("vigil-{host}-{}", hex::encode(digest.get(..4).unwrap_or_default()))
+}
+
+/// The one path of a folder, however it is written. What of it is not there yet is taken as it is.
+fn only_path(folder: &Path) -> PathBuf {
+    let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    let known = |there: &Path| Some(there.canonicalize().ok()?.join(whole.strip_prefix(there).ok()?));
+    // Collected again, since an empty rest leaves a slash at the end.
+    let path = whole.ancestors().find_map(known).map(|path| path.components().collect());
+    path.unwrap_or(whole)
 }
 
 /// All destinations by the path of their spool. Nothing is there while one is being opened or closed.
@@ -163,6 +168,39 @@ type Open = BTreeMap<PathBuf, Slot>;
 struct Slot {
     members: usize,
     destination: Option<Arc<Destination>>,
+    /// Members that wait for their last records, and when the last one did or left.
+    leaving: usize,
+    moved: Option<Instant>,
+}
+
+impl Slot {
+    /// Until when those who are here are waited for by who came at `begun` and wants other options. As long as nobody is about to leave that
+    /// is not long, and no time at all if they can be shared.
+    fn patience(&self, begun: Instant, can_share: bool) -> Instant {
+        let most = begun + LEAVING.0;
+        let alone = if can_share { begun } else { begun + LEAVING.1 };
+        let quiet = self.moved.map_or(alone, |moved| alone.max(moved + LEAVING.1));
+        if self.leaving > 0 { most } else { most.min(quiet) }
+    }
+
+    /// One goes, unless it is the last one; whether it did.
+    fn let_go(&mut self) -> bool {
+        self.moved = Some(Instant::now());
+        let others = self.members > 1;
+        if others {
+            self.members -= 1;
+        }
+        others
+    }
+
+    /// The last one goes, unless somebody has come meanwhile; whether it was the last one. Who comes to an empty slot waits.
+    fn close(&mut self) -> bool {
+        let last = !self.let_go();
+        if last {
+            (self.members, self.destination) = (0, None);
+        }
+        last
+    }
 }
 
 static OPEN: LazyLock<(Mutex<Open>, Condvar)> = LazyLock::new(Default::default);
@@ -171,70 +209,96 @@ fn open_ones() -> MutexGuard<'static, Open> {
     OPEN.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Changes a slot, if it is there, and wakes those who wait for it.
+fn change<T>(path: &Path, what: impl FnOnce(&mut Slot) -> T) -> Option<T> {
+    let result = open_ones().get_mut(path).map(what);
+    OPEN.1.notify_all();
+    result
+}
+
+/// A slot that is empty while something is opened or closed. Whatever comes of that, nobody waits for it afterwards.
+struct Empty<'a>(&'a Path);
+
+impl Drop for Empty<'_> {
+    fn drop(&mut self) {
+        let mut all = open_ones();
+        if all.get(self.0).is_some_and(|slot| slot.destination.is_none()) {
+            all.remove(self.0);
+        }
+        drop(all);
+        OPEN.1.notify_all();
+    }
+}
+
 /// One who sends to a receiver.
 pub struct Member {
     destination: Arc<Destination>,
     path: PathBuf,
     token: u64,
+    remark: Option<String>,
     left: Mutex<bool>,
 }
 
-/// Opens the way to a receiver, or joins those who have it open.
+/// Opens the way to a receiver, or joins those who have it open. Those who have it with other options and are about to leave are waited for,
+/// ten seconds at most.
 ///
 /// # Errors
-/// If the spool cannot be opened, or this process sends to the same place with other options.
+/// If the spool cannot be opened, or this process sends to the same place with other options in `uri`.
 pub fn join(
     uri: &RemoteUri,
     folder: &Path,
-    options: SpoolOptions,
-    pace: Pace,
+    how: How,
     clock: Arc<dyn Clock>,
     report: Report,
 ) -> Result<Member, RouteError> {
+    let folder = only_path(folder);
     let path = folder.join(uri.name());
-    let destination = enter(&path, uri, || Destination::open(uri, folder, options, pace, clock))?;
-    let token = destination.listeners.add(report);
-    Ok(Member { destination, path, token, left: Mutex::new(false) })
+    let wanted = how.spool.clone().map(|options| (options, how.pace));
+    let (destination, remark) = enter(&path, uri, wanted.as_ref(), || Destination::open(uri, &folder, how, clock))?;
+    let token = destination.listeners.add(report, destination.account().stats.into());
+    Ok(Member { destination, path, token, remark, left: Mutex::new(false) })
 }
 
-/// The destination whose spool has this path, with one member more; opened by `open` unless it is there. While another thread opens or
-/// closes it, it is waited for.
+/// The destination whose spool has this path, with one member more, and how it differs from what was wanted; opened by `open` unless it is
+/// there. While another thread opens or closes it, it is waited for.
 fn enter(
     path: &Path,
     uri: &RemoteUri,
-    open: impl FnOnce() -> Result<Destination, RouteError>,
-) -> Result<Arc<Destination>, RouteError> {
+    wanted: Option<&Wanted>,
+    open: impl FnOnce() -> Result<Arc<Destination>, RouteError>,
+) -> Result<(Arc<Destination>, Option<String>), RouteError> {
+    let begun = Instant::now();
     let mut all = open_ones();
     while let Some(slot) = all.get_mut(path) {
-        if let Some(destination) = &slot.destination {
-            if destination.uri != *uri {
-                return Err(RouteError::Remote(format!(
+        let (until, why) = match &slot.destination {
+            Some(destination) => {
+                let fits = destination.uri == *uri;
+                let remark = wanted.and_then(|wanted| destination.differences(wanted));
+                let until = slot.patience(begun, fits);
+                if fits && (remark.is_none() || Instant::now() >= until) {
+                    slot.members += 1;
+                    return Ok((Arc::clone(destination), remark));
+                }
+                let why = format!(
                     "another element of this process sends to {} with other options; give both the same uri",
                     uri.bare()
-                )));
+                );
+                (until, why)
             }
-            slot.members += 1;
-            return Ok(Arc::clone(destination));
+            None => (begun + PATIENCE, format!("the spool of {} is still being closed", uri.bare())),
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(RouteError::Remote(why));
         }
-        let (woken, waited) = OPEN.1.wait_timeout(all, PATIENCE).unwrap_or_else(PoisonError::into_inner);
-        all = woken;
-        if waited.timed_out() && all.get(path).is_some_and(|slot| slot.destination.is_none()) {
-            return Err(RouteError::Remote(format!("the spool of {} is still being closed", uri.bare())));
-        }
+        all = OPEN.1.wait_timeout(all, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     all.insert(path.to_path_buf(), Slot::default());
     drop(all);
-    let opened = open().map(Arc::new);
-    let mut all = open_ones();
-    match &opened {
-        Ok(destination) => {
-            all.insert(path.to_path_buf(), Slot { members: 1, destination: Some(Arc::clone(destination)) });
-        }
-        Err(_) => drop(all.remove(path)),
-    }
-    drop(all);
-    OPEN.1.notify_all();
-    opened
+    let _empty = Empty(path);
+    let opened = open()?;
+    change(path, |slot| (slot.members, slot.destination) = (1, Some(Arc::clone(&opened))));
+    Ok((opened, None))
 }
 
 impl Member {
@@ -245,34 +309,48 @@ impl Member {
 
     /// Counters of all that this process sends there.
     pub fn stats(&self) -> Stats {
-        self.destination.stats()
+        self.destination.account().stats
     }
 
-    /// Waits until everything is acknowledged, or is in the spool and the receiver does not answer; at most for `limit`.
+    /// What the user should know: that others have it open with other options, which hold.
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
+    }
+
+    /// Waits until everything is acknowledged, or is in the spool and the receiver does not answer or cannot take all of it in time; at
+    /// most for `limit`. [`Drained::TimedOut`] tells of a receiver that has taken nothing.
     pub fn drain(&self, limit: Duration) -> Drained {
-        self.destination.shipper.drain(limit)
+        change(&self.path, |slot| slot.leaving += 1);
+        let drained = self.destination.drain(limit);
+        change(&self.path, |slot| {
+            slot.leaving = slot.leaving.saturating_sub(1);
+            slot.moved = Some(Instant::now());
+        });
+        drained
     }
 
-    /// Drains and leaves; the last one closes spool and shipper. A receiver that hangs is left to its thread after `limit`.
+    /// Leaves. What it has pushed is sent for those who stay; the last one drains, unless that was just in vain, and closes shipper and spool.
+    /// All of that takes `limit` at most; a receiver that hangs is left to its thread.
     pub fn leave(&self, limit: Duration) {
         if std::mem::replace(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner), true) {
             return;
         }
-        self.destination.shipper.drain(limit);
-        self.destination.listeners.remove(self.token);
-        let mut all = open_ones();
-        let Some(slot) = all.get_mut(&self.path) else { return };
-        slot.members = slot.members.saturating_sub(1);
-        if slot.members > 0 {
-            return;
+        let until = Instant::now() + limit;
+        let left = |reserve: Duration| until.saturating_duration_since(Instant::now()).saturating_sub(reserve);
+        let mut last = change(&self.path, Slot::let_go) == Some(false);
+        if last {
+            if !self.destination.has_given_up() {
+                self.drain(limit * 3 / 5);
+            }
+            last = change(&self.path, Slot::close) == Some(true);
         }
-        // An empty slot has who comes now wait.
-        slot.destination = None;
-        drop(all);
-        self.destination.shipper.stop(limit);
-        self.destination.spool.close(limit);
-        open_ones().remove(&self.path);
-        OPEN.1.notify_all();
+        self.destination.listeners.remove(self.token);
+        if last {
+            let _empty = Empty(&self.path);
+            // Each has some time. The shipper needs it to say good-bye; one that hangs would use up all of it.
+            self.destination.shipper.stop(left(limit / 5).min(limit * 2 / 5));
+            self.destination.spool.close(left(Duration::ZERO));
+        }
     }
 }
 
@@ -295,3 +373,7 @@ pub fn all() -> Vec<Account> {
     }
     all.into_values().collect()
 }
+
+#[cfg(test)]
+#[path = "destination_tests.rs"]
+mod tests;

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::kind::Kind;
 
+/// How long a receiver may take for one batch, unless its options say otherwise.
+const SEND_LIMIT: Duration = Duration::from_secs(30);
+
 /// A record on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
@@ -20,6 +23,11 @@ pub struct Outgoing {
 ///
 /// It connects by itself when it is first used and after a failure; it neither waits between tries nor tries twice in one call.
 pub trait Remote: Send {
+    /// How long a call of [`send`](Self::send) may take; 30 s unless the receiver's options say otherwise.
+    fn send_limit(&self) -> Duration {
+        SEND_LIMIT
+    }
+
     /// Sends records in their order and returns once the receiver has acknowledged all of them. After an error the caller
     /// gives the same records again, so that the receiver may see some twice, in their order each time.
     ///
@@ -27,11 +35,12 @@ pub trait Remote: Send {
     /// Any [`RemoteError`]; [`RemoteError::Unreachable`] if it takes longer than `limit`.
     fn send(&mut self, batch: &[Outgoing], limit: Duration) -> Result<(), RemoteError>;
 
-    /// Does what is due by time: connects, keeps the connection alive, notices that it is gone.
+    /// Does what is due by time: connects, keeps the connection alive, notices that it is gone. `true` if the receiver has answered,
+    /// `false` if it was not asked for anything, so that nobody knows more of it than before.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    fn tick(&mut self, limit: Duration) -> Result<(), RemoteError>;
+    fn tick(&mut self, limit: Duration) -> Result<bool, RemoteError>;
 
     /// Says good-bye where the protocol has a word for it, within `limit`.
     fn close(&mut self, limit: Duration);

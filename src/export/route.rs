@@ -14,19 +14,21 @@ use super::sink::{Clock, Sink, SinkError};
 use super::spool::{SpoolError, SpoolOptions, SpoolStats};
 use super::stdout::StreamSink;
 use super::uri::SinkUri;
-use super::writer::{Drained, Exporter, Report};
+use super::writer::{self, Drained, Exporter, Report};
 use crate::paths;
 
 /// How records wait and are sent.
 #[derive(Debug, Clone)]
 pub struct How {
+    /// Who sends, for messages: a camera's name.
+    pub by: String,
     /// Files and standard output: most records that wait in memory.
     pub queue_size: usize,
     /// The folder of spools; `None`: the user's or the service's, see [`paths::spool_dir`].
     pub folder: Option<PathBuf>,
-    /// What the spool keeps.
-    pub spool: SpoolOptions,
-    /// How fast, and in which order, it is sent after an outage.
+    /// What the spool keeps; `None`: whatever those who send to the same receiver have asked for, and the defaults if nobody has.
+    pub spool: Option<SpoolOptions>,
+    /// How fast, and in which order, it is sent after an outage. With `spool` `None` it holds only for who is the first.
     pub pace: Pace,
 }
 
@@ -63,6 +65,13 @@ pub struct Stats {
     pub bytes: u64,
     /// What waits in the spool; `None` without one.
     pub waiting: Option<Waiting>,
+}
+
+impl From<Stats> for writer::Stats {
+    fn from(stats: Stats) -> Self {
+        let Stats { written, dropped, errors, bytes, .. } = stats;
+        Self { written, dropped, errors, bytes }
+    }
 }
 
 /// What waits in a spool.
@@ -149,8 +158,8 @@ impl Route {
     pub fn open(uri: &SinkUri, how: How, clock: Arc<dyn Clock>, report: Report) -> Result<Self, RouteError> {
         match uri {
             SinkUri::Remote(remote) => {
-                let folder = how.folder.or_else(paths::spool_dir).ok_or(RouteError::NoFolder)?;
-                Ok(Self::Spooled(destination::join(remote, &folder, how.spool, how.pace, clock, report)?))
+                let folder = how.folder.clone().or_else(paths::spool_dir).ok_or(RouteError::NoFolder)?;
+                Ok(Self::Spooled(destination::join(remote, &folder, how, clock, report)?))
             }
             SinkUri::Stdout => Self::direct(Box::new(StreamSink::stdout()), how, clock, report),
             SinkUri::File(options) => {
@@ -162,6 +171,14 @@ impl Route {
 
     fn direct(sink: Box<dyn Sink>, how: How, clock: Arc<dyn Clock>, report: Report) -> Result<Self, RouteError> {
         Ok(Self::Direct(Exporter::start(sink, how.queue_size, clock, report)?))
+    }
+
+    /// What the user should know of how it was opened: a sentence without a final stop.
+    pub fn remark(&self) -> Option<&str> {
+        match self {
+            Self::Direct(_) => None,
+            Self::Spooled(member) => member.remark(),
+        }
     }
 
     /// Hands over a record, a line of JSON; never waits.
@@ -189,8 +206,8 @@ impl Route {
         }
     }
 
-    /// Waits, at most for `limit`, until all that was pushed is written, or acknowledged by the receiver. A receiver that does
-    /// not answer is not waited for once its records are in the spool.
+    /// Waits, at most for `limit`, until all that was pushed is written, or acknowledged by the receiver. A receiver that fails or is slow
+    /// is not waited for, since its records are in the spool. [`Drained::TimedOut`] tells of a sink that does not answer.
     pub fn drain(&self, limit: Duration) -> Drained {
         match self {
             Self::Direct(exporter) => exporter.drain(limit),
@@ -198,7 +215,8 @@ impl Route {
         }
     }
 
-    /// Drains, then ends what was started for this exporter alone.
+    /// Drains, then ends what was started for this exporter alone; of those who share a spool only the last one drains. All of it takes
+    /// `limit` at most.
     pub fn stop(&self, limit: Duration) {
         match self {
             Self::Direct(exporter) => drop(exporter.stop(limit)),

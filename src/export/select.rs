@@ -110,6 +110,19 @@ impl Selector {
         &self.selection
     }
 
+    /// Picks by `selection` from the next frame on. What was told of is still known: an object that is there is not told of again, and
+    /// one that leaves is.
+    pub fn set_selection(&mut self, selection: Selection) {
+        if self.selection.events && !selection.events {
+            self.happenings.pause();
+        }
+        // Who has had every frame, or none, knows another one than the last that was looked at for changes.
+        if selection.frames || !selection.changes {
+            self.sight = None;
+        }
+        self.selection = Arc::new(selection);
+    }
+
     /// What is to be exported of the next frame.
     pub fn pick(&mut self, result: &FrameResult) -> Picked {
         let now = time_ns(result);

@@ -186,6 +186,70 @@ fn an_analysis_that_stops_is_told_after_a_second_and_once() {
     assert_eq!(happened(events(), frames), [(1300, lost), (9300, back)]);
 }
 
+#[test]
+fn another_selection_repeats_nothing_and_forgets_nothing() {
+    let mut selector = Selector::new(events());
+    let there = |ms| frame(ms, vec![tracked(7, TrackState::Confirmed, 100)]);
+    assert_eq!(selector.pick(&there(0)).happenings, [Happening::Appeared { index: 0 }]);
+    assert_eq!(selector.pick(&absent(100, AbsentReason::EngineError)).happenings, []);
+    let lost = Happening::AnalysisLost { reason: AbsentReason::EngineError };
+    assert_eq!(selector.pick(&absent(1100, AbsentReason::EngineError)).happenings, [lost]);
+    selector.set_selection(Selection { masks: true, ..events() });
+    assert_eq!(selector.pick(&absent(3000, AbsentReason::EngineError)).happenings, [], "told once");
+    let back = Happening::AnalysisBack { away_ns: 3_000_000_000 };
+    assert_eq!(selector.pick(&there(3100)).happenings, [back]);
+    // It is no longer exported, and was.
+    selector.set_selection(Selection { min_confidence: 0.9, ..events() });
+    assert_eq!(selector.pick(&there(3200)).happenings, []);
+    let left = Happening::Left { track: 7, label: "person".into(), class_id: 6, stay_ns: 3_200_000_000 };
+    assert_eq!(selector.pick(&frame(3300, vec![])).happenings, [left]);
+}
+
+#[test]
+fn counts_and_the_rate_go_on_with_another_selection() {
+    let cars = |ms, number| frame(ms, (0..number).map(|_| object("car", 0.9)).collect());
+    let mut selector = Selector::new(events());
+    let told: usize = (0..3).map(|n| selector.pick(&cars(n * 100, 2)).happenings.len()).sum();
+    assert_eq!(told, 1);
+    selector.set_selection(Selection { max_rate: 1.0, frames: true, ..events() });
+    assert_eq!(selector.pick(&cars(300, 2)), Picked { frame: true, happenings: vec![] });
+    selector.set_selection(Selection { max_rate: 1.0, frames: true, masks: true, ..events() });
+    for ms in [400, 500, 600] {
+        assert_eq!(selector.pick(&cars(ms, 2)), Picked::default(), "{ms}: too early, and as many as before");
+    }
+}
+
+#[test]
+fn events_that_are_switched_off_and_on_are_neither_repeated_nor_made_up() {
+    let there = |ms, id| frame(ms, vec![tracked(id, TrackState::Confirmed, 0)]);
+    let mut selector = Selector::new(events());
+    assert_eq!(selector.pick(&there(0, 7)).happenings, [Happening::Appeared { index: 0 }]);
+    assert_eq!(selector.pick(&absent(100, AbsentReason::Deadline)).happenings, []);
+    selector.set_selection(Selection::default());
+    assert_eq!(selector.pick(&there(200, 7)), Picked { frame: true, happenings: vec![] });
+    selector.set_selection(events());
+    assert_eq!(selector.pick(&there(9000, 7)).happenings, [], "it is known");
+    assert_eq!(selector.pick(&absent(9100, AbsentReason::Deadline)).happenings, [], "for no second yet");
+    selector.set_selection(Selection::default());
+    selector.set_selection(events());
+    assert_eq!(selector.pick(&absent(9900, AbsentReason::Deadline)).happenings, [], "looked at anew");
+    let seen = selector.pick(&there(9950, 8)).happenings;
+    assert!(matches!(seen[..], [Happening::Appeared { index: 0 }, Happening::Left { track: 7, .. }]), "{seen:?}");
+}
+
+#[test]
+fn changes_after_every_frame_begin_with_a_record() {
+    let car = |ms| frame(ms, vec![object("car", 0.9)]);
+    let mut selector = Selector::new(changes());
+    assert!(selector.pick(&car(0)).frame);
+    selector.set_selection(Selection::default());
+    assert!(selector.pick(&frame(100, vec![])).frame);
+    selector.set_selection(changes());
+    assert!(selector.pick(&car(200)).frame, "the last record shows no car");
+    selector.set_selection(Selection { masks: true, ..changes() });
+    assert!(!selector.pick(&car(300)).frame);
+}
+
 proptest::proptest! {
     /// Whatever frames come: who left had appeared, nobody appears twice without leaving, and counts follow each other.
     #[test]

@@ -2,17 +2,20 @@ use std::collections::VecDeque;
 use std::sync::Condvar;
 
 use super::super::kind::Kind;
-use super::super::remote::Outgoing;
+use super::super::remote::{Outgoing, RemoteError};
 use super::super::sink::Now;
 use super::super::spool::SpoolOptions;
 use super::*;
 
+#[path = "shipper/trouble_tests.rs"]
+mod trouble;
+
 /// Far longer than anything here takes; a test that waits for it fails.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A clock that stands still until it is set.
+/// A clock that stands still until it is set; how often the shipper has looked at it.
 #[derive(Default)]
-struct TestClock(AtomicU64);
+struct TestClock(AtomicU64, AtomicU64);
 
 impl TestClock {
     fn set(&self, ms: u64) {
@@ -23,6 +26,9 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Now {
         let ms = self.0.load(Ordering::SeqCst);
+        if std::thread::current().name() == Some("vigil-ship") {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
         Now { monotonic: Duration::from_millis(ms), utc_ns: 1_800_000_000_000_000_000 + ms * 1_000_000 }
     }
 }
@@ -33,9 +39,16 @@ struct Script {
     answers: VecDeque<RemoteError>,
     /// Records with this in their body are refused.
     refuses: Option<&'static str>,
+    /// More bytes in one call are refused.
+    most: Option<usize>,
+    /// It has nothing to do in a tick.
+    still: bool,
+    limit: Option<Duration>,
     panics: bool,
     hangs: bool,
     sizes: Vec<usize>,
+    batches: Vec<Vec<String>>,
+    limits: Vec<Duration>,
     ticks: u64,
     arrived: Vec<String>,
     closed: bool,
@@ -60,10 +73,17 @@ impl Receiver {
 }
 
 impl Remote for Receiver {
-    fn send(&mut self, batch: &[Outgoing], _limit: Duration) -> Result<(), RemoteError> {
+    fn send_limit(&self) -> Duration {
+        self.script(|script| script.limit).unwrap_or(LONG)
+    }
+
+    fn send(&mut self, batch: &[Outgoing], limit: Duration) -> Result<(), RemoteError> {
+        let bodies: Vec<_> = batch.iter().map(|r| String::from_utf8(r.body.clone()).unwrap()).collect();
         let hangs = self.script(|script| {
             assert!(!script.panics, "a bad client");
             script.sizes.push(batch.len());
+            script.batches.push(bodies.clone());
+            script.limits.push(limit);
             script.hangs
         });
         if hangs {
@@ -73,8 +93,8 @@ impl Remote for Receiver {
             if let Some(error) = script.answers.pop_front() {
                 return Err(error);
             }
-            let bodies: Vec<_> = batch.iter().map(|r| String::from_utf8(r.body.clone()).unwrap()).collect();
-            if script.refuses.is_some_and(|bad| bodies.iter().any(|body| body.contains(bad))) {
+            let large = script.most.is_some_and(|most| bodies.iter().map(String::len).sum::<usize>() > most);
+            if large || script.refuses.is_some_and(|bad| bodies.iter().any(|body| body.contains(bad))) {
                 return Err(RemoteError::Refused("it is not understood".into()));
             }
             script.arrived.extend(bodies);
@@ -82,10 +102,10 @@ impl Remote for Receiver {
         })
     }
 
-    fn tick(&mut self, _limit: Duration) -> Result<(), RemoteError> {
+    fn tick(&mut self, _limit: Duration) -> Result<bool, RemoteError> {
         self.script(|script| {
             script.ticks += 1;
-            script.answers.pop_front().map_or(Ok(()), Err)
+            if script.still { Ok(false) } else { script.answers.pop_front().map_or(Ok(true), Err) }
         })
     }
 
@@ -127,6 +147,38 @@ impl Bench {
     fn shipper(&self) -> &Shipper {
         self.shipper.as_ref().unwrap()
     }
+
+    fn wait_for_failures(&self, count: u64) {
+        let guard = std::time::Instant::now() + LONG;
+        while self.shipper().stats().failures < count {
+            assert!(std::time::Instant::now() < guard, "no failure");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until the shipper has seen the time and done what is due.
+    fn goes_round(&self) {
+        let looks = || self.clock.1.load(Ordering::SeqCst);
+        let (begin, guard) = (looks(), std::time::Instant::now() + LONG);
+        while looks() < begin + 2 {
+            assert!(std::time::Instant::now() < guard, "it does not look");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets time pass, so that ticks are due, until the receiver is as it should be.
+    fn tick_until(&self, what: &str, condition: impl Fn(&Script) -> bool) {
+        let guard = std::time::Instant::now() + LONG;
+        while !self.receiver.script(|script| condition(script)) {
+            assert!(std::time::Instant::now() < guard, "{what} did not happen");
+            self.clock.set(self.clock.0.load(Ordering::SeqCst) + 500);
+            self.goes_round();
+        }
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        self.receiver.script(|script| script.notices.clone())
+    }
 }
 
 fn unreachable() -> RemoteError {
@@ -159,18 +211,14 @@ fn a_failure_is_waited_for_and_told_of_once() {
     bench.push(Kind::Frame, 0..10);
     bench.start(Pace::default());
     bench.receiver.wait("the first try", |script| script.sizes.len() == 1);
-    let failed = |bench: &Bench, count| {
-        while bench.shipper().stats().failures < count {
-            std::thread::yield_now();
-        }
-    };
-    failed(&bench, 1);
+    bench.wait_for_failures(1);
     // Its time has not come: 1 s to 1.25 s.
     bench.clock.set(999);
+    bench.goes_round();
     assert_eq!(bench.shipper().stats().failures, 1);
     bench.clock.set(1300);
     bench.receiver.wait("the second try", |script| script.sizes.len() == 2);
-    failed(&bench, 2);
+    bench.wait_for_failures(2);
     // 2 s to 2.5 s after that.
     bench.clock.set(3290);
     assert!(bench.receiver.script(|script| script.arrived.is_empty()));
@@ -193,12 +241,12 @@ fn a_busy_receiver_is_left_alone_for_as_long_as_it_asks() {
     bench.receiver.script(|script| script.answers.push_back(busy));
     bench.push(Kind::Frame, 0..10);
     bench.start(Pace::default());
-    while bench.shipper().stats().failures == 0 {
-        std::thread::yield_now();
-    }
+    bench.wait_for_failures(1);
     bench.clock.set(99_000);
-    // The shipper looks once a second.
-    std::thread::sleep(Duration::from_millis(1100));
+    // Elements that end are told at once, and have nothing sent.
+    for _ in 0..3 {
+        assert_eq!(bench.shipper().drain(LONG), Drained::Failed);
+    }
     assert_eq!(bench.receiver.script(|script| script.sizes.len()), 1);
     bench.clock.set(126_000);
     bench.receiver.wait("all", |script| script.arrived.len() == 10);
@@ -261,14 +309,7 @@ fn a_client_that_panics_is_told_of_and_loses_nothing() {
 fn an_idle_receiver_is_ticked() {
     let mut bench = Bench::new();
     bench.start(Pace::default());
-    let mut ms = 0;
-    let guard = std::time::Instant::now() + LONG;
-    while bench.receiver.script(|script| script.ticks) < 3 {
-        assert!(std::time::Instant::now() < guard);
-        ms += 100;
-        bench.clock.set(ms);
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    bench.tick_until("some ticks", |script| script.ticks >= 3);
 }
 
 #[test]

@@ -59,7 +59,8 @@ pub struct Stats {
 /// A change between working and not working, for the user to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Whether records are being delayed or lost; `false` once all that waited is written.
+    /// Whether records are being delayed or lost; `false` once all that waited is written, over a network once records get through
+    /// again.
     pub degraded: bool,
     /// Why, or that all is well again: a sentence.
     pub text: String,

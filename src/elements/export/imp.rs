@@ -3,7 +3,7 @@
 //! The streaming thread picks and makes records and queues them; threads of the export module write them and post the messages.
 //!
 //! Locks: `settings` and `running` are held for a copy only, never both and never over a call; `stream` and `picking` belong to the
-//! streaming thread, and to a property that changes what is picked.
+//! streaming thread, and to a property that changes what is picked, which copies `settings` while it holds `picking`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -56,12 +56,6 @@ struct Running {
 struct Picking {
     selector: Selector,
     thumbnail_size: usize,
-}
-
-impl Picking {
-    fn new(settings: &Settings) -> Self {
-        Self { selector: Selector::new(settings.selection()), thumbnail_size: settings.thumbnail_size as usize }
-    }
 }
 
 /// See [`super::Export`].
@@ -145,18 +139,33 @@ impl Export {
                 report(&element, &change);
             }
         });
-        let route = Route::open(&uri, settings.how(), clock, on_change)
-            .map_err(|e| gst::error_msg!(gst::ResourceError::OpenWrite, ("Records cannot be written: {e}")))?;
         let camera = settings.camera.clone().filter(|c| !c.is_empty()).unwrap_or_else(|| self.obj().name().to_string());
+        let route = Route::open(&uri, settings.how(camera.clone()), clock, on_change)
+            .map_err(|e| gst::error_msg!(gst::ResourceError::OpenWrite, ("Records cannot be written: {e}")))?;
+        if let Some(text) = route.remark() {
+            gst::element_imp_warning!(self, gst::ResourceError::Settings, ("{text}"));
+        }
         Ok(Running {
             route,
             camera: camera.as_str().into(),
             context: Context::new(camera, now.utc_ns),
             format: settings.format.into(),
-            picking: Mutex::new(Picking::new(&settings)),
+            picking: Mutex::new(Picking {
+                selector: Selector::new(settings.selection()),
+                thumbnail_size: settings.thumbnail_size as usize,
+            }),
             records: AtomicU64::new(0),
             without_result: AtomicU64::new(0),
         })
+    }
+
+    /// Has the stream picked as the properties say. Of two who set one at the same time, the later one finds both here.
+    fn choose(&self) {
+        let Some(running) = self.running() else { return };
+        let mut picking = lock(&running.picking);
+        let settings = lock(&self.settings).clone();
+        picking.selector.set_selection(settings.selection());
+        picking.thumbnail_size = settings.thumbnail_size as usize;
     }
 
     fn export(&self, buffer: &gst::BufferRef) {
@@ -218,14 +227,9 @@ impl Export {
         let Some(running) = self.running() else { return };
         if running.route.drain(DRAIN_LIMIT) == Drained::TimedOut {
             let text = format!("the sink has not taken all records within {} s", DRAIN_LIMIT.as_secs());
-            report(&self.obj(), &Change { degraded: true, text, stats: counters(running.route.stats()) });
+            report(&self.obj(), &Change { degraded: true, text, stats: running.route.stats().into() });
         }
     }
-}
-
-fn counters(stats: Stats) -> crate::export::Stats {
-    let Stats { written, dropped, errors, bytes, .. } = stats;
-    crate::export::Stats { written, dropped, errors, bytes }
 }
 
 #[glib::object_subclass]
@@ -241,17 +245,9 @@ impl ObjectImpl for Export {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let settings = {
-            let mut settings = lock(&self.settings);
-            if !settings.set(pspec.name(), value) {
-                return;
-            }
-            settings.clone()
-        };
-        if let Some(running) = self.running()
-            && pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING)
-        {
-            *lock(&running.picking) = Picking::new(&settings);
+        let stored = lock(&self.settings).set(pspec.name(), value);
+        if stored && pspec.flags().contains(gst::PARAM_FLAG_MUTABLE_PLAYING) {
+            self.choose();
         }
     }
 
@@ -290,6 +286,8 @@ impl BaseTransformImpl for Export {
         let running = Arc::new(self.open()?);
         let earlier = lock(&self.running).replace(running);
         drop(earlier);
+        // A property may have been set since the settings were read.
+        self.choose();
         // Here and not once for all: the base class takes it back at stop.
         self.obj().set_passthrough(true);
         Ok(())

@@ -11,12 +11,36 @@
 //!
 //! # Messages
 //!
-//! - WARNING and element message `vigil-export` when records begin to be kept back or lost: `state` (`degraded`), `text`
-//!   (what happened), `written`, `dropped`, `errors`, `bytes` (the counters of `stats`).
-//! - Element message `vigil-export` when they are written again: the same, with the `state` `recovered`.
+//! - WARNING and element message `vigil-export` when records begin to be kept back or lost, and when the reason becomes another one:
+//!   `state` (`degraded`), `text` (what happened), `written`, `dropped`, `errors`, `bytes` (the counters of `stats`).
+//! - Element message `vigil-export` when they get through again: the same, with the `state` `recovered`. For a broker or a server that is
+//!   with the first records that it takes; `text` says how many still wait.
 //! - WARNING at the first buffer without a frame result: there is no `vigilinfer` before the element.
+//! - WARNING at the start if another element of the process sends to the same place and was first with other `spool-…`, `commit-interval`
+//!   or `replay-…`: its options hold for both.
 //!
-//! A `uri` that is wrong or cannot be opened is one ERROR on the way to PAUSED.
+//! A `uri` that is wrong or cannot be opened is one ERROR on the way to PAUSED. So is one whose options differ from those of another
+//! element that sends to the same place, unless that one is about to stop, which is waited for: ten seconds at most.
+//!
+//! # Statistics
+//!
+//! The structure `stats` counts since the last start. For a broker or a server all but `records` and `without-result` are those of all
+//! elements of the process that send there, since the first of them started.
+//!
+//! | field | type | is |
+//! |---|---|---|
+//! | `written` | unsigned integer | records that were written, or that the receiver has acknowledged |
+//! | `dropped` | unsigned integer | records that were lost: no room, too old, refused by the receiver, damaged on disk |
+//! | `errors` | unsigned integer | attempts to write, to send or to use the spool that failed |
+//! | `bytes` | unsigned integer | bytes of the records that were written or acknowledged |
+//! | `records` | unsigned integer | records that this element has made |
+//! | `without-result` | unsigned integer | buffers that carried no frame result |
+//! | `waiting` | unsigned integer | records that wait in the spool, in memory and on disk |
+//! | `spool-bytes` | unsigned integer | bytes that the spool takes on disk |
+//! | `oldest-waiting` | unsigned integer | when the oldest record that waits came, in milliseconds since 1970 UTC; 0 if none waits |
+//! | `connected` | boolean | whether the receiver answered when it was last tried; false before the first time |
+//!
+//! The last four are there only with a spool, that is for a broker or a server.
 //!
 //! # Launch lines
 //!

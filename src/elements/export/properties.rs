@@ -136,12 +136,13 @@ impl Settings {
         }
     }
 
-    /// How records wait and are sent.
-    pub fn how(&self) -> How {
+    /// How records wait and are sent for `by`, the camera.
+    pub fn how(&self, by: String) -> How {
         How {
+            by,
             queue_size: self.queue_size as usize,
             folder: self.spool.as_ref().filter(|folder| !folder.is_empty()).map(PathBuf::from),
-            spool: SpoolOptions {
+            spool: Some(SpoolOptions {
                 bytes: self.spool_size,
                 age: some_time(self.spool_age),
                 commit_interval: Duration::from_nanos(self.commit_interval),
@@ -150,7 +151,7 @@ impl Settings {
                     SpoolDurability::Relaxed => Durability::Relaxed,
                 },
                 ..SpoolOptions::default()
-            },
+            }),
             pace: Pace {
                 replay_rate: self.replay_rate,
                 order: match self.replay_order {
@@ -224,8 +225,8 @@ pub static SPECS: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "Counters since the last start: written, dropped and errors (records and failed attempts), bytes, without-result \
-                 (buffers that carried no frame result); with a spool also what waits in it; see the element's page",
+                "Counters since the last start: written, dropped, errors, bytes, records, without-result; with a spool also waiting, \
+                 spool-bytes, oldest-waiting, connected. docs/elements/vigilexport.md says what each is",
             )
             .read_only()
             .build(),
@@ -243,8 +244,8 @@ fn places() -> Vec<glib::ParamSpec> {
         text(
             "uri",
             "URI",
-            "Where records go: file:PATH?rotate-size=10MiB&keep=5, stdout:, mqtt(s)://HOST/TOPIC, kafka://HOST/TOPIC, \
-             http(s)://HOST/PATH; their options are in docs/export.md",
+            "Where records go: file:PATH?rotate-size=10MiB&keep=5, stdout:, mqtt(s)://HOST/PREFIX or mqtt+ws(s)://HOST/PREFIX (topics \
+             PREFIX/CAMERA/KIND), kafka(s)://HOST/TOPIC, http(s)://HOST/PATH; their options are in docs/export.md",
         ),
         text("camera", "Camera", "The camera's name in the records (not set: the element's name)"),
         glib::ParamSpecUInt::builder("queue-size")
@@ -272,7 +273,7 @@ fn choices() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecFlags::builder::<Records>("records")
             .nick("Records")
-            .blurb("What gets a record: every frame, frames on which something changed, what happened; joined by +")
+            .blurb("What gets a record, joined by + as in changes+events")
             .default_value(Records::FRAMES)
             .mutable_playing()
             .build(),
@@ -311,7 +312,8 @@ fn choices() -> Vec<glib::ParamSpec> {
     ]
 }
 
-/// How records wait for a receiver over a network. Elements of one process that send to the same place share one spool, and the one that starts first says how.
+/// How records wait for a receiver over a network. Elements of one process that send to the same place share one spool, and the one that
+/// starts first says how; the others are warned if they say otherwise.
 fn spooling() -> Vec<glib::ParamSpec> {
     use gst::prelude::GstParamSpecBuilderExt;
     let defaults = Settings::default();
@@ -324,8 +326,8 @@ fn spooling() -> Vec<glib::ParamSpec> {
             .blurb("Folder in which records wait for a broker or server (not set: $VIGIL_SPOOL, or the user's or service's state folder)")
             .mutable_ready()
             .build(),
-        number("spool-size", "Spool size", "Most bytes that the spool takes on disk; the oldest of the least important is dropped first", defaults.spool_size),
-        number("spool-age", "Spool age", "Records that have waited this long, in nanoseconds, are dropped (0 = however long)", defaults.spool_age),
+        number("spool-size", "Spool size", "Most bytes that the spool takes on disk (less than 4 MiB counts as that); the oldest of the least important is dropped first", defaults.spool_size),
+        number("spool-age", "Spool age", "Time in nanoseconds after which records that wait are dropped (0 = never)", defaults.spool_age),
         glib::ParamSpecEnum::builder_with_default("spool-durability", SpoolDurability::default())
             .nick("Spool durability")
             .blurb("What a commit to the spool survives")
@@ -333,14 +335,14 @@ fn spooling() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt64::builder("commit-interval")
             .nick("Commit interval")
-            .blurb("Records that the receiver has not acknowledged by then, in nanoseconds, are written to the spool; a crash costs at most those younger")
+            .blurb("Time in nanoseconds, 10 ms at least, after which records that the receiver has not acknowledged are written to the spool; a crash costs at most those younger")
             .minimum(10_000_000)
             .default_value(defaults.commit_interval)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("replay-rate")
             .nick("Replay rate")
-            .blurb("Most records per second that are sent from the spool after an outage (0 = no limit)")
+            .blurb("By how many records a second a backlog shrinks at most after an outage; what comes meanwhile is sent besides (0 = no limit)")
             .default_value(defaults.replay_rate)
             .mutable_ready()
             .build(),

@@ -102,6 +102,12 @@ impl Happenings {
         happened
     }
 
+    /// Frames are not looked at for a while. What was told of stays known; what only began to show counts from its beginning again.
+    pub fn pause(&mut self) {
+        self.outage = self.outage.filter(|(_, told)| *told);
+        self.counts.values_mut().for_each(|count| count.other = (count.told, 0));
+    }
+
     fn absent(&mut self, reason: AbsentReason, now: u64) -> Option<Happening> {
         let planned = matches!(reason, AbsentReason::Skipped | AbsentReason::Starting | AbsentReason::Maintenance);
         if planned {
