@@ -31,7 +31,8 @@ impl Drop for Running {
 /// The fenced blocks of the section, in their order.
 fn blocks() -> Vec<String> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/export.md")).unwrap();
-    let section = page.split("\n## ").find(|part| part.starts_with("From a camera to your screen")).expect("the section");
+    let section =
+        page.split("\n## ").find(|part| part.starts_with("From a camera to your screen")).expect("the section");
     section.split("```").skip(1).step_by(2).map(|block| block.split_once('\n').unwrap().1.to_owned()).collect()
 }
 

@@ -357,6 +357,60 @@ fn the_bound_holds_on_the_disk_and_the_least_important_goes_first() {
     assert!(String::from_utf8_lossy(&frames.last().unwrap().body).starts_with("/2998\""), "the newest is there");
 }
 
+/// Fills the spool `x` in `folder` with frames of noise, about so many MiB.
+fn with_backlog(folder: &Path, mib: u64, clock: Arc<dyn Clock>) -> Arc<Spool> {
+    let spool = Spool::open(folder, "x", SpoolOptions::default(), clock).unwrap();
+    let mut random = Random(23);
+    for number in 0..mib * 100 {
+        spool.push(noise(Kind::Frame, number, 10_000, &mut random));
+        if number % 200 == 199 {
+            assert!(spool.flush(LONG));
+        }
+    }
+    assert!(spool.flush(LONG));
+    spool
+}
+
+#[test]
+fn space_that_nothing_needs_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = HandClock::on_day(20_000);
+    let spool = with_backlog(folder.path(), 12, clock.clone());
+    assert!(spool.stats().disk_bytes > 12 << 20);
+    let receiver = Receiver::default();
+    assert_eq!(ship(&spool, &receiver, 0).drain(LONG), Drained::Complete);
+    // It ends before it has had time to.
+    assert!(spool.close(LONG));
+    assert!(spool.stats().disk_bytes > 10 << 20);
+    drop(spool);
+    let spool = Spool::open(folder.path(), "x", SpoolOptions::default(), clock.clone()).unwrap();
+    wait_until("at the next start", || spool.stats().disk_bytes < 2 << 20);
+    assert!(spool.stats().used_bytes < 1 << 20);
+    drop(spool);
+    // And while it runs, also if nothing happens any more.
+    let spool = with_backlog(folder.path(), 12, clock.clone());
+    assert_eq!(ship(&spool, &receiver, 0).drain(LONG), Drained::Complete);
+    wait_until("a minute later", || {
+        clock.pass(10_000);
+        spool.stats().disk_bytes < 2 << 20
+    });
+}
+
+#[test]
+fn a_smaller_bound_holds_from_the_next_start_on() {
+    const BOUND: u64 = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    drop(with_backlog(folder.path(), 20, clock()));
+    let options = SpoolOptions { bytes: BOUND, ..SpoolOptions::default() };
+    let spool = Spool::open(folder.path(), "x", options, clock()).unwrap();
+    wait_until("the file is smaller", || spool.stats().disk_bytes <= BOUND);
+    let stats = spool.stats();
+    assert_eq!(stats.waiting() + stats.dropped(), 2000);
+    let left: Vec<u64> = found(spool.path()).iter().map(|record| number(&record.body)).collect();
+    assert_eq!(left, (stats.dropped()..2000).collect::<Vec<_>>(), "the newest are there");
+    assert!(left.len() > 400, "as many as find room: {}", left.len());
+}
+
 #[test]
 fn spools_are_listed_exported_and_purged() {
     let folder = tempfile::tempdir().unwrap();

@@ -282,6 +282,8 @@ fn what_is_gone_when_the_file_is_opened_again_is_counted() {
     faults.closed(&folder.path().join("x.spool.new"), libc::EACCES);
     let clock = HandClock::on_day(20_000);
     let spool = Spool::open(folder.path(), "x", SpoolOptions::default(), clock.clone()).unwrap();
+    // Nor can the old file be opened once it is closed.
+    faults.closed(&path, libc::EACCES);
     let (sender, told) = std::sync::mpsc::channel();
     spool.report_to(Box::new(move |notice| drop(sender.send(notice))));
     let receiver = Receiver::default();

@@ -126,6 +126,7 @@ impl Writer<'_> {
         let Some(store) = &self.store else { return };
         let oldest = store.oldest_ms().unwrap_or(None);
         self.shared.lock().oldest_on_disk = oldest;
+        self.changed = false;
         self.shrink(self.shrinking);
     }
 

@@ -72,9 +72,11 @@ pub(super) struct Writer<'a> {
     pub(super) stuck: [Stuck; 4],
     /// When the file was last replaced.
     pub(super) replaced: Option<Duration>,
-    /// When it is next looked for records that are too old, and after a commit whether the file should shrink; it shrinks.
+    /// When it is next looked for records that are too old, and after a commit whether the file should shrink.
     pub(super) tidy_at: Duration,
     shrink_at: Duration,
+    /// The file has changed since it was looked at; it shrinks.
+    pub(super) changed: bool,
     pub(super) shrinking: bool,
     pub(super) news: News,
 }
@@ -97,6 +99,7 @@ impl<'a> Writer<'a> {
             // Before anything is read.
             tidy_at: now.monotonic,
             shrink_at: now.monotonic,
+            changed: true,
             shrinking: false,
             news: News::new(!inner.notices.is_empty(), &inner.state.counters, now.monotonic),
         }
@@ -149,8 +152,8 @@ impl<'a> Writer<'a> {
                 inner.flush_asked = false;
                 return Task::Commit;
             }
-            let on_disk = inner.state.waiting().iter().any(|(_, disk)| *disk > 0);
-            if on_disk && left.is_zero() && self.tidy_at <= now {
+            let look = self.changed || inner.state.waiting().iter().any(|(_, disk)| *disk > 0);
+            if look && left.is_zero() && self.tidy_at <= now {
                 return Task::Tidy;
             }
             let may = |kind: Kind| self.stuck.get(kind.index()).is_none_or(|stuck| stuck.backoff.left(now).is_zero());
@@ -164,7 +167,7 @@ impl<'a> Writer<'a> {
             inner.backing_off = !left.is_zero();
             let sleep = due.map_or(LOOK, |due| due.saturating_sub(now).max(left)).min(LOOK);
             inner.writer_waits = due.is_none();
-            let sleep = if due.is_none() && !on_disk && !self.news.is_degraded() { LOOK * 60 } else { sleep };
+            let sleep = if due.is_none() && !look && !self.news.is_degraded() { LOOK * 60 } else { sleep };
             inner = wait(&self.shared.write, inner, sleep.max(Duration::from_millis(1)));
         }
     }
@@ -176,6 +179,7 @@ impl<'a> Writer<'a> {
             Ok(()) => {
                 self.backoff.succeeded();
                 self.unreadable = 0;
+                self.changed = true;
                 if now >= self.shrink_at {
                     self.shrink_at = now + SHRINK;
                     self.look_at_file();
