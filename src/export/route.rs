@@ -134,6 +134,7 @@ impl Account {
             (&mut spool.errors, other.spool.errors),
             (&mut spool.memory_bytes, other.spool.memory_bytes),
             (&mut spool.disk_bytes, other.spool.disk_bytes),
+            (&mut spool.used_bytes, other.spool.used_bytes),
             (&mut spool.stored_bytes, other.spool.stored_bytes),
         ] {
             add(to, more);

@@ -121,10 +121,7 @@ fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
 pub fn is_part(path: &Path, file: &Path) -> bool {
     // The same file by another name, and the same name of a file that is to be made.
     let inode = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
-    let place = |path: &Path| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some((folder.canonicalize().ok()?, path.file_name()?.to_owned()))
-    };
+    let place = |path: &Path| Some((open::folder(path).canonicalize().ok()?, path.file_name()?.to_owned()));
     ["", "-wal", "-shm", ".lock"].iter().map(|end| beside(path, end)).any(|part| {
         inode(file).is_some_and(|inode_of_file| inode(&part) == Some(inode_of_file))
             || place(file).is_some_and(|place_of_file| place(&part) == Some(place_of_file))

@@ -65,9 +65,10 @@ pub struct SpoolOptions {
     pub commit_interval: Duration,
     /// How sure a commit is.
     pub durability: Durability,
-    /// Most bytes of records in memory. They wait there for the next commit, and for the disk where it fails.
-    pub memory: usize,
 }
+
+/// Most bytes of records in memory. They wait there for the next commit, and for the disk where it fails.
+const MEMORY: usize = 16 << 20;
 
 impl Default for SpoolOptions {
     fn default() -> Self {
@@ -76,7 +77,6 @@ impl Default for SpoolOptions {
             age: Some(Duration::from_secs(7 * 24 * 3600)),
             commit_interval: Duration::from_secs(1),
             durability: Durability::default(),
-            memory: 16 << 20,
         }
     }
 }
@@ -199,19 +199,14 @@ fn wait<'a>(condvar: &Condvar, inner: MutexGuard<'a, Inner>, limit: Duration) ->
 }
 
 /// What is in `store`, and what to tell of it if it was made of a damaged file.
-fn what_waits(
-    store: &Store,
-    salvage: Option<Salvage>,
-    options: &SpoolOptions,
-    limits: Limits,
-) -> Result<(State, Option<Notice>), StoreError> {
+fn what_waits(store: &Store, salvage: Option<Salvage>, limits: Limits) -> Result<(State, Option<Notice>), StoreError> {
     let mut spans = store.spans()?;
     // What was found and could not be copied is lost, and known to be.
     for (span, seen) in spans.iter_mut().zip(salvage.iter().flat_map(|salvage| &salvage.seen)) {
         let both = if span.is_empty() { seen.clone() } else { span.start.min(seen.start)..span.end.max(seen.end) };
         *span = if seen.is_empty() { span.clone() } else { both };
     }
-    let mut state = State::new(&spans, options.memory.max(1 << 20), limits.chunk());
+    let mut state = State::new(&spans, MEMORY, limits.chunk());
     let Some(salvage) = salvage else { return Ok((state, None)) };
     let present = store.present()?;
     let lost = state.reconcile(&present);
@@ -252,7 +247,7 @@ impl Spool {
         let limits = Limits { bytes: options.bytes, age: options.age, durability: options.durability };
         let (store, salvage) = open::open(&path, limits, clock.now().utc_ns, &[0; 4])?;
         let failed = |source| SpoolError::Store { path: path.clone(), source };
-        let (state, notice) = what_waits(&store, salvage, &options, limits).map_err(failed)?;
+        let (state, notice) = what_waits(&store, salvage, limits).map_err(failed)?;
         let inner = Inner {
             state,
             flushes: 0,

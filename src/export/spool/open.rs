@@ -199,12 +199,16 @@ fn is_missing(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
+/// The folder that a file is in.
+pub(super) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Moves the new file to where the old one was.
 fn put_in_place(path: &Path) -> Result<(), SpoolError> {
     rename(&beside(path, NEW), path)?;
     // A rename that a power cut takes back is made again.
-    let folder = path.parent().map(File::open);
-    let _ = folder.map(|folder| folder.and_then(|folder| folder.sync_all()));
+    let _ = File::open(folder(path)).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
@@ -247,8 +251,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), SpoolError> {
 
 /// The files of the spool at `path` that were set aside, the oldest first.
 pub(super) fn set_asides(path: &Path) -> Vec<PathBuf> {
-    let Some((folder, name)) = path.parent().zip(path.file_name()) else { return Vec::new() };
-    let start = format!("{}{ASIDE}", name.to_string_lossy());
+    let folder = folder(path);
+    let start = format!("{}{ASIDE}", path.file_name().unwrap_or_default().to_string_lossy());
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let names = files.filter_map(|file| file.file_name().into_string().ok());
     let mut asides: Vec<_> = names

@@ -52,6 +52,13 @@ impl Figures {
         family(encoder, "vigil_spool_waiting_records", "Records that wait to be sent", waiting)?;
         let bytes = accounts().map(|account| (of(account, None), gauge(account.spool.disk_bytes as f64)));
         family(encoder, "vigil_spool_bytes", "What the spool takes on the disk", bytes)?;
+        let used = accounts().map(|account| (of(account, None), gauge(account.spool.used_bytes as f64)));
+        family(
+            encoder,
+            "vigil_spool_used_bytes",
+            "What of it holds records; the rest is room for the next ones",
+            used,
+        )?;
         let limits = accounts().map(|account| (of(account, None), gauge(account.limit_bytes as f64)));
         family(encoder, "vigil_spool_limit_bytes", "What the spool may take on the disk", limits)?;
         let ages = accounts().filter_map(|account| Some((of(account, None), gauge(oldest(account, self.now_ns)?))));
