@@ -150,7 +150,6 @@ impl Settings {
                     SpoolDurability::EveryCommit => Durability::EveryCommit,
                     SpoolDurability::Relaxed => Durability::Relaxed,
                 },
-                ..SpoolOptions::default()
             }),
             pace: Pace {
                 replay_rate: self.replay_rate,
