@@ -136,9 +136,15 @@ impl Writer<'_> {
         // If it cannot shrink now, it may later; what waits is as safe as before.
         let shrunk = store.shrink(on);
         self.shrinking = *shrunk.as_ref().unwrap_or(&false);
+        self.note_sizes();
+        self.shared.lock().errors += u64::from(shrunk.is_err());
+    }
+
+    /// Takes the file's sizes down. They are asked for before the lock is taken, which whoever hands over a record waits for.
+    pub(super) fn note_sizes(&self) {
+        let Some(store) = &self.store else { return };
         let sizes = (store.disk_bytes(), store.used_bytes().unwrap_or(0));
         let mut inner = self.shared.lock();
-        inner.errors += u64::from(shrunk.is_err());
         (inner.disk_bytes, inner.used_bytes) = sizes;
     }
 }

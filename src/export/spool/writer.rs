@@ -241,11 +241,9 @@ impl<'a> Writer<'a> {
             }
         }
         let result = encoded.and_then(|()| self.store()?.commit(&change));
+        self.note_sizes();
         let now = self.shared.clock.now().monotonic;
         let mut inner = self.shared.lock();
-        if let Some(store) = &self.store {
-            (inner.disk_bytes, inner.used_bytes) = (store.disk_bytes(), store.used_bytes().unwrap_or(0));
-        }
         let result = match result {
             Ok(outcome) => {
                 inner.stored_bytes += outcome.bytes;
