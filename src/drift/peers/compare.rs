@@ -46,9 +46,9 @@ pub(super) fn compare(group: &[Entry<'_>], stretch: Stretch, config: &FleetConfi
         .filter(|(_, summary)| summary.frames() >= config.least_frames)
         .collect();
     let mix = Mix::of(known.iter().map(|(_, summary)| *summary));
-    let values: Vec<Vec<Option<f64>>> = Aspect::ALL
+    let values: Vec<(Aspect, Vec<Option<f64>>)> = aspects(stretch)
         .iter()
-        .map(|&aspect| known.iter().map(|(_, summary)| value(aspect, summary, &mix)).collect())
+        .map(|&aspect| (aspect, known.iter().map(|(_, summary)| value(aspect, summary, &mix)).collect()))
         .collect();
     let new = group.iter().filter(|entry| entry.is_new);
     new.map(|entry| {
@@ -61,18 +61,14 @@ pub(super) fn compare(group: &[Entry<'_>], stretch: Stretch, config: &FleetConfi
 
 fn furthest(
     (place, own): (usize, &Summary),
-    values: &[Vec<Option<f64>>],
+    values: &[(Aspect, Vec<Option<f64>>)],
     mix: &Mix,
     stretch: Stretch,
     config: &FleetConfig,
 ) -> Found {
     let mut found = Found::TooFewPeers(0);
-    for (&aspect, values) in Aspect::ALL.iter().zip(values) {
+    for &(aspect, ref values) in values {
         let Some(Some(value)) = values.get(place).copied() else { continue };
-        // How large and how many things are differs from scene to scene for good.
-        if stretch == Stretch::Long && !matches!(aspect, Aspect::ClassMix | Aspect::Confidence) {
-            continue;
-        }
         let mut others: Vec<f64> =
             values.iter().enumerate().filter(|(i, _)| *i != place).filter_map(|(_, value)| *value).collect();
         let peers = others.len();
@@ -107,6 +103,14 @@ fn value(aspect: Aspect, summary: &Summary, mix: &Mix) -> Option<f64> {
         Aspect::Confidence => summary.mean_confidence(),
         Aspect::BoxSize => summary.mean_area_log2(),
         Aspect::ObjectsPerFrame => summary.objects_per_frame().map(|n| (n + NEAR_NOTHING).log2()),
+    }
+}
+
+/// What is compared. How large and how many things are differs from scene to scene for good, which a long stretch shows.
+fn aspects(stretch: Stretch) -> &'static [Aspect] {
+    match stretch {
+        Stretch::Newest => &Aspect::ALL,
+        Stretch::Long => &[Aspect::ClassMix, Aspect::Confidence],
     }
 }
 
