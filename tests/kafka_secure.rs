@@ -3,15 +3,18 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
 
+#[path = "common/certificates.rs"]
+mod certificates;
+
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use certificates::{authority, signed};
 use gstvigil::export::address::Address;
 use gstvigil::export::kafka::{Kafka, KafkaOptions};
 use gstvigil::export::kind::Kind;
@@ -192,8 +195,8 @@ impl Files {
         let folder = tempfile::tempdir().unwrap();
         let ca = authority(folder.path(), "ca");
         drop(authority(folder.path(), "other"));
-        signed(folder.path(), "broker", &ca, host);
-        signed(folder.path(), "client", &ca, "gateway");
+        signed(folder.path(), "broker", &ca, &[host]);
+        signed(folder.path(), "client", &ca, &["gateway"]);
         Self(folder)
     }
 
@@ -235,22 +238,6 @@ impl Files {
         let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
         builder.with_client_cert_verifier(verifier.build().unwrap()).with_single_cert(chain, key).unwrap()
     }
-}
-
-fn authority(folder: &Path, name: &str) -> rcgen::Issuer<'static, rcgen::KeyPair> {
-    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
-    rcgen::Issuer::new(params, key)
-}
-
-fn signed(folder: &Path, name: &str, by: &rcgen::Issuer<'static, rcgen::KeyPair>, host: &str) {
-    let params = rcgen::CertificateParams::new(vec![host.to_string()]).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, by).unwrap().pem()).unwrap();
-    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
 #[test]

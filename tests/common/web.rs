@@ -3,9 +3,12 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may")]
 
+#[path = "certificates.rs"]
+mod certificates;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -287,11 +290,11 @@ impl Certificates {
 
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = authority(folder.path(), "ca");
-        authority_only(folder.path(), "other");
-        signed(folder.path(), "server", &authority, &["localhost", "127.0.0.1"]);
-        signed(folder.path(), "named", &authority, &["localhost"]);
-        signed(folder.path(), "client", &authority, &["gateway"]);
+        let authority = certificates::authority(folder.path(), "ca");
+        drop(certificates::authority(folder.path(), "other"));
+        certificates::signed(folder.path(), "server", &authority, &["localhost", "127.0.0.1"]);
+        certificates::signed(folder.path(), "named", &authority, &["localhost"]);
+        certificates::signed(folder.path(), "client", &authority, &["gateway"]);
         let pem = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
         let certificate = |name: &str| rustls::pki_types::CertificateDer::from_pem_slice(&pem(name)).unwrap();
         let key = |name: &str| rustls::pki_types::PrivateKeyDer::from_pem_slice(&pem(name)).unwrap();
@@ -315,25 +318,4 @@ impl Certificates {
             .unwrap();
         Self { server: open("server"), named: open("named"), strict, folder }
     }
-}
-
-fn authority(folder: &Path, name: &str) -> rcgen::Issuer<'static, rcgen::KeyPair> {
-    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
-    rcgen::Issuer::new(params, key)
-}
-
-fn authority_only(folder: &Path, name: &str) {
-    drop(authority(folder, name));
-}
-
-fn signed(folder: &Path, name: &str, by: &rcgen::Issuer<'static, rcgen::KeyPair>, names: &[&str]) {
-    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let params = rcgen::CertificateParams::new(names).unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), params.signed_by(&key, by).unwrap().pem()).unwrap();
-    std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
